@@ -1,0 +1,1 @@
+//! Everything that provokes and measures Tidegate: real servers, faults, load, proofs.

@@ -1,0 +1,138 @@
+//! What one transaction writes.
+//!
+//! A [`Batch`] moves the progress of at least one partition. Its entries are folded: within a table each
+//! key stands once, as the sequential composition of its records, in the order of the key's bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::outcome::Tally;
+use super::position::{Epoch, Offset, ProgressDelta, TopicId, TopicPartition};
+use super::route::Route;
+use super::row::{Encoding, Reject};
+use super::shape::ColumnSet;
+
+/// What one transaction writes, and where it moves progress.
+#[derive(Debug)]
+pub struct Batch {
+    /// One move for each partition, ordered by partition; never empty.
+    pub moves: Vec<PartitionMove>,
+    /// The rows, by route.
+    pub tables: Vec<TableBatch>,
+    /// The records that can't be written, each counted in its move's `settled`.
+    pub quarantine: Vec<QuarantineRecord>,
+}
+
+/// The progress of one partition.
+#[derive(Debug)]
+pub struct PartitionMove {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The incarnation of its topic.
+    pub topic_id: TopicId,
+    /// The epoch under which this process owns it.
+    pub epoch: Epoch,
+    /// From the stored position to the new one.
+    pub delta: ProgressDelta,
+    /// Outcomes known before anything is written: superseded, quarantined, filtered, ignored by folding.
+    pub settled: Tally,
+    /// Offsets in the span that hold no committed record.
+    pub gaps: u64,
+    /// The log's end as last seen, in offsets.
+    pub log_end: Option<i64>,
+    /// The newest record timestamp in the span, milliseconds since the Unix epoch.
+    pub newest_at_ms: Option<i64>,
+}
+
+/// Rows of one route.
+#[derive(Debug)]
+pub struct TableBatch {
+    /// The route; entries of `append` routes stand in arrival order, others in the order of `key` bytes.
+    pub route: Arc<Route>,
+    /// How the field bytes are encoded.
+    pub encoding: Encoding,
+    /// Holds the fields of all entries; see [`super::row`].
+    pub arena: Vec<u8>,
+    /// Each key once.
+    pub entries: Vec<Entry>,
+}
+
+/// One key's change (in `append` routes: one record's row).
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Index in [`Batch::moves`] of the partition whose record decides the outcome.
+    pub partition: u32,
+    /// That record's offset.
+    pub offset: Offset,
+    /// Its place in arrival order within the batch, for error reports and arrival-order inserts.
+    pub arrival: u32,
+    /// What happens to the row.
+    pub op: Op,
+    /// The columns in `fields`; all present columns, key columns included.
+    pub columns: ColumnSet,
+    /// The row's fields in the arena.
+    pub fields: Range<u32>,
+    /// The key columns' fields, in the order of `route.key`, each with its length; empty for `append`.
+    pub key: Range<u32>,
+    /// Records that came first and lack required columns: each of them is refused unless the key exists.
+    /// When the entry itself lacks them (`op` is `Merge` and there is no later full record), it is the last of these.
+    pub needs_existing: Vec<Pending>,
+}
+
+/// A record whose fate depends on whether its key exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pending {
+    /// Index in [`Batch::moves`].
+    pub partition: u32,
+    /// The record's offset.
+    pub offset: Offset,
+    /// The required column that it lacks first, by place in the table.
+    pub column: u32,
+}
+
+/// What happens to a key's row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Insert; or update the present columns (`upsert`), or leave it (`insert`), where the key exists.
+    Merge,
+    /// A whole new row: delete what is there, then insert. Its outcome is `inserted`.
+    Replace,
+    /// Delete. Its outcome is `deleted`, whether or not there was a row.
+    Delete,
+}
+
+/// A record for the quarantine, with everything needed to look at it and to try it again.
+#[derive(Clone, Debug)]
+pub struct QuarantineRecord {
+    /// Index in [`Batch::moves`].
+    pub partition: u32,
+    /// Its offset.
+    pub offset: Offset,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes; of an oversized record its head.
+    pub value: Option<Vec<u8>>,
+    /// Names and values of its headers.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// `schema.table` that it was meant for.
+    pub target: String,
+    /// Set for a record over `limits.record_bytes`: only the head and the SHA-256 of the whole are kept, and
+    /// it can't be retried.
+    pub truncated: Option<[u8; 32]>,
+    /// Why.
+    pub reject: Reject,
+}
+
+impl TableBatch {
+    /// The fields of an entry, as a COPY tuple body.
+    pub fn row(&self, entry: &Entry) -> &[u8] {
+        &self.arena[entry.fields.start as usize..entry.fields.end as usize]
+    }
+
+    /// The key of an entry: its fields with their lengths.
+    pub fn key(&self, entry: &Entry) -> &[u8] {
+        &self.arena[entry.key.start as usize..entry.key.end as usize]
+    }
+}

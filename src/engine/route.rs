@@ -1,0 +1,118 @@
+//! A route resolved against the catalogue: which part of a record becomes which column, and what
+//! happens to records that don't fit.
+
+use std::sync::Arc;
+
+use super::shape::Table;
+
+/// From one topic to one table.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The topic's name, without patterns.
+    pub topic: Arc<str>,
+    /// The target.
+    pub table: Arc<Table>,
+    /// Places in `table.columns` that make the key, in the order of the configuration; empty for `append`.
+    pub key: Vec<usize>,
+    /// What a record does to its row.
+    pub mode: WriteMode,
+    /// One entry for each column that a record fills, in rising order of the column's place.
+    pub mappings: Vec<Mapping>,
+    /// What happens to fields that no column takes.
+    pub unknown_fields: UnknownFields,
+    /// What a null value means.
+    pub on_tombstone: OnTombstone,
+    /// What a record that doesn't fit does to its partition.
+    pub on_bad_record: OnBadRecord,
+    /// Longest key plus value in bytes; a longer record is bad.
+    pub record_bytes_max: usize,
+}
+
+/// How a record changes the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteMode {
+    /// Inserts the row, or changes the columns that the record has.
+    Upsert,
+    /// Inserts the row; an existing one stays as it is.
+    Insert,
+    /// Adds a row, without a key.
+    Append,
+}
+
+/// Where one column's value comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// The column's place in `table.columns`.
+    pub column: usize,
+    /// The part of the record.
+    pub source: Source,
+    /// The unit in which a number is a point in time; without it a number is no time.
+    pub unit: Option<EpochUnit>,
+}
+
+/// A part of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A path of field names into the value, outermost first; never empty.
+    Field(Vec<String>),
+    /// The whole key; bytes into `bytea`, else as text, else (json types) as JSON.
+    Key,
+    /// A path of field names into the key, which is JSON then; never empty.
+    KeyField(Vec<String>),
+    /// The whole value; bytes into `bytea`, JSON into json types, else text.
+    Value,
+    /// The last header of this name.
+    Header(String),
+    /// The topic's name.
+    Topic,
+    /// The partition's number.
+    Partition,
+    /// The record's offset.
+    Offset,
+    /// The record's timestamp, with milliseconds.
+    Timestamp,
+}
+
+/// The unit of an epoch number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EpochUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds, rounded to PostgreSQL's microseconds.
+    Nanos,
+}
+
+/// What happens to fields that no column takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownFields {
+    /// They are dropped.
+    Ignore,
+    /// The record is bad.
+    Reject,
+    /// They are collected as one object in this column (place in `table.columns`).
+    Collect(usize),
+}
+
+/// What a record with a null value means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnTombstone {
+    /// It is a bad record.
+    Quarantine,
+    /// It is dropped, and counted as filtered.
+    Ignore,
+    /// Its key's row goes.
+    Delete,
+}
+
+/// What a record that doesn't fit does to its partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnBadRecord {
+    /// It goes to the quarantine and the partition goes on.
+    Quarantine,
+    /// The partition stops before it.
+    Halt,
+}

@@ -1,0 +1,16 @@
+//! Tidegate moves records from Kafka to PostgreSQL so that each takes effect exactly once.
+//!
+//! ```text
+//! broker ──▶ kafka::consumer ──▶ lane ──▶ engine::decode ──▶ engine::batch ──▶ postgres::write ──▶ COMMIT
+//!                                 ▲                                                                 │
+//!                                 └──────────── engine::machine ◀──────── CommitOutcome ◀───────────┘
+//! ```
+//!
+//! 1. PostgreSQL is the only truth about progress; Kafka's committed offset is a hint for lag tools.
+//! 2. Rows and progress move in one transaction, and the move names where it starts: a replay is
+//!    refused by data, not by timing.
+//! 3. A lane writes only while its epoch is the one stored; an old owner is fenced by the same row lock.
+
+pub mod engine;
+pub mod source;
+pub mod store;

@@ -1,0 +1,175 @@
+//! Servers as Maven artefacts, pinned in `pom.xml`, copied once into a cache folder that all labs of this user share.
+//!
+//! A folder appears in the cache by one rename, complete; a file lock lets one process fetch while others wait.
+
+use crate::keeper::keeper;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const POM: &str = include_str!("../../pom.xml");
+const LOG4J: &str = include_str!("log4j2.properties");
+
+/// A server that `pom.xml` can bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Artefact {
+    Kafka,
+    Postgres18,
+    Postgres15,
+}
+
+impl Artefact {
+    fn execution(self) -> &'static str {
+        match self {
+            Artefact::Kafka => "dependency:copy-dependencies@kafka",
+            Artefact::Postgres18 => "dependency:copy@postgres18",
+            Artefact::Postgres15 => "dependency:copy@postgres15",
+        }
+    }
+
+    /// The folder's name in the cache holds the version, so that a changed pin is a new folder.
+    fn folder(self) -> Result<String> {
+        Ok(match self {
+            Artefact::Kafka => {
+                format!("kafka-{}-log4j-{}", pinned("kafka.version")?, pinned("log4j.version")?)
+            }
+            Artefact::Postgres18 => format!("postgresql-{}-{}", pinned("postgres18.version")?, platform()?),
+            Artefact::Postgres15 => format!("postgresql-{}-{}", pinned("postgres15.version")?, platform()?),
+        })
+    }
+}
+
+/// The value of a property of `pom.xml`.
+fn pinned(property: &str) -> Result<&'static str> {
+    let (_, rest) =
+        POM.split_once(&format!("<{property}>")).context("a pinned version is missing in pom.xml")?;
+    rest.split_once('<').map(|(value, _)| value).context("pom.xml ends inside a property")
+}
+
+fn platform() -> Result<&'static str> {
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => Ok("linux-amd64"),
+        ("linux", "aarch64") => Ok("linux-arm64v8"),
+        (os, arch) => bail!("there is no PostgreSQL artefact for {os} on {arch}"),
+    }
+}
+
+/// `$TIDEGATE_CACHE`, else `~/.cache/tidegate`; for root `/var/cache/tidegate`, since the unprivileged user that
+/// runs PostgreSQL may not enter root's home.
+pub(super) fn cache() -> Result<PathBuf> {
+    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = given("TIDEGATE_CACHE") {
+        return Ok(folder);
+    }
+    if nix::unistd::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/cache/tidegate"));
+    }
+    given("XDG_CACHE_HOME")
+        .or_else(|| given("HOME").map(|home| home.join(".cache")))
+        .map(|folder| folder.join("tidegate"))
+        .context("neither TIDEGATE_CACHE nor HOME is set: there is no folder for the servers' files")
+}
+
+/// A configuration with which Kafka logs to its standard output.
+pub(super) fn log4j_configuration() -> Result<PathBuf> {
+    let file = keeper().folder("log4j")?.join("log4j2.properties");
+    fs::write(&file, LOG4J)?;
+    Ok(file)
+}
+
+/// The program `mvn`, or why it can't be used.
+fn maven() -> Result<PathBuf> {
+    let mvn = std::env::var_os("MVN").map_or_else(|| PathBuf::from("mvn"), PathBuf::from);
+    let works = Command::new(&mvn).arg("-version").stdin(Stdio::null()).output();
+    match works {
+        Ok(output) if output.status.success() => Ok(mvn),
+        Ok(output) => bail!("mvn fails: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        Err(_) => bail!("mvn is not installed"),
+    }
+}
+
+/// The folder that holds the artefact's files, fetched now if it isn't there yet.
+pub(super) fn fetch(artefact: Artefact) -> Result<PathBuf> {
+    let cache = cache()?;
+    let name = artefact.folder()?;
+    let ready = cache.join(&name);
+    if ready.is_dir() {
+        return Ok(ready);
+    }
+    fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+    let lock = File::create(cache.join(format!("{name}.lock"))).context("creating a lock in the cache")?;
+    lock.lock().context("locking the cache")?;
+    if ready.is_dir() {
+        return Ok(ready);
+    }
+    let mvn = maven()?;
+    eprintln!("lab: fetching {name} with mvn into {} (once)", cache.display());
+    let partial = tempfile::Builder::new().prefix(&format!("{name}.partial-")).tempdir_in(&cache)?;
+    copy(&mvn, artefact, partial.path())?;
+    if artefact != Artefact::Kafka {
+        unpack(partial.path())?;
+    }
+    open_to_all(partial.path())?;
+    fs::rename(partial.path(), &ready).with_context(|| format!("moving {name} to its place"))?;
+    // The folder has its final name; there is nothing left to remove under the temporary one.
+    let _ = partial.keep();
+    Ok(ready)
+}
+
+/// Temporary folders are private; what the cache holds is not secret and read by other users.
+fn open_to_all(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?)
+}
+
+fn copy(mvn: &Path, artefact: Artefact, out: &Path) -> Result<()> {
+    let pom = out.join("pom.xml");
+    fs::write(&pom, POM)?;
+    let mut command = Command::new(mvn);
+    command.args(["-B", "-q", "-f"]).arg(&pom).arg(artefact.execution());
+    command.arg(format!("-Dout={}", out.join("jars").display()));
+    if artefact != Artefact::Kafka {
+        command.arg(format!("-Dpostgres.platform={}", platform()?));
+    }
+    let output = command.stdin(Stdio::null()).output().context("running mvn")?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors: Vec<&str> = text.lines().filter(|line| line.contains("ERROR")).take(3).collect();
+        bail!("mvn {} failed: {}", artefact.execution(), errors.join(" / "));
+    }
+    Ok(())
+}
+
+/// The PostgreSQL artefact is a jar that holds one tar archive, compressed with xz.
+fn unpack(folder: &Path) -> Result<()> {
+    let jars = folder.join("jars");
+    let jar = fs::read_dir(&jars)?.flatten().map(|entry| entry.path());
+    let jar = jar.into_iter().find(|path| path.extension().is_some_and(|e| e == "jar"));
+    let jar = jar.context("mvn copied no PostgreSQL artefact")?;
+    let mut zip = zip::ZipArchive::new(BufReader::new(File::open(&jar)?)).context("opening the artefact")?;
+    let txz = zip.file_names().find(|name| name.ends_with(".txz")).map(str::to_owned);
+    let mut packed = Vec::new();
+    zip.by_name(&txz.context("the artefact holds no .txz")?)?.read_to_end(&mut packed)?;
+    let mut unpacked = Vec::new();
+    lzma_rs::xz_decompress(&mut packed.as_slice(), &mut unpacked)
+        .map_err(|error| anyhow::anyhow!("decompressing the artefact: {error:?}"))?;
+    let mut archive = tar::Archive::new(unpacked.as_slice());
+    archive.set_preserve_permissions(true);
+    archive.unpack(folder).context("unpacking the artefact")?;
+    fs::remove_dir_all(&jars)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_named_after_the_pinned_versions() {
+        assert_eq!(Artefact::Kafka.folder().unwrap(), "kafka-4.3.1-log4j-2.25.4");
+        assert!(Artefact::Postgres18.folder().unwrap().starts_with("postgresql-18."));
+        assert!(Artefact::Postgres15.folder().unwrap().starts_with("postgresql-15."));
+    }
+}

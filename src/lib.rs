@@ -11,6 +11,7 @@
 //!    refused by data, not by timing.
 //! 3. A lane writes only while its epoch is the one stored; an old owner is fenced by the same row lock.
 
+pub mod config;
 pub mod engine;
 pub mod source;
 pub mod store;

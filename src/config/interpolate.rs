@@ -1,0 +1,180 @@
+//! References in values: `${VAR}`, `${VAR:-default}`, `${file:/run/secrets/x}`, and `$$` for a dollar.
+//!
+//! They are resolved after the document was parsed, so that no value can change its structure or show up in a
+//! parser's message, and only once: what a reference yields is taken as it is. A dollar before anything else
+//! stands for itself, so that `$timestamp` needs no escape. References work in the strings of YAML, TOML and
+//! JSON and in `--set`, not in keys, numbers or environment variables (whose values are final already).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::Problem;
+use super::tree::{Node, Origin, Scalar, Value};
+
+/// Resolves every reference below a node.
+pub(super) fn resolve(
+    node: &mut Node,
+    path: &str,
+    env: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) {
+    let place = node.place.clone();
+    match &mut node.value {
+        Value::Null => {}
+        Value::Scalar(scalar) => {
+            if !matches!(scalar.origin, Origin::Text | Origin::Set) || !scalar.text.contains('$') {
+                return;
+            }
+            match expand(&scalar.text, env) {
+                Ok(expanded) => apply(scalar, expanded),
+                Err(fault) => problems.push(Problem {
+                    key: path.to_owned(),
+                    place,
+                    message: fault.message,
+                    help: fault.help,
+                }),
+            }
+        }
+        Value::List(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                resolve(item, &format!("{path}[{index}]"), env, problems);
+            }
+        }
+        Value::Map(entries) => {
+            for entry in entries {
+                let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                resolve(&mut entry.node, &path, env, problems);
+            }
+        }
+    }
+}
+
+fn apply(scalar: &mut Scalar, expanded: Expanded) {
+    let written = std::mem::replace(&mut scalar.text, expanded.text);
+    if expanded.references {
+        scalar.written = Some(written);
+    }
+    scalar.from_file = expanded.from_file;
+}
+
+struct Expanded {
+    text: String,
+    references: bool,
+    from_file: bool,
+}
+
+struct Fault {
+    message: String,
+    help: String,
+}
+
+fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<Expanded, Fault> {
+    let mut expanded = Expanded { text: String::new(), references: false, from_file: false };
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.text.push_str(before);
+        if let Some(next) = after.strip_prefix('$') {
+            expanded.text.push('$');
+            rest = next;
+        } else if let Some(inside) = after.strip_prefix('{') {
+            let Some((reference, next)) = inside.split_once('}') else {
+                return Err(Fault {
+                    message: "a `${` has no closing `}`".to_owned(),
+                    help: "write ${VAR}, ${VAR:-default} or ${file:/path}; $$ stands for a dollar".to_owned(),
+                });
+            };
+            let from_file = reference.starts_with("file:");
+            expanded.text.push_str(&look_up(reference, env)?);
+            expanded.references = true;
+            expanded.from_file |= from_file;
+            rest = next;
+        } else {
+            expanded.text.push('$');
+            rest = after;
+        }
+    }
+    expanded.text.push_str(rest);
+    Ok(expanded)
+}
+
+fn look_up(reference: &str, env: &BTreeMap<String, String>) -> Result<String, Fault> {
+    if let Some(path) = reference.strip_prefix("file:") {
+        return read(path);
+    }
+    let (name, default) = match reference.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (reference, None),
+    };
+    let legal = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    if name.is_empty() || !name.chars().all(legal) || name.starts_with(|char: char| char.is_ascii_digit()) {
+        return Err(Fault {
+            message: format!("`${{{reference}}}` isn't a reference"),
+            help: "write ${VAR}, ${VAR:-default} or ${file:/path}; $$ stands for a dollar".to_owned(),
+        });
+    }
+    match (env.get(name), default) {
+        // As in a shell, `:-` also stands in for an empty variable.
+        (Some(value), Some(_)) if !value.is_empty() => Ok(value.clone()),
+        (Some(value), None) => Ok(value.clone()),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (None, None) => Err(Fault {
+            message: format!("the environment variable {name} isn't set"),
+            help: format!("set it, or give a default: ${{{name}:-default}}"),
+        }),
+    }
+}
+
+fn read(path: &str) -> Result<String, Fault> {
+    match std::fs::read_to_string(Path::new(path)) {
+        Ok(mut text) => {
+            if text.ends_with('\n') {
+                text.pop();
+                if text.ends_with('\r') {
+                    text.pop();
+                }
+            }
+            Ok(text)
+        }
+        Err(error) => Err(Fault {
+            message: format!("can't read the file {path}: {error}"),
+            help: "a ${file:…} reference names a text file that this process may read".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_resolved_once_and_dollars_survive() {
+        let env = BTreeMap::from([
+            ("A".to_owned(), "x".to_owned()),
+            ("EMPTY".to_owned(), String::new()),
+            ("NESTED".to_owned(), "${A}".to_owned()),
+        ]);
+        for (text, expected) in [
+            ("plain", Ok("plain")),
+            ("${A}", Ok("x")),
+            ("1${A}2${A}3", Ok("1x2x3")),
+            ("${B:-d}", Ok("d")),
+            ("${B:-}", Ok("")),
+            ("${B:-a:-b}", Ok("a:-b")),
+            ("${EMPTY:-d}", Ok("d")),
+            ("${EMPTY}", Ok("")),
+            ("${NESTED}", Ok("${A}")),
+            ("$timestamp", Ok("$timestamp")),
+            ("$$", Ok("$")),
+            ("$${A}", Ok("${A}")),
+            ("a$", Ok("a$")),
+            ("${B}", Err("the environment variable B isn't set")),
+            ("${A", Err("a `${` has no closing `}`")),
+            ("${}", Err("`${}` isn't a reference")),
+            ("${1A}", Err("`${1A}` isn't a reference")),
+            ("${A B}", Err("`${A B}` isn't a reference")),
+        ] {
+            let found = expand(text, &env).map(|expanded| expanded.text).map_err(|fault| fault.message);
+            assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{text:?}");
+        }
+    }
+}

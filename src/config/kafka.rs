@@ -1,0 +1,250 @@
+//! The section `kafka`: librdkafka's own properties, passed through unless Tidegate owns them.
+//!
+//! A property is refused by name with its reason, or with the nearest known name when librdkafka doesn't know
+//! it. Ranges of values are left to librdkafka, which checks them when the client is created.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::defaults;
+use super::error::Place;
+use super::keys::nearest;
+use super::names::PipelineName;
+use super::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
+use super::reader::{Field, Report, Section};
+use super::redact::{MASK, is_secret_property};
+
+/// What is passed to librdkafka, by property.
+///
+/// Always holds `bootstrap.servers` and `group.id`. `Debug` masks secrets.
+#[derive(Clone)]
+pub struct KafkaSettings {
+    properties: BTreeMap<String, Property>,
+}
+
+#[derive(Clone)]
+enum Property {
+    Plain(String),
+    Secret(SecretString),
+}
+
+/// Which protocol a consumer group speaks with its coordinator (`group.protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Rebalances are computed by a member; the default.
+    Classic,
+    /// KIP-848: rebalances are computed by the broker; an experiment.
+    Consumer,
+}
+
+impl KafkaSettings {
+    /// A property's value in the clear, also a secret one's.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(Property::expose)
+    }
+
+    /// All properties in the clear, sorted by name: for the client's construction, never for printing.
+    pub fn expose(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.expose()))
+    }
+
+    /// All properties, secrets as `***`.
+    pub fn redacted(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties.iter().map(|(name, value)| {
+            let value = match value {
+                Property::Plain(text) => text.as_str(),
+                Property::Secret(_) => MASK,
+            };
+            (name.as_str(), value)
+        })
+    }
+
+    /// `bootstrap.servers`
+    pub fn bootstrap_servers(&self) -> &str {
+        self.get("bootstrap.servers").unwrap_or_default()
+    }
+
+    /// `group.id`; the pipeline's name unless it is set.
+    pub fn group_id(&self) -> &str {
+        self.get("group.id").unwrap_or_default()
+    }
+
+    /// `group.protocol`
+    pub fn group_protocol(&self) -> GroupProtocol {
+        match self.get("group.protocol") {
+            Some(word) if word.eq_ignore_ascii_case("consumer") => GroupProtocol::Consumer,
+            _ => GroupProtocol::Classic,
+        }
+    }
+
+    /// `session.timeout.ms`, or librdkafka's default; `None` where the broker decides it (KIP-848).
+    pub fn session_timeout(&self) -> Option<Duration> {
+        match self.group_protocol() {
+            GroupProtocol::Classic => {
+                Some(self.milliseconds("session.timeout.ms").unwrap_or(defaults::KAFKA_SESSION_TIMEOUT))
+            }
+            GroupProtocol::Consumer => None,
+        }
+    }
+
+    /// `max.poll.interval.ms`, or librdkafka's default.
+    pub fn max_poll_interval(&self) -> Duration {
+        self.milliseconds("max.poll.interval.ms").unwrap_or(defaults::KAFKA_MAX_POLL_INTERVAL)
+    }
+
+    fn milliseconds(&self, name: &str) -> Option<Duration> {
+        self.get(name)?.trim().parse().ok().map(Duration::from_millis)
+    }
+}
+
+impl Property {
+    fn expose(&self) -> &str {
+        match self {
+            Property::Plain(text) => text,
+            Property::Secret(secret) => secret.expose_secret(),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.redacted()).finish()
+    }
+}
+
+/// Where each property was written, for relations that are checked later.
+pub(super) type Places = BTreeMap<String, Place>;
+
+/// Reads the section.
+pub(super) fn read(
+    field: Option<Field>,
+    root: &Place,
+    pipeline: Option<&PipelineName>,
+    report: &mut Report,
+) -> (KafkaSettings, Places) {
+    let mut properties = BTreeMap::new();
+    let mut places = Places::new();
+    let section_place = field.as_ref().map_or(root.clone(), |field| field.node.place.clone());
+    for (name, place, field) in Section::open_free(field, "kafka", report).rest() {
+        if let Err((message, help)) = admit(&name) {
+            report.add_at(&field.path, &place, message, help);
+            continue;
+        }
+        if let Some(property) = value(&name, &field, report) {
+            places.insert(name.clone(), field.node.place.clone());
+            properties.insert(name, property);
+        }
+    }
+    if let (None, Some(name)) = (properties.get("group.id"), pipeline) {
+        properties.insert("group.id".to_owned(), Property::Plain(name.as_str().to_owned()));
+    }
+    if !properties.contains_key("bootstrap.servers") {
+        let help = "where the brokers are, for example bootstrap.servers: localhost:9092";
+        report.add_at("kafka.bootstrap.servers", &section_place, "the key is missing", help);
+    }
+    let settings = KafkaSettings { properties };
+    relations(&settings, &places, report);
+    (settings, places)
+}
+
+/// Whether a property may be set at all; if not, why and what to do.
+fn admit(name: &str) -> Result<(), (String, String)> {
+    if ALLOWED.contains(&name) {
+        return Ok(());
+    }
+    let find = |list: &[(&'static str, &'static str)]| {
+        list.iter().find(|(known, _)| *known == name).map(|(_, reason)| *reason)
+    };
+    let prefix =
+        REFUSED_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, reason)| *reason);
+    if let Some(reason) = find(REFUSED).or(prefix) {
+        return Err(("this property can't be set".to_owned(), reason.to_owned()));
+    }
+    if let Some(instead) = find(FOREIGN) {
+        return Err(("librdkafka has no such property".to_owned(), instead.to_owned()));
+    }
+    let known = ALLOWED.iter().copied().chain(REFUSED.iter().map(|(name, _)| *name));
+    let message = match nearest(name, known) {
+        Some(guess) => format!("librdkafka has no such consumer property; did you mean `{guess}`?"),
+        None => "librdkafka has no such consumer property".to_owned(),
+    };
+    let help =
+        "properties are librdkafka's own: its CONFIGURATION.md lists those with C or * in the column C/P";
+    Err((message, help.to_owned()))
+}
+
+fn value(name: &str, field: &Field, report: &mut Report) -> Option<Property> {
+    if let super::tree::Value::Null = field.node.value {
+        return None;
+    }
+    let scalar = field.scalar("a single value", report)?;
+    if scalar.text.is_empty() && matches!(name, "bootstrap.servers" | "group.id") {
+        report.add(field, "the value is empty", "");
+        return None;
+    }
+    if is_secret_property(name) || scalar.from_file {
+        return Some(Property::Secret(SecretString::from(scalar.text.clone())));
+    }
+    Some(Property::Plain(scalar.text.clone()))
+}
+
+/// Values and pairs of properties that contradict what Tidegate relies on.
+fn relations(kafka: &KafkaSettings, places: &Places, report: &mut Report) {
+    let mut refuse = |name: &str, message: &str, help: &str| {
+        let place = places.get(name).cloned().unwrap_or(Place::Absent);
+        report.add_at(&format!("kafka.{name}"), &place, message, help);
+    };
+    if let Some(level) = kafka.get("isolation.level")
+        && level != "read_committed"
+    {
+        let help = "only read_committed is allowed: records of aborted transactions must not reach the table";
+        refuse("isolation.level", "records that were never committed would be read", help);
+    }
+    if let Some(debug) = kafka.get("debug")
+        && debug.split(',').any(|part| matches!(part.trim(), "conf" | "all"))
+    {
+        let help = "conf and all print the client's configuration, secrets included; name other contexts: cgrp,fetch";
+        refuse("debug", "the log would show secrets", help);
+    }
+    let protocol = kafka.get("group.protocol").unwrap_or("classic").to_ascii_lowercase();
+    match protocol.as_str() {
+        "classic" => classic(kafka, &mut refuse),
+        "consumer" => {
+            for name in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+                if kafka.get(name).is_some() {
+                    let help =
+                        "with group.protocol: consumer (KIP-848) the broker decides it; take one of them out";
+                    refuse(name, "it contradicts group.protocol: consumer", help);
+                }
+            }
+        }
+        _ => refuse("group.protocol", "unknown protocol", "allowed: classic, consumer"),
+    }
+}
+
+fn classic(kafka: &KafkaSettings, refuse: &mut impl FnMut(&str, &str, &str)) {
+    if let Some(strategy) = kafka.get("partition.assignment.strategy")
+        && strategy != "cooperative-sticky"
+    {
+        let help =
+            "only cooperative-sticky is allowed: range and roundrobin stop every worker at every rebalance";
+        refuse("partition.assignment.strategy", "eager assignors aren't supported", help);
+    }
+    if kafka.get("group.remote.assignor").is_some() {
+        let help = "set group.protocol: consumer, or take it out";
+        refuse("group.remote.assignor", "it needs group.protocol: consumer", help);
+    }
+    for name in ["session.timeout.ms", "max.poll.interval.ms"] {
+        if kafka.get(name).is_some() && kafka.milliseconds(name).is_none() {
+            refuse(name, "expected a whole number of milliseconds", "for example 45000");
+        }
+    }
+    let session = kafka.milliseconds("session.timeout.ms").unwrap_or(defaults::KAFKA_SESSION_TIMEOUT);
+    if session > kafka.max_poll_interval() {
+        let help = "librdkafka needs max.poll.interval.ms (300000 unless it is set) to be at least as long";
+        refuse("session.timeout.ms", "it is longer than max.poll.interval.ms", help);
+    }
+}

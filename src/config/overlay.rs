@@ -1,0 +1,121 @@
+//! The environment and `--set`, laid over the document.
+//!
+//! `TIDEGATE__LIMITS__BATCH_ROWS=1000` and `--set limits.batch_rows=1000` name the same key. Of a variable's
+//! name, the prefix `TIDEGATE__` goes, two underscores separate levels, and letters become lower-case; below `kafka`
+//! every underscore, single or double, is a dot (`TIDEGATE__KAFKA__CLIENT_ID` is `client.id`), because librdkafka's
+//! properties hold dots and no underscores. Numbers index `routes`: one more than the last appends. Column
+//! names with capitals or dots can't be named in the environment.
+//!
+//! The value is text; its key decides what it is read as, so a password may hold any character. Where a
+//! list or a section is expected, YAML's flow style is understood: `TIDEGATE__ROUTES__0__KEY='[tenant, id]'`.
+
+use std::collections::BTreeMap;
+
+use super::error::{Place, Problem};
+use super::tree::{Entry, Node, Origin, Value};
+
+/// What variables of the product begin with.
+const PREFIX: &str = "TIDEGATE__";
+
+/// One key with its value.
+struct Override {
+    path: Vec<String>,
+    text: String,
+    origin: Origin,
+    place: Place,
+}
+
+/// Lays the environment, then `--set`, over the document.
+pub(super) fn apply(
+    root: &mut Node,
+    env: &BTreeMap<String, String>,
+    sets: &[String],
+    problems: &mut Vec<Problem>,
+) {
+    let mut overrides: Vec<Override> = env.iter().filter_map(from_variable).collect();
+    // `…__10` comes after `…__9`, so that routes append in order.
+    overrides.sort_by_key(|item| {
+        item.path.iter().map(|part| (part.parse::<u64>().ok(), part.clone())).collect::<Vec<_>>()
+    });
+    for text in sets {
+        match from_set(text) {
+            Ok(item) => overrides.push(item),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    for item in overrides {
+        let value = Node::scalar(item.place.clone(), item.text, item.origin);
+        if let Err(message) = put(root, &item.path, value) {
+            let key = item.path.join(".");
+            problems.push(Problem { key, place: item.place, message, help: String::new() });
+        }
+    }
+}
+
+fn from_variable((name, text): (&String, &String)) -> Option<Override> {
+    let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
+    let path = match key.split_once("__") {
+        Some(("kafka", property)) => vec!["kafka".to_owned(), property.replace("__", ".").replace('_', ".")],
+        _ => key.split("__").map(str::to_owned).collect(),
+    };
+    let place = Place::Environment(name.clone());
+    Some(Override { path, text: text.clone(), origin: Origin::Environment, place })
+}
+
+fn from_set(text: &str) -> Result<Override, Problem> {
+    let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
+        // The text isn't repeated: it may be a password whose key was forgotten.
+        return Err(Problem {
+            key: String::new(),
+            place: Place::Set("…".to_owned()),
+            message: "expected KEY=VALUE".to_owned(),
+            help: "for example: --set kafka.client.id=x".to_owned(),
+        });
+    };
+    let key = key.trim();
+    let path = match key.split_once('.') {
+        Some(("kafka", property)) => vec!["kafka".to_owned(), property.to_owned()],
+        _ => key.replace('[', ".").replace(']', "").split('.').map(str::to_owned).collect(),
+    };
+    Ok(Override { path, text: value.to_owned(), origin: Origin::Set, place: Place::Set(key.to_owned()) })
+}
+
+fn put(node: &mut Node, path: &[String], value: Node) -> Result<(), String> {
+    let Some((first, rest)) = path.split_first() else {
+        *node = value;
+        return Ok(());
+    };
+    let index = first.parse::<usize>().ok();
+    if let Value::Null = node.value {
+        node.value = if index.is_some() { Value::List(Vec::new()) } else { Value::Map(Vec::new()) };
+        node.place = value.place.clone();
+    }
+    let empty = Node { place: value.place.clone(), value: Value::Null };
+    match (&mut node.value, index) {
+        (Value::List(items), Some(index)) => {
+            let count = items.len();
+            if index == count {
+                items.push(empty);
+            }
+            let item = items.get_mut(index);
+            put(
+                item.ok_or_else(|| format!("the list has {count} items; the next index is {count}"))?,
+                rest,
+                value,
+            )
+        }
+        (Value::List(_), None) => Err(format!("`{first}` isn't an index: 0, 1, …")),
+        (Value::Map(entries), _) => {
+            let at = match entries.iter().position(|entry| entry.key == *first) {
+                Some(at) => at,
+                None => {
+                    entries.push(Entry { key: first.clone(), place: value.place.clone(), node: empty });
+                    entries.len() - 1
+                }
+            };
+            put(&mut entries[at].node, rest, value)
+        }
+        (Value::Scalar(_), _) => Err(format!("`{first}` can't be set inside a single value")),
+        (Value::Null, _) => Ok(()),
+    }
+}

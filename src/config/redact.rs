@@ -1,0 +1,258 @@
+//! What must never be printed, and the effective configuration without it.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+use super::settings::{
+    Backoff, BackoffStrategy, ColumnSettings, ColumnSource, EpochUnit, Format, LogFormat, LogLevel,
+    OnBadRecord, OnTombstone, RouteSettings, Settings, Start, TopicSelector, UnknownFields, WriteMode,
+};
+use super::values::{show_duration, show_size};
+
+/// Stands for a secret.
+pub(super) const MASK: &str = "***";
+
+/// Parts of a connection string that are safe to print; everything else is masked.
+const SAFE_PARAMETERS: &[&str] = &[
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "service",
+    "application_name",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "connect_timeout",
+    "target_session_attrs",
+    "channel_binding",
+    "client_encoding",
+    "keepalives",
+    "gssencmode",
+];
+
+/// Parts of a librdkafka property's name that tell that its value is, or may hold, a secret.
+const SECRET_PROPERTY_PARTS: &[&str] = &[
+    "password",
+    "passphrase",
+    "secret",
+    "token",
+    "key.pem",
+    "ssl_key",
+    "jaas",
+    "credential",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.extensions",
+];
+
+/// Whether a librdkafka property's value is, or may hold, a secret.
+pub(super) fn is_secret_property(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_PROPERTY_PARTS.iter().any(|part| name.contains(part))
+}
+
+/// A connection string without its secrets. In doubt it hides too much.
+pub(super) fn connection_string(text: &str) -> String {
+    for scheme in ["postgres://", "postgresql://"] {
+        if let Some(rest) = text.strip_prefix(scheme) {
+            return format!("{scheme}{}", url_rest(rest));
+        }
+    }
+    key_values(text)
+}
+
+fn url_rest(rest: &str) -> String {
+    // A password may hold an unescaped `@`, `/` or `?`: user and password end at the last `@`.
+    let (user, location) = match rest.rsplit_once('@') {
+        Some((user, location)) => (Some(user), location),
+        None => (None, rest),
+    };
+    let (address, query) = match location.split_once('?') {
+        Some((address, query)) => (address, Some(query)),
+        None => (location, None),
+    };
+    let mut shown = String::new();
+    if let Some(user) = user {
+        match user.split_once(':') {
+            Some((name, _)) => shown.push_str(&format!("{name}:{MASK}@")),
+            // Without a colon, a `?` or `/` means that the `@` stood in a parameter's value.
+            None if user.contains(['?', '/', '=']) => shown.push_str(&format!("{MASK}@")),
+            None => shown.push_str(&format!("{user}@")),
+        }
+    }
+    shown.push_str(address);
+    if let Some(query) = query {
+        let parameters: Vec<String> = query.split('&').map(parameter).collect();
+        shown.push_str(&format!("?{}", parameters.join("&")));
+    }
+    shown
+}
+
+fn parameter(text: &str) -> String {
+    match text.split_once('=') {
+        Some((name, value)) if SAFE_PARAMETERS.contains(&name) => format!("{name}={value}"),
+        Some((name, _)) => format!("{name}={MASK}"),
+        None => MASK.to_owned(),
+    }
+}
+
+fn key_values(text: &str) -> String {
+    // A quoted value may hold spaces, so it can't be told where it ends without libpq's rules: hide it all.
+    if text.contains(['\'', '\\']) {
+        return MASK.to_owned();
+    }
+    text.split_whitespace().map(parameter).collect::<Vec<_>>().join(" ")
+}
+
+impl Settings {
+    /// The effective configuration in the shape of the file, every default filled in, secrets as `***`.
+    pub fn redacted(&self) -> Value {
+        let kafka: Map<String, Value> =
+            self.kafka.redacted().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let transient = &self.retry.transient;
+        let ambiguous = &self.retry.ambiguous;
+        json!({
+            "pipeline": self.pipeline.as_str(),
+            "kafka": kafka,
+            "postgres": {
+                "url": connection_string(self.postgres.url.expose_secret()),
+                "ledger": self.postgres.ledger,
+            },
+            "start": start(self.start),
+            "routes": self.routes.iter().map(route).collect::<Vec<_>>(),
+            "workers": self.workers,
+            "limits": {
+                "batch_rows": self.limits.batch_rows,
+                "batch_bytes": show_size(self.limits.batch_bytes.get()),
+                "linger": duration(self.limits.linger),
+                "memory": show_size(self.limits.memory.get()),
+                "record_bytes": show_size(self.limits.record_bytes.get()),
+            },
+            "bad_records": {
+                "halt_above": self.bad_records.halt_above,
+                "over": duration(self.bad_records.over),
+                "at_least": self.bad_records.at_least,
+            },
+            "retry": {
+                "transient": with_backoff(&transient.backoff, "max", duration(transient.max)),
+                "ambiguous": with_backoff(&ambiguous.backoff, "attempts", json!(ambiguous.attempts)),
+            },
+            "timeouts": {
+                "connect": duration(self.timeouts.connect),
+                "statement": duration(self.timeouts.statement),
+                "lock": duration(self.timeouts.lock),
+                "idle_in_transaction": duration(self.timeouts.idle_in_transaction),
+                "takeover": duration(self.timeouts.takeover),
+                "drain": duration(self.timeouts.drain),
+            },
+            "http": { "listen": self.http.listen.to_string() },
+            "log": { "format": log_format(self.log.format), "level": log_level(self.log.level) },
+        })
+    }
+}
+
+fn duration(duration: Duration) -> Value {
+    json!(show_duration(duration))
+}
+
+fn start(start: Start) -> Value {
+    match start {
+        Start::Earliest => json!("earliest"),
+        Start::Latest => json!("latest"),
+        Start::At(time) => json!(time.to_string()),
+    }
+}
+
+fn with_backoff(backoff: &Backoff, last: &str, value: Value) -> Value {
+    let strategy = match backoff.strategy {
+        BackoffStrategy::Exponential => "exponential",
+        BackoffStrategy::Linear => "linear",
+    };
+    json!({ "strategy": strategy, "first": duration(backoff.first), last: value })
+}
+
+fn log_format(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
+    }
+}
+
+fn log_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    }
+}
+
+fn route(route: &RouteSettings) -> Value {
+    let topic = match &route.topic {
+        TopicSelector::Names(names) if names.len() == 1 => json!(names[0]),
+        TopicSelector::Names(names) => json!(names),
+        TopicSelector::Pattern(pattern) => json!(pattern.to_string()),
+    };
+    let columns: Map<String, Value> = route.columns.iter().map(column).collect();
+    json!({
+        "topic": topic,
+        "table": route.table.to_string(),
+        "format": match route.format {
+            Format::Json => "json",
+        },
+        "key": route.key,
+        "write": match route.write {
+            WriteMode::Upsert => "upsert",
+            WriteMode::Insert => "insert",
+            WriteMode::Append => "append",
+        },
+        "columns": columns,
+        "unknown_fields": match &route.unknown_fields {
+            UnknownFields::Ignore => "ignore",
+            UnknownFields::Reject => "reject",
+            UnknownFields::Column(name) => name,
+        },
+        "on_tombstone": match route.on_tombstone {
+            OnTombstone::Quarantine => "quarantine",
+            OnTombstone::Ignore => "ignore",
+            OnTombstone::Delete => "delete",
+        },
+        "on_bad_record": match route.on_bad_record {
+            OnBadRecord::Quarantine => "quarantine",
+            OnBadRecord::Halt => "halt",
+        },
+    })
+}
+
+fn column(column: &ColumnSettings) -> (String, Value) {
+    let unit = column.unit.map(|unit| match unit {
+        EpochUnit::Seconds => "s",
+        EpochUnit::Millis => "ms",
+        EpochUnit::Micros => "us",
+        EpochUnit::Nanos => "ns",
+    });
+    let from = source(&column.source);
+    let value = match unit {
+        Some(unit) => json!({ "from": from, "unit": unit }),
+        None => json!(from),
+    };
+    (column.column.clone(), value)
+}
+
+fn source(source: &ColumnSource) -> String {
+    match source {
+        ColumnSource::Field(path) => path.to_string(),
+        ColumnSource::Key => "$key".to_owned(),
+        ColumnSource::KeyField(path) => format!("$key.{path}"),
+        ColumnSource::Value => "$value".to_owned(),
+        ColumnSource::Header(name) => format!("$headers.{name}"),
+        ColumnSource::Topic => "$topic".to_owned(),
+        ColumnSource::Partition => "$partition".to_owned(),
+        ColumnSource::Offset => "$offset".to_owned(),
+        ColumnSource::Timestamp => "$timestamp".to_owned(),
+    }
+}

@@ -1,0 +1,373 @@
+//! The section `routes`: topics, tables, keys and columns.
+
+use super::error::Place;
+use super::keys;
+use super::names::{FieldPath, MAX_NAME_BYTES, TableTemplate, TopicPattern, is_topic_name};
+use super::reader::{Field, Report, Section, choice};
+use super::settings::{
+    ColumnSettings, ColumnSource, EpochUnit, Format, OnBadRecord, OnTombstone, RouteSettings, TopicSelector,
+    UnknownFields, WriteMode,
+};
+use super::tree::Value;
+
+const SOURCES: &str = "a source is a path into the record (user.id, \"a.b\".c) or one of $key, $key.PATH, $value, \
+                       $headers.NAME, $topic, $partition, $offset, $timestamp";
+const TOPICS: &str = "a topic is a name (letters, digits, dots, dashes, underscores; at most 249), a list of names, or \
+                      /regex/, which must match the whole name";
+const TABLES: &str = "a table is schema.table or table (in public); a part with dots or spaces is put in double \
+                      quotes; {topic} stands for the topic's name";
+const UNITS: &[(&str, EpochUnit)] = &[
+    ("s", EpochUnit::Seconds),
+    ("ms", EpochUnit::Millis),
+    ("us", EpochUnit::Micros),
+    ("ns", EpochUnit::Nanos),
+];
+
+/// Reads the list; a topic named in two routes is a problem.
+pub(super) fn read(field: Option<Field>, report: &mut Report) -> Vec<RouteSettings> {
+    let Some(field) = field else { return Vec::new() };
+    let (path, place) = (field.path.clone(), field.node.place.clone());
+    let Some(items) = field.routes(report) else { return Vec::new() };
+    if items.is_empty() {
+        report.add_at(&path, &place, "there is no route", "a pipeline has at least one topic and its table");
+    }
+    let mut named: Vec<(String, String)> = Vec::new();
+    let mut routes = Vec::new();
+    for item in items {
+        let (path, place) = (item.path.clone(), item.node.place.clone());
+        let Some(route) = read_route(item, report) else { continue };
+        if let TopicSelector::Names(names) = &route.topic {
+            for name in names {
+                match named.iter().find(|(topic, _)| topic == name) {
+                    Some((_, earlier)) => {
+                        let message = format!("the topic `{name}` is in {earlier} too");
+                        let help = "a topic has one route; one of the two has to go";
+                        report.add_at(&format!("{path}.topic"), &place, message, help);
+                    }
+                    None => named.push((name.clone(), path.clone())),
+                }
+            }
+        }
+        routes.push(route);
+    }
+    routes
+}
+
+impl Field {
+    fn routes(self, report: &mut Report) -> Option<Vec<Field>> {
+        let place = self.node.place.clone();
+        let path = self.path.clone();
+        let items = self.items("a list of routes", report)?;
+        if items.len() == 1 && matches!(items[0].node.value, Value::Scalar(_)) && items[0].path == path {
+            report.add_at(&path, &place, "expected a list of routes, found a single value", "");
+            return None;
+        }
+        Some(items)
+    }
+}
+
+fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
+    let path = field.path.clone();
+    let place = field.node.place.clone();
+    let before = report.problems.len();
+    let mut section = Section::open(Some(field), &path, keys::ROUTE, report);
+    let topic = section
+        .require("topic", "for example topic: orders", report)
+        .and_then(|field| read_topic(field, report));
+    let table_field = section.require("table", "for example table: public.orders", report);
+    let table_place = table_field.as_ref().map(|field| field.node.place.clone());
+    let table = table_field.and_then(|field| read_table(&field, report));
+    let format = section.choice("format", &[("json", Format::Json)], Format::Json, report);
+    let key_field = section.take("key");
+    let key_place = key_field.as_ref().map_or(place.clone(), |field| field.node.place.clone());
+    let key = key_field.and_then(|field| read_key(field, report)).unwrap_or_default();
+    let modes = [("upsert", WriteMode::Upsert), ("insert", WriteMode::Insert), ("append", WriteMode::Append)];
+    let write = section.choice("write", &modes, WriteMode::Upsert, report);
+    let columns = read_columns(section.take("columns"), &format!("{path}.columns"), report);
+    let unknown_field = section.take("unknown_fields");
+    let unknown_place = unknown_field.as_ref().map_or(place.clone(), |field| field.node.place.clone());
+    let unknown_fields = unknown_field.and_then(|field| read_unknown_fields(&field, report));
+    let tombstones = [
+        ("quarantine", OnTombstone::Quarantine),
+        ("ignore", OnTombstone::Ignore),
+        ("delete", OnTombstone::Delete),
+    ];
+    let on_tombstone_field = section.take("on_tombstone");
+    let tombstone_place = on_tombstone_field.as_ref().map_or(place.clone(), |field| field.node.place.clone());
+    let on_tombstone = on_tombstone_field
+        .and_then(|field| choice(&field, &tombstones, report))
+        .unwrap_or(OnTombstone::Quarantine);
+    let bad = [("quarantine", OnBadRecord::Quarantine), ("halt", OnBadRecord::Halt)];
+    let on_bad_record = section.choice("on_bad_record", &bad, OnBadRecord::Quarantine, report);
+    if report.problems.len() > before {
+        return None;
+    }
+    let unknown_fields = unknown_fields.unwrap_or(UnknownFields::Ignore);
+    let route = RouteSettings {
+        topic: topic?,
+        table: table?,
+        format,
+        key,
+        write,
+        columns,
+        unknown_fields,
+        on_tombstone,
+        on_bad_record,
+    };
+    let places = Places {
+        table: table_place.unwrap_or(place),
+        key: key_place,
+        tombstone: tombstone_place,
+        unknown: unknown_place,
+    };
+    relations(&route, &path, &places, report);
+    Some(route)
+}
+
+/// Where the keys stand that relations are about.
+struct Places {
+    table: Place,
+    key: Place,
+    tombstone: Place,
+    unknown: Place,
+}
+
+fn relations(route: &RouteSettings, path: &str, places: &Places, report: &mut Report) {
+    let keyless = route.key.is_empty();
+    match route.write {
+        WriteMode::Append if !keyless => {
+            let help =
+                "append inserts a row for every record; take `key` out, or write: insert keeps one row a key";
+            report.add_at(&format!("{path}.key"), &places.key, "write: append has no key", help);
+        }
+        WriteMode::Upsert | WriteMode::Insert if keyless => {
+            let help =
+                "key: [columns of a unique index of the table], or write: append for a table without one";
+            report.add_at(&format!("{path}.key"), &places.key, "the key is missing", help);
+        }
+        WriteMode::Append | WriteMode::Upsert | WriteMode::Insert => {}
+    }
+    if let OnTombstone::Delete = route.on_tombstone {
+        let from_key = |name: &&String| {
+            route.columns.iter().any(|column| {
+                column.column == **name
+                    && matches!(column.source, ColumnSource::Key | ColumnSource::KeyField(_))
+            })
+        };
+        let missing: Vec<&str> =
+            route.key.iter().filter(|name| !from_key(name)).map(String::as_str).collect();
+        let key = format!("{path}.on_tombstone");
+        if keyless {
+            let help = "write: append has no key and deletes nothing; use quarantine or ignore";
+            report.add_at(&key, &places.tombstone, "delete needs a key", help);
+        } else if !missing.is_empty() {
+            let message =
+                format!("delete needs every key column from the record's key; {} isn't", missing.join(", "));
+            let help = format!(
+                "a tombstone has no value to take it from: columns: {{{}: $key}}, or $key.PATH",
+                missing.first().copied().unwrap_or_default()
+            );
+            report.add_at(&key, &places.tombstone, message, help);
+        }
+    }
+    if let UnknownFields::Column(name) = &route.unknown_fields
+        && (route.key.contains(name) || route.columns.iter().any(|column| column.column == *name))
+    {
+        let message = format!("the column `{name}` has another source already");
+        report.add_at(&format!("{path}.unknown_fields"), &places.unknown, message, "use a column of its own");
+    }
+    if let TopicSelector::Names(names) = &route.topic {
+        for error in names.iter().filter_map(|name| route.table.resolve(name).err()) {
+            let help = "shorten the topic or the table, or name the table without {topic}";
+            report.add_at(&format!("{path}.table"), &places.table, error.to_string(), help);
+        }
+    }
+}
+
+fn read_topic(field: Field, report: &mut Report) -> Option<TopicSelector> {
+    let single = matches!(field.node.value, Value::Scalar(_));
+    let (path, place) = (field.path.clone(), field.node.place.clone());
+    let items = field.items("a topic", report)?;
+    if items.is_empty() {
+        report.add_at(&path, &place, "the list is empty", TOPICS);
+        return None;
+    }
+    let mut names = Vec::new();
+    for item in &items {
+        let text = &item.scalar("a topic", report)?.text;
+        if let Some(pattern) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+            if !single {
+                report.add(item, "a list holds names only", "a /regex/ stands alone: topic: /a|b/");
+                return None;
+            }
+            return match TopicPattern::parse(pattern) {
+                Ok(pattern) => Some(TopicSelector::Pattern(pattern)),
+                Err(error) => {
+                    let reason = error.to_string();
+                    let reason =
+                        reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                    report.add(item, format!("not a regular expression: {reason}"), TOPICS);
+                    None
+                }
+            };
+        }
+        if !is_topic_name(text) {
+            let shown = item.scalar("a topic", report)?.shown();
+            report.add(item, format!("{shown} isn't a topic's name"), TOPICS);
+            return None;
+        }
+        if names.contains(text) {
+            report.add(item, format!("the topic `{text}` is listed twice"), "");
+            return None;
+        }
+        names.push(text.clone());
+    }
+    Some(TopicSelector::Names(names))
+}
+
+fn read_table(field: &Field, report: &mut Report) -> Option<TableTemplate> {
+    let scalar = field.scalar("a table's name", report)?;
+    match TableTemplate::parse(&scalar.text) {
+        Ok(table) => Some(table),
+        Err(reason) => {
+            report.add(field, format!("{} isn't a table's name: {reason}", scalar.shown()), TABLES);
+            None
+        }
+    }
+}
+
+fn read_key(field: Field, report: &mut Report) -> Option<Vec<String>> {
+    let mut key: Vec<String> = Vec::new();
+    for item in field.items("a list of columns", report)? {
+        let name = column_name(&item, report)?;
+        if key.contains(&name) {
+            report.add(&item, format!("the column `{name}` is listed twice"), "");
+            return None;
+        }
+        key.push(name);
+    }
+    Some(key)
+}
+
+/// A column's name as in the catalogue; dots and quotation marks are part of it.
+fn column_name(field: &Field, report: &mut Report) -> Option<String> {
+    let scalar = field.scalar("a column's name", report)?;
+    if is_column_name(&scalar.text) {
+        return Some(scalar.text.clone());
+    }
+    report.add(
+        field,
+        format!("{} isn't a column's name", scalar.shown()),
+        "1 to 63 bytes, exactly as in the catalogue",
+    );
+    None
+}
+
+fn is_column_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.contains('\0')
+}
+
+fn read_unknown_fields(field: &Field, report: &mut Report) -> Option<UnknownFields> {
+    match column_name(field, report)?.as_str() {
+        "ignore" => Some(UnknownFields::Ignore),
+        "reject" => Some(UnknownFields::Reject),
+        name => Some(UnknownFields::Column(name.to_owned())),
+    }
+}
+
+fn read_columns(field: Option<Field>, path: &str, report: &mut Report) -> Vec<ColumnSettings> {
+    let mut columns = Vec::new();
+    for (column, place, field) in Section::open_free(field, path, report).rest() {
+        if !is_column_name(&column) {
+            report.add_at(
+                &field.path,
+                &place,
+                "not a column's name",
+                "1 to 63 bytes, exactly as in the catalogue",
+            );
+            continue;
+        }
+        if let Some((source, unit)) = read_column(field, report) {
+            columns.push(ColumnSettings { column, source, unit });
+        }
+    }
+    columns
+}
+
+fn read_column(field: Field, report: &mut Report) -> Option<(ColumnSource, Option<EpochUnit>)> {
+    let field = field.unfolded(report)?;
+    if let Value::Map(_) = field.node.value {
+        let path = field.path.clone();
+        let mut section = Section::open(Some(field), &path, keys::COLUMN, report);
+        let from = section.require("from", SOURCES, report)?;
+        let source = read_source(&from, report)?;
+        let unit_field = section.take("unit");
+        let unit = unit_field.as_ref().and_then(|field| choice(field, UNITS, report));
+        if let (Some(field), false) = (&unit_field, may_count_time(&source)) {
+            let message = format!("`{}` isn't a number that counts time", from.scalar(SOURCES, report)?.text);
+            report.add(
+                field,
+                message,
+                "a unit goes with a path into the record, $key, $key.PATH or $headers.NAME",
+            );
+        }
+        return Some((source, unit));
+    }
+    read_source(&field, report).map(|source| (source, None))
+}
+
+fn may_count_time(source: &ColumnSource) -> bool {
+    match source {
+        ColumnSource::Field(_) | ColumnSource::Key | ColumnSource::KeyField(_) | ColumnSource::Header(_) => {
+            true
+        }
+        ColumnSource::Value
+        | ColumnSource::Topic
+        | ColumnSource::Partition
+        | ColumnSource::Offset
+        | ColumnSource::Timestamp => false,
+    }
+}
+
+fn read_source(field: &Field, report: &mut Report) -> Option<ColumnSource> {
+    let scalar = field.scalar("a source", report)?;
+    match parse_source(&scalar.text) {
+        Ok(source) => Some(source),
+        Err(reason) => {
+            report.add(field, format!("{} isn't a source: {reason}", scalar.shown()), SOURCES);
+            None
+        }
+    }
+}
+
+fn parse_source(text: &str) -> Result<ColumnSource, String> {
+    if !text.starts_with('$') {
+        return FieldPath::parse(text).map(ColumnSource::Field);
+    }
+    if let Some(path) = text.strip_prefix("$key.") {
+        return FieldPath::parse(path).map(ColumnSource::KeyField);
+    }
+    if let Some(name) = text.strip_prefix("$headers.") {
+        // A header's name is free text: all that follows is the name.
+        return match name {
+            "" => Err("the header's name is missing".to_owned()),
+            name => Ok(ColumnSource::Header(name.to_owned())),
+        };
+    }
+    match text {
+        "$key" => Ok(ColumnSource::Key),
+        "$value" => Ok(ColumnSource::Value),
+        "$topic" => Ok(ColumnSource::Topic),
+        "$partition" => Ok(ColumnSource::Partition),
+        "$offset" => Ok(ColumnSource::Offset),
+        "$timestamp" => Ok(ColumnSource::Timestamp),
+        "$headers" => Err("the header's name is missing".to_owned()),
+        _ => {
+            let known = ["$key", "$value", "$topic", "$partition", "$offset", "$timestamp", "$headers.NAME"];
+            Err(match keys::nearest(text, known) {
+                Some(guess) => format!("did you mean {guess}?"),
+                None => "a part of the record that Tidegate doesn't know".to_owned(),
+            })
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! YAML text → [`Node`], with the place of every key and value.
+//!
+//! serde-saphyr reports places through its `Spanned` wrapper. Errors keep its message and place but never its
+//! snippet: a snippet could show a line that holds a password.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+use super::error::{Place, Problem};
+use super::tree::{Entry, Node, Origin, Scalar, Value};
+
+/// Reads a whole document; an empty one is an empty map.
+pub(super) fn parse(source: &str) -> Result<Node, Problem> {
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    match serde_saphyr::from_str_with_options::<Spanned<Parsed>>(source, options) {
+        Ok(document) => Ok(convert(document, source)),
+        Err(error) => Err(describe(&error)),
+    }
+}
+
+fn describe(error: &serde_saphyr::Error) -> Problem {
+    let place = error.location().map_or(Place::Absent, |location| place(&location));
+    let text = error.without_snippet().to_string();
+    let message = match text.rsplit_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => text,
+    };
+    Problem { key: String::new(), place, message: format!("not valid YAML: {message}"), help: String::new() }
+}
+
+fn place(location: &Location) -> Place {
+    Place::File {
+        line: u32::try_from(location.line()).unwrap_or(u32::MAX),
+        column: u32::try_from(location.column()).unwrap_or(u32::MAX),
+    }
+}
+
+/// The document as serde shows it, before the text of numbers and booleans is looked up in the source.
+enum Parsed {
+    Null,
+    Text(String),
+    Literal(String),
+    List(Vec<Spanned<Parsed>>),
+    Map(Vec<(Spanned<String>, Spanned<Parsed>)>),
+}
+
+fn convert(parsed: Spanned<Parsed>, source: &str) -> Node {
+    let value = match parsed.value {
+        Parsed::Null => Value::Null,
+        Parsed::Text(text) => Value::Scalar(Scalar::new(text, Origin::Text)),
+        Parsed::Literal(fallback) => {
+            let text = written(&parsed.defined, source).unwrap_or(fallback);
+            Value::Scalar(Scalar::new(text, Origin::Literal))
+        }
+        Parsed::List(items) => Value::List(items.into_iter().map(|item| convert(item, source)).collect()),
+        Parsed::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| Entry {
+                    place: place(&key.referenced),
+                    key: key.value,
+                    node: convert(value, source),
+                })
+                .collect(),
+        ),
+    };
+    Node { place: place(&parsed.referenced), value }
+}
+
+/// The text of a number or boolean as its writer typed it.
+fn written(location: &Location, source: &str) -> Option<String> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    let text = source.get(start..start.checked_add(length)?)?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ParsedVisitor)
+    }
+}
+
+struct ParsedVisitor;
+
+impl<'de> Visitor<'de> for ParsedVisitor {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value, a list or a section with keys")
+    }
+
+    fn visit_unit<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Parsed, E> {
+        Ok(Parsed::Literal(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Parsed, E> {
+        Ok(Parsed::Literal(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Parsed, E> {
+        Ok(Parsed::Literal(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Parsed, E> {
+        Ok(Parsed::Literal(value.to_string()))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Parsed, E> {
+        Ok(Parsed::Literal(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Parsed, E> {
+        Ok(Parsed::Literal(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Parsed, E> {
+        Ok(Parsed::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Parsed, E> {
+        Ok(Parsed::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Parsed::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Parsed::Map(entries))
+    }
+}

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The keeper: reads orders until the lab is gone, then ends what it was told to guard. $1 is the lab's folder.
 root=$1
 guarded=

@@ -15,3 +15,4 @@ pub mod config;
 pub mod engine;
 pub mod source;
 pub mod store;
+pub mod telemetry;

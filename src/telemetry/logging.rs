@@ -1,0 +1,131 @@
+//! Logs: one line for each change of state, as JSON or text, on standard error.
+//!
+//! The level comes from the configuration; `RUST_LOG`, where it is set, replaces it. Fields of the JSON form
+//! are `timestamp` (RFC 3339, UTC), `level`, `message`, `target` and those of the event, all on one level.
+//! Nobody hands a payload, a key or a secret to an event: there is no filter here that could catch it.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// One line for people, coloured on a terminal.
+    Text,
+}
+
+/// Why logging can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// A filter that can't be read.
+    #[error("{origin} is no log level or filter: {source}; use error, warn, info, debug or trace")]
+    Filter {
+        /// Where the filter stands.
+        origin: &'static str,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Another logger is installed in this process.
+    #[error("a logger is installed already")]
+    Installed,
+}
+
+/// Begins to log to standard error for the rest of the process's life.
+///
+/// # Errors
+/// When `level` or `RUST_LOG` can't be read, or when a logger is installed already.
+pub fn init(format: Format, level: &str) -> Result<(), LoggingError> {
+    let variable = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|value| !value.is_empty());
+    let filter = filter(level, variable.as_deref())?;
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    install(format, filter, colour, std::io::stderr)
+}
+
+fn filter(level: &str, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
+    let (origin, text) = match variable {
+        Some(text) => ("RUST_LOG", text),
+        None => ("log.level", level),
+    };
+    EnvFilter::builder().parse(text).map_err(|source| LoggingError::Filter { origin, source })
+}
+
+fn install<W>(format: Format, filter: EnvFilter, colour: bool, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber(format, filter, colour, writer).try_init().map_err(|_| LoggingError::Installed)
+}
+
+fn subscriber<W>(format: Format, filter: EnvFilter, colour: bool, writer: W) -> tracing::Dispatch
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match format {
+        Format::Json => {
+            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into()
+        }
+        Format::Text => builder.with_ansi(colour).with_target(false).finish().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Sink(Sender<Vec<u8>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(std::io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(format: Format, filter_text: &str, log: impl FnOnce()) -> String {
+        let (sender, receiver) = channel();
+        let writer = move || Sink(sender.clone());
+        let filter = filter("error", Some(filter_text)).unwrap();
+        tracing::dispatcher::with_default(&subscriber(format, filter, false, writer), log);
+        String::from_utf8(receiver.try_iter().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn json_lines_carry_stable_fields_on_one_level() {
+        let text = lines(Format::Json, "info", || {
+            tracing::info!(topic = "events", partition = 3, "partition halted");
+            tracing::debug!("not shown");
+        });
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut names: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        assert_eq!(names, ["level", "message", "partition", "target", "timestamp", "topic"]);
+        assert_eq!((&value["message"], &value["level"]), (&"partition halted".into(), &"INFO".into()));
+    }
+
+    #[test]
+    fn text_lines_have_no_escape_sequences_off_a_terminal() {
+        let text = lines(Format::Text, "info", || tracing::warn!(code = "TG-101", "halted"));
+        assert!(text.contains("WARN") && text.contains("halted code=\"TG-101\""), "{text:?}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn a_filter_that_can_t_be_read_names_its_place() {
+        let message = |level, variable| filter(level, variable).unwrap_err().to_string();
+        assert!(message("info=loud", None).starts_with("log.level is no log level"));
+        assert!(message("info", Some("a=loud")).starts_with("RUST_LOG is no log level"));
+    }
+}

@@ -1,0 +1,629 @@
+//! Every metric: name, labels, help, buckets. No other file holds a metric's name.
+//!
+//! Callers tell facts (`settled`, `progress`, `rebalanced`); what they become on the page is decided here.
+//! Series that will come are created at once, so that they start at 0 and rates see their first event.
+//! Handles ([`PartitionMetrics`], [`TableMetrics`], [`TopicMetrics`]) are looked up once and kept by the
+//! caller: on the hot path there is no search by label. The constant label `pipeline` is on every series.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
+
+use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::policy::FailureClass;
+use crate::engine::position::{NextOffset, TopicPartition};
+
+pub use super::labels::{Dependency, RebalanceEvent, Resolved, Stage, TransactionResult};
+use super::registrar::{CAUGHT_UP, LagSeconds, Registrar, int_gauges, now_ms};
+
+/// What a metric is, as `docs/METRICS.md` prints it.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition {
+    /// The full name.
+    pub name: &'static str,
+    /// The kind of series.
+    pub kind: Kind,
+    /// Its labels, besides the constant label `pipeline`.
+    pub labels: &'static [&'static str],
+    /// One sentence: what it says, in what unit.
+    pub help: &'static str,
+    /// Upper bounds of a histogram's buckets.
+    pub buckets: &'static [f64],
+}
+
+/// The kind of a metric's series.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only rises, until the process starts anew.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Counts observations by size.
+    Histogram,
+}
+
+macro_rules! definitions {
+    ($($id:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal $(in $buckets:expr)?;)*) => {
+        $(const $id: Definition = Definition {
+            name: concat!("tidegate_", $name),
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+            buckets: { let none: &[f64] = &[]; $(let none = { let _ = none; $buckets };)? none },
+        };)*
+        /// All metrics of our own, in the order of the documentation.
+        pub const DEFINITIONS: &[Definition] = &[$($id),*];
+    };
+}
+
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const LONG_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0];
+const ROWS: &[f64] = &[1.0, 10.0, 100.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5];
+const BYTES: &[f64] =
+    &[1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 8388608.0, 16777216.0, 67108864.0];
+
+definitions! {
+    LAG_RECORDS: Gauge "consumer_lag_records" ["topic", "partition"]
+        "End of the committed log minus the next offset stored in PostgreSQL.";
+    LAG_SECONDS: Gauge "consumer_lag_seconds" ["topic", "partition"]
+        "Age of the oldest record not yet applied; 0 when caught up.";
+    NEXT_OFFSET: Gauge "next_offset" ["topic", "partition"]
+        "First offset not yet applied, as stored in PostgreSQL.";
+    LOG_END_OFFSET: Gauge "log_end_offset" ["topic", "partition"]
+        "End of the committed log as last seen.";
+    RETENTION_MARGIN: Gauge "retention_margin_records" ["topic", "partition"]
+        "Next offset minus the log's first offset; below 0 means that records were deleted unread.";
+    LAST_COMMIT: Gauge "last_commit_timestamp_seconds" ["table"]
+        "Time of the last commit into the table, seconds since the Unix epoch; 0 before the first.";
+    NEWEST_RECORD: Gauge "newest_record_timestamp_seconds" ["table"]
+        "Timestamp of the newest record in the table, seconds since the Unix epoch; 0 before the first.";
+    CONSUMED: Counter "records_consumed_total" ["topic"]
+        "Records read from the log: the sum of outcomes, of records discarded and of records in flight.";
+    DISCARDED: Counter "records_discarded_total" ["topic"]
+        "Records read and dropped unwritten because the assignment ended; their next owner reads them again.";
+    RECORDS: Counter "records_total" ["topic", "table", "outcome"]
+        "Records settled, by their one outcome.";
+    DUPLICATES: Counter "duplicates_total" ["topic", "table"]
+        "Records whose key was there already: updated, unchanged, superseded, ignored or stale.";
+    TRANSACTION_SECONDS: Histogram "transaction_seconds" []
+        "Time from BEGIN to the answer to COMMIT." in SECONDS;
+    END_TO_END_SECONDS: Histogram "end_to_end_seconds" []
+        "Time from a record's timestamp to the commit that applied it." in LONG_SECONDS;
+    STAGE_SECONDS: Histogram "stage_seconds" ["stage"]
+        "Time that a batch spent in a stage." in SECONDS;
+    BATCH_ROWS: Histogram "batch_rows" []
+        "Records settled by one transaction." in ROWS;
+    BATCH_BYTES: Histogram "batch_bytes" []
+        "Bytes of the records settled by one transaction." in BYTES;
+    TRANSACTIONS: Counter "transactions_total" ["result"]
+        "Transactions, by how they ended.";
+    RETRIES: Counter "retries_total" ["class"]
+        "Transactions tried again, by the class of the failure.";
+    ERRORS: Counter "errors_total" ["class", "code"]
+        "Errors of PostgreSQL (code is the SQLSTATE) and of Kafka (code is librdkafka's name).";
+    FENCED: Counter "fenced_total" []
+        "Writes refused because another owner holds the partition or its stored position has moved.";
+    COMMIT_UNKNOWN: Counter "commit_unknown_total" ["resolved"]
+        "Commits whose answer was lost, by what the stored position told later.";
+    REBALANCES: Counter "rebalances_total" ["event"]
+        "Changes of the assignment of partitions to this process.";
+    PARTITIONS_ASSIGNED: Gauge "partitions_assigned" []
+        "Partitions that this process owns now.";
+    PARTITIONS_HALTED: Gauge "partitions_halted" ["code"]
+        "Partitions of this process that stand still, by the code of the halt.";
+    QUARANTINE_OPEN: Gauge "quarantine_open" ["topic"]
+        "Records in the quarantine that nobody has decided on, over all processes of the pipeline.";
+    DEPENDENCY_UP: Gauge "dependency_up" ["dependency"]
+        "1 when the dependency answers, else 0.";
+    BUFFERED_BYTES: Gauge "buffered_bytes" []
+        "Bytes of records read and not yet settled.";
+    BUILD_INFO: Gauge "build_info" ["version", "librdkafka"]
+        "Always 1; the labels tell what is running.";
+}
+
+/// The class label of Kafka's errors in `errors_total`, beside the classes of [`FailureClass`].
+const KAFKA: &str = "kafka";
+const KAFKA_FATAL: &str = "kafka_fatal";
+
+/// All metrics of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    lag_records: IntGaugeVec,
+    oldest_ms: IntGaugeVec,
+    next_offset: IntGaugeVec,
+    log_end_offset: IntGaugeVec,
+    retention_margin: IntGaugeVec,
+    last_commit: GaugeVec,
+    newest_record: GaugeVec,
+    consumed: IntCounterVec,
+    discarded: IntCounterVec,
+    records: IntCounterVec,
+    duplicates: IntCounterVec,
+    transaction_seconds: Histogram,
+    end_to_end_seconds: Histogram,
+    stages: Vec<Histogram>,
+    batch_rows: Histogram,
+    batch_bytes: Histogram,
+    transactions: Vec<IntCounter>,
+    retries: Vec<IntCounter>,
+    errors: IntCounterVec,
+    fenced: IntCounter,
+    commit_unknown: Vec<IntCounter>,
+    rebalances: Vec<IntCounter>,
+    partitions_assigned: IntGauge,
+    partitions_halted: IntGaugeVec,
+    quarantine_open: IntGaugeVec,
+    dependency_up: Vec<IntGauge>,
+    buffered_bytes: IntGauge,
+}
+
+/// Where a partition stands, as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// First offset not yet applied, as stored.
+    pub next: NextOffset,
+    /// End of the committed log.
+    pub log_end: Option<i64>,
+    /// The log's first offset.
+    pub low: Option<i64>,
+    /// Timestamp of the oldest record not yet applied, milliseconds since the Unix epoch. While it is unknown
+    /// and the partition is behind, its age is counted from when it was first seen behind.
+    pub oldest_ms: Option<i64>,
+}
+
+/// One partition's series.
+#[derive(Clone, Debug)]
+pub struct PartitionMetrics {
+    lag_records: IntGauge,
+    oldest_ms: IntGauge,
+    next_offset: IntGauge,
+    log_end_offset: IntGauge,
+    retention_margin: IntGauge,
+}
+
+/// The series of a topic's way into a table.
+#[derive(Clone, Debug)]
+pub struct TableMetrics {
+    outcomes: [IntCounter; 9],
+    duplicates: IntCounter,
+    last_commit: Gauge,
+    newest_record: Gauge,
+}
+
+/// One topic's series.
+#[derive(Clone, Debug)]
+pub struct TopicMetrics {
+    consumed: IntCounter,
+    discarded: IntCounter,
+    quarantine_open: IntGauge,
+}
+
+impl Metrics {
+    /// All metrics at 0, on a registry of their own.
+    ///
+    /// `librdkafka` is the library's version, `halt_codes` are all codes that a halt can have.
+    pub fn new(pipeline: &str, librdkafka: &str, halt_codes: &[&str]) -> Self {
+        let labels = [("pipeline".to_owned(), pipeline.to_owned())].into();
+        let registry = Registry::new_custom(None, Some(labels)).expect("one constant label, no prefix");
+        let registrar = Registrar::new(&registry);
+        let oldest_ms = int_gauges(&LAG_SECONDS);
+        registrar.add(LagSeconds::of(oldest_ms.clone()));
+        registrar.process();
+        registrar.int_gauges(&BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION"), librdkafka]).set(1);
+        let partitions_halted = registrar.int_gauges(&PARTITIONS_HALTED);
+        for code in halt_codes {
+            partitions_halted.with_label_values(&[code]);
+        }
+        Self(Arc::new(Inner {
+            lag_records: registrar.int_gauges(&LAG_RECORDS),
+            oldest_ms,
+            next_offset: registrar.int_gauges(&NEXT_OFFSET),
+            log_end_offset: registrar.int_gauges(&LOG_END_OFFSET),
+            retention_margin: registrar.int_gauges(&RETENTION_MARGIN),
+            last_commit: registrar.gauges(&LAST_COMMIT),
+            newest_record: registrar.gauges(&NEWEST_RECORD),
+            consumed: registrar.counters(&CONSUMED),
+            discarded: registrar.counters(&DISCARDED),
+            records: registrar.counters(&RECORDS),
+            duplicates: registrar.counters(&DUPLICATES),
+            transaction_seconds: registrar.histogram(&TRANSACTION_SECONDS),
+            end_to_end_seconds: registrar.histogram(&END_TO_END_SECONDS),
+            stages: registrar.histograms(&STAGE_SECONDS, Stage::ALL.iter().map(|stage| stage.name())),
+            batch_rows: registrar.histogram(&BATCH_ROWS),
+            batch_bytes: registrar.histogram(&BATCH_BYTES),
+            transactions: registrar
+                .counters_of(&TRANSACTIONS, TransactionResult::ALL.iter().map(|result| result.name())),
+            retries: registrar.counters_of(&RETRIES, FailureClass::ALL.iter().map(|class| class.name())),
+            errors: registrar.counters(&ERRORS),
+            fenced: registrar.counters(&FENCED).with_label_values::<&str>(&[]),
+            commit_unknown: registrar
+                .counters_of(&COMMIT_UNKNOWN, Resolved::ALL.iter().map(|resolved| resolved.name())),
+            rebalances: registrar
+                .counters_of(&REBALANCES, RebalanceEvent::ALL.iter().map(|event| event.name())),
+            partitions_assigned: registrar.int_gauge(&PARTITIONS_ASSIGNED),
+            partitions_halted,
+            quarantine_open: registrar.int_gauges(&QUARANTINE_OPEN),
+            dependency_up: registrar
+                .int_gauges_of(&DEPENDENCY_UP, Dependency::ALL.iter().map(|dependency| dependency.name())),
+            buffered_bytes: registrar.int_gauge(&BUFFERED_BYTES),
+            registry,
+        }))
+    }
+
+    /// A partition's series; they stay until [`Metrics::forget_partition`].
+    pub fn partition(&self, partition: &TopicPartition) -> PartitionMetrics {
+        let number = partition.partition.to_string();
+        let labels = [&*partition.topic, number.as_str()];
+        PartitionMetrics {
+            lag_records: self.0.lag_records.with_label_values(&labels),
+            oldest_ms: self.0.oldest_ms.with_label_values(&labels),
+            next_offset: self.0.next_offset.with_label_values(&labels),
+            log_end_offset: self.0.log_end_offset.with_label_values(&labels),
+            retention_margin: self.0.retention_margin.with_label_values(&labels),
+        }
+    }
+
+    /// Takes a partition's series off the page: another process tells them from now on.
+    pub fn forget_partition(&self, partition: &TopicPartition) {
+        let number = partition.partition.to_string();
+        let labels = [&*partition.topic, number.as_str()];
+        let inner = &self.0;
+        for gauges in [
+            &inner.lag_records,
+            &inner.oldest_ms,
+            &inner.next_offset,
+            &inner.log_end_offset,
+            &inner.retention_margin,
+        ] {
+            // An error only says that there was no such series.
+            let _ = gauges.remove_label_values(&labels);
+        }
+    }
+
+    /// A topic's series.
+    pub fn topic(&self, topic: &str) -> TopicMetrics {
+        TopicMetrics {
+            consumed: self.0.consumed.with_label_values(&[topic]),
+            discarded: self.0.discarded.with_label_values(&[topic]),
+            quarantine_open: self.0.quarantine_open.with_label_values(&[topic]),
+        }
+    }
+
+    /// The series of a topic's records in a table (`schema.table`).
+    pub fn table(&self, topic: &str, table: &str) -> TableMetrics {
+        TableMetrics {
+            outcomes: Outcome::ALL
+                .map(|outcome| self.0.records.with_label_values(&[topic, table, outcome.name()])),
+            duplicates: self.0.duplicates.with_label_values(&[topic, table]),
+            last_commit: self.0.last_commit.with_label_values(&[table]),
+            newest_record: self.0.newest_record.with_label_values(&[table]),
+        }
+    }
+
+    /// A transaction ended after `seconds`.
+    pub fn transaction(&self, result: TransactionResult, seconds: f64) {
+        self.0.transactions[result as usize].inc();
+        self.0.transaction_seconds.observe(seconds);
+    }
+
+    /// A committed batch's size: records, and their bytes.
+    pub fn batch(&self, rows: usize, bytes: usize) {
+        self.0.batch_rows.observe(rows as f64);
+        self.0.batch_bytes.observe(bytes as f64);
+    }
+
+    /// A batch spent `seconds` in a stage.
+    pub fn stage(&self, stage: Stage, seconds: f64) {
+        self.0.stages[stage as usize].observe(seconds);
+    }
+
+    /// A commit at `commit_ms` applied records with these timestamps (milliseconds since the Unix epoch).
+    pub fn end_to_end(&self, commit_ms: i64, timestamps_ms: impl IntoIterator<Item = i64>) {
+        let local = self.0.end_to_end_seconds.local();
+        for timestamp in timestamps_ms {
+            local.observe((commit_ms - timestamp).max(0) as f64 / 1000.0);
+        }
+        local.flush();
+    }
+
+    /// A transaction is tried again.
+    pub fn retried(&self, class: FailureClass) {
+        self.0.retries[class as usize].inc();
+    }
+
+    /// PostgreSQL or its connection failed; without a SQLSTATE the code is `none`.
+    pub fn postgres_error(&self, class: FailureClass, sqlstate: Option<&str>) {
+        self.0.errors.with_label_values(&[class.name(), sqlstate.unwrap_or("none")]).inc();
+    }
+
+    /// Kafka's client reported an error; `code` is librdkafka's name of it.
+    pub fn kafka_error(&self, code: &str, fatal: bool) {
+        self.0.errors.with_label_values(&[if fatal { KAFKA_FATAL } else { KAFKA }, code]).inc();
+    }
+
+    /// A write was refused by the fence.
+    pub fn fenced(&self) {
+        self.0.fenced.inc();
+    }
+
+    /// It is known now how a commit without an answer ended.
+    pub fn commit_resolved(&self, resolved: Resolved) {
+        self.0.commit_unknown[resolved as usize].inc();
+    }
+
+    /// The assignment changed.
+    pub fn rebalanced(&self, event: RebalanceEvent) {
+        self.0.rebalances[event as usize].inc();
+    }
+
+    /// This process owns so many partitions now.
+    pub fn assigned(&self, partitions: usize) {
+        self.0.partitions_assigned.set(partitions as i64);
+    }
+
+    /// A partition came to a halt with this code.
+    pub fn halted(&self, code: &str) {
+        self.0.partitions_halted.with_label_values(&[code]).inc();
+    }
+
+    /// A partition that was halted with this code goes on, or is another process's.
+    pub fn unhalted(&self, code: &str) {
+        self.0.partitions_halted.with_label_values(&[code]).dec();
+    }
+
+    /// A dependency answers, or doesn't.
+    pub fn dependency(&self, dependency: Dependency, up: bool) {
+        self.0.dependency_up[dependency as usize].set(i64::from(up));
+    }
+
+    /// Bytes read and not yet settled.
+    pub fn buffered(&self, bytes: usize) {
+        self.0.buffered_bytes.set(bytes as i64);
+    }
+
+    /// The page in the Prometheus text format.
+    pub fn page(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.0.registry.gather())
+            .unwrap_or_else(|error| format!("# the metrics can't be encoded: {error}\n"))
+    }
+}
+
+impl PartitionMetrics {
+    /// Tells where the partition stands.
+    pub fn progress(&self, standing: &Standing) {
+        let next = standing.next.value();
+        self.next_offset.set(next);
+        if let Some(low) = standing.low {
+            self.retention_margin.set(next - low);
+        }
+        let Some(log_end) = standing.log_end else { return };
+        self.log_end_offset.set(log_end);
+        let lag = (log_end - next).max(0);
+        self.lag_records.set(lag);
+        match standing.oldest_ms {
+            _ if lag == 0 => self.oldest_ms.set(CAUGHT_UP),
+            Some(oldest) => self.oldest_ms.set(oldest.max(CAUGHT_UP + 1)),
+            None if self.oldest_ms.get() == CAUGHT_UP => self.oldest_ms.set(now_ms()),
+            None => {}
+        }
+    }
+}
+
+impl TopicMetrics {
+    /// Records were read from the log.
+    pub fn consumed(&self, records: u64) {
+        self.consumed.inc_by(records);
+    }
+
+    /// Records that were read are dropped unwritten: their partition is another owner's, or is read again.
+    pub fn discarded(&self, records: u64) {
+        self.discarded.inc_by(records);
+    }
+
+    /// So many records of the topic wait in the quarantine for a decision.
+    pub fn quarantine_open(&self, records: i64) {
+        self.quarantine_open.set(records);
+    }
+}
+
+impl TableMetrics {
+    /// A transaction that committed at `commit_ms` settled these records, the newest of them of `newest_ms`
+    /// (both milliseconds since the Unix epoch).
+    pub fn settled(&self, tally: &Tally, commit_ms: i64, newest_ms: Option<i64>) {
+        for outcome in Outcome::ALL {
+            let records = tally.get(outcome);
+            if records > 0 {
+                self.outcomes[outcome as usize].inc_by(records);
+            }
+        }
+        self.duplicates.inc_by(tally.duplicates());
+        raise(&self.last_commit, commit_ms);
+        if let Some(newest) = newest_ms {
+            raise(&self.newest_record, newest);
+        }
+    }
+}
+
+/// Sets a gauge of seconds to a later time; two lanes that meet here differ by one transaction at most.
+fn raise(gauge: &Gauge, time_ms: i64) {
+    let seconds = time_ms as f64 / 1000.0;
+    if seconds > gauge.get() {
+        gauge.set(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The names of the contract, and `records_discarded_total`, which its identity needs.
+    const CONTRACT: &str = "consumer_lag_records consumer_lag_seconds next_offset log_end_offset \
+        retention_margin_records last_commit_timestamp_seconds newest_record_timestamp_seconds \
+        records_consumed_total records_discarded_total records_total duplicates_total transaction_seconds \
+        end_to_end_seconds stage_seconds batch_rows batch_bytes transactions_total retries_total \
+        errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
+        partitions_halted quarantine_open dependency_up buffered_bytes build_info";
+
+    fn metrics() -> Metrics {
+        Metrics::new("orders", "2.12.1", &["TG-101", "TG-102"])
+    }
+
+    /// The value of the series that has these labels, besides `pipeline`.
+    fn value(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let page = metrics.page();
+        let mut lines = page.lines().filter_map(|line| line.strip_prefix("tidegate_")?.strip_prefix(name));
+        lines.find_map(|rest| {
+            let (found, value) = rest.strip_prefix('{')?.split_once("} ")?;
+            let same = found.split(',').count() == labels.len() + 1
+                && labels.iter().all(|(label, word)| found.contains(&format!("{label}=\"{word}\"")));
+            (same && found.contains("pipeline=\"orders\"")).then(|| value.parse().unwrap())
+        })
+    }
+
+    fn at(next: i64, log_end: i64) -> Standing {
+        Standing { next: NextOffset::new(next), log_end: Some(log_end), low: Some(3), oldest_ms: None }
+    }
+
+    #[test]
+    fn names_are_those_of_the_contract_in_its_order() {
+        let names: Vec<_> = DEFINITIONS.iter().map(|definition| definition.name).collect();
+        let expected: Vec<_> = CONTRACT.split_whitespace().map(|name| format!("tidegate_{name}")).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn each_definition_is_registered_with_its_kind_labels_and_help() {
+        let metrics = metrics();
+        metrics.partition(&TopicPartition::new("events", 0)).progress(&at(5, 9));
+        metrics.topic("events").consumed(1);
+        metrics.table("events", "public.events").settled(&Tally::default(), 1, None);
+        metrics.postgres_error(FailureClass::Conflict, Some("40001"));
+        let families: BTreeMap<_, _> = metrics
+            .0
+            .registry
+            .gather()
+            .into_iter()
+            .map(|family| (family.name().to_owned(), family))
+            .collect();
+        for definition in DEFINITIONS {
+            let family =
+                families.get(definition.name).unwrap_or_else(|| panic!("{} is missing", definition.name));
+            assert_eq!(family.help(), definition.help, "{}", definition.name);
+            assert_eq!(
+                format!("{:?}", family.get_field_type()).to_uppercase(),
+                format!("{:?}", definition.kind).to_uppercase()
+            );
+            let mut labels: Vec<_> = definition.labels.to_vec();
+            labels.push("pipeline");
+            labels.sort_unstable();
+            let found: Vec<_> =
+                family.get_metric()[0].get_label().iter().map(|label| label.name().to_owned()).collect();
+            let mut sorted = found.clone();
+            sorted.sort();
+            assert_eq!(sorted, labels, "{}", definition.name);
+        }
+        let ours = families.keys().filter(|name| name.starts_with("tidegate_")).count();
+        assert_eq!(ours, DEFINITIONS.len(), "every series has a definition");
+    }
+
+    #[test]
+    fn series_that_will_come_start_at_zero() {
+        let metrics = metrics();
+        metrics.table("events", "public.events");
+        metrics.topic("events");
+        for outcome in Outcome::ALL {
+            let labels = [("topic", "events"), ("table", "public.events"), ("outcome", outcome.name())];
+            assert_eq!(value(&metrics, "records_total", &labels), Some(0.0), "{outcome}");
+        }
+        let expected = [
+            ("transactions_total", "result", "unknown"),
+            ("retries_total", "class", "defect"),
+            ("commit_unknown_total", "resolved", "not_applied"),
+            ("rebalances_total", "event", "lost"),
+            ("partitions_halted", "code", "TG-102"),
+            ("quarantine_open", "topic", "events"),
+            ("dependency_up", "dependency", "postgres"),
+            ("stage_seconds_count", "stage", "commit"),
+        ];
+        for (name, label, word) in expected {
+            assert_eq!(value(&metrics, name, &[(label, word)]), Some(0.0), "{name} {word}");
+        }
+    }
+
+    #[test]
+    fn consumed_is_the_sum_of_outcomes_of_discarded_and_of_what_is_in_flight() {
+        let metrics = metrics();
+        let (topic, table) = (metrics.topic("events"), metrics.table("events", "public.events"));
+        topic.consumed(10);
+        let mut tally = Tally::default();
+        tally.add(Outcome::Inserted, 4);
+        tally.add(Outcome::Unchanged, 2);
+        table.settled(&tally, 2_000, Some(1_500));
+        topic.discarded(1);
+        let in_flight = 3.0;
+        let by_topic = [("topic", "events")];
+        let labels = [("table", "public.events"), ("topic", "events")];
+        let settled: f64 = Outcome::ALL
+            .iter()
+            .filter_map(|outcome| {
+                value(&metrics, "records_total", &[labels[0], labels[1], ("outcome", outcome.name())])
+            })
+            .sum();
+        let discarded = value(&metrics, "records_discarded_total", &by_topic).unwrap();
+        let consumed = value(&metrics, "records_consumed_total", &by_topic);
+        assert_eq!(consumed, Some(settled + discarded + in_flight));
+        assert_eq!(value(&metrics, "duplicates_total", &labels), Some(2.0));
+        assert_eq!(value(&metrics, "last_commit_timestamp_seconds", &labels[..1]), Some(2.0));
+        assert_eq!(value(&metrics, "newest_record_timestamp_seconds", &labels[..1]), Some(1.5));
+    }
+
+    #[test]
+    fn lag_in_seconds_is_zero_when_caught_up_and_the_age_of_the_oldest_record_when_not() {
+        let metrics = metrics();
+        let name = TopicPartition::new("events", 7);
+        let partition = metrics.partition(&name);
+        let look = |name: &str| value(&metrics, name, &[("topic", "events"), ("partition", "7")]);
+        partition.progress(&Standing { oldest_ms: Some(now_ms() - 90_000), ..at(5, 9) });
+        let seconds = look("consumer_lag_seconds").unwrap();
+        assert!((90.0..600.0).contains(&seconds), "{seconds}");
+        assert_eq!(look("consumer_lag_records"), Some(4.0));
+        assert_eq!(look("retention_margin_records"), Some(2.0));
+        partition.progress(&Standing { oldest_ms: Some(now_ms() - 90_000), ..at(9, 9) });
+        assert_eq!(look("consumer_lag_seconds"), Some(0.0));
+        partition.progress(&at(9, 12));
+        let seconds = look("consumer_lag_seconds").unwrap();
+        assert!((0.0..60.0).contains(&seconds), "counted from when it was seen behind, not {seconds}");
+        metrics.forget_partition(&name);
+        assert_eq!(look("consumer_lag_seconds"), None);
+        assert_eq!(look("next_offset"), None);
+    }
+
+    #[test]
+    fn the_documentation_lists_each_metric() {
+        let mut page = String::from(include_str!("metrics.md"));
+        for definition in DEFINITIONS {
+            let labels =
+                definition.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+            let kind = format!("{:?}", definition.kind).to_lowercase();
+            page += &format!("| `{}` | {kind} | {labels} | {} |\n", definition.name, definition.help);
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            found == page,
+            "docs/METRICS.md differs from the definitions; UPDATE_DOCS=1 cargo test writes it"
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! What operators see: metrics, logs, the board of the current state, and the HTTP endpoints that show it.
+//!
+//! The service tells it facts in typed calls; nothing here decides anything, and nothing here asks a
+//! database or a broker. Names of metrics stand in [`metrics`] alone.
+
+pub mod board;
+pub mod http;
+mod labels;
+pub mod logging;
+pub mod metrics;
+mod registrar;

@@ -1,0 +1,149 @@
+//! The HTTP endpoints over a real socket.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tidegate::engine::position::TopicPartition;
+use tidegate::telemetry::board::{Board, ConditionName, Halt};
+use tidegate::telemetry::http::Server;
+use tidegate::telemetry::metrics::Metrics;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+struct Running {
+    address: SocketAddr,
+    board: Board,
+    metrics: Metrics,
+    _stop: DropGuard,
+}
+
+async fn running() -> Running {
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let (board, metrics) = (Board::new("orders", "test"), Metrics::new("orders", "2.12.1", &["TG-101"]));
+    tokio::spawn(server.serve(board.clone(), metrics.clone(), stop.clone()));
+    Running { address, board, metrics, _stop: stop.drop_guard() }
+}
+
+impl Running {
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
+    }
+
+    async fn send(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer));
+        read.await.expect("the server closes each connection").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    async fn json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_str(&self.get(path).await.1).unwrap()
+    }
+
+    fn all_well(&self) {
+        for name in [ConditionName::Ledger, ConditionName::Group, ConditionName::Database] {
+            self.board.condition(name, Ok(()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn livez_follows_the_loops_and_not_the_dependencies() {
+    let server = running().await;
+    server.board.condition(ConditionName::Database, Err("no answer".to_owned()));
+    let poll = server.board.heartbeat("poll", Duration::from_secs(600));
+    assert_eq!(server.get("/livez").await, (200, "ok\n".to_owned()));
+    let lane = server.board.heartbeat("lane-0", Duration::ZERO);
+    let mut answer = server.get("/livez").await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while answer.0 == 200 && Instant::now() < deadline {
+        answer = server.get("/livez").await;
+    }
+    let (status, body) = answer;
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("lane-0") && !body.contains("poll"), "{body}");
+    lane.retire();
+    assert_eq!(server.get("/livez").await.0, 200);
+    assert_eq!(server.json("/livez?verbose").await[0]["name"], "poll");
+    poll.beat();
+}
+
+#[tokio::test]
+async fn readyz_waits_for_each_condition_and_tells_halts_without_failing_for_them() {
+    let server = running().await;
+    let (status, body) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    for name in ["ledger", "group", "database"] {
+        assert!(body.contains(name), "{body}");
+    }
+    server.all_well();
+    server.board.partition(&TopicPartition::new("events", 3), |state| {
+        state.halt = Some(Halt { code: "TG-101".to_owned(), message: "the topic was recreated".to_owned() });
+    });
+    assert_eq!(server.get("/readyz").await, (200, "ok\n".to_owned()));
+    let verbose = server.json("/readyz?verbose").await;
+    assert_eq!(verbose["ready"], true);
+    assert_eq!(verbose["halts"][0]["code"], "TG-101");
+    assert_eq!(verbose["halts"][0]["partition"], 3);
+    server.board.drain();
+    let (status, body) = server.get("/readyz?verbose=true").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("\"draining\":true"), "{body}");
+}
+
+#[tokio::test]
+async fn metrics_and_status_show_what_was_told() {
+    let server = running().await;
+    server.metrics.topic("events").consumed(7);
+    server.board.partition(&TopicPartition::new("events", 0), |state| {
+        (state.next_offset, state.log_end_offset) = (Some(40), Some(42));
+    });
+    let (status, page) = server.get("/metrics").await;
+    assert_eq!(status, 200);
+    let line = "tidegate_records_consumed_total{topic=\"events\",pipeline=\"orders\"} 7";
+    assert!(page.lines().any(|found| found == line), "{page}");
+    assert!(page.contains("process_resident_memory_bytes"), "{page}");
+    let status = server.json("/status").await;
+    assert_eq!(status["pipeline"], "orders");
+    assert_eq!(status["partitions"][0]["lag_records"], 2);
+    assert_eq!(status["conditions"]["database"]["ok"], false);
+}
+
+#[tokio::test]
+async fn what_is_no_endpoint_is_refused() {
+    let server = running().await;
+    let (status, body) = server.get("/nowhere").await;
+    assert_eq!(status, 404);
+    assert!(body.contains("/livez"), "{body}");
+    assert_eq!(server.send("POST /metrics HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").await.0, 405);
+    let long = "x".repeat(64 * 1024);
+    let (status, _) = server.send(&format!("GET / HTTP/1.1\r\nHost: test\r\nX-Long: {long}")).await;
+    assert_eq!(status, 431);
+}
+
+#[tokio::test]
+async fn clients_that_say_nothing_don_t_keep_others_waiting() {
+    let server = running().await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    assert_eq!(server.get("/metrics").await.0, 200);
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(60), silent[0].read_to_end(&mut rest));
+    closed.await.expect("a silent connection is closed").unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told_with_its_key() {
+    let server = running().await;
+    let message = Server::bind(server.address).await.unwrap_err().to_string();
+    assert!(message.starts_with(&format!("can't listen on http.listen {}", server.address)), "{message}");
+}

@@ -1,0 +1,3 @@
+//! What users and machines meet: the HTTP endpoints and the command line.
+
+mod http;

@@ -15,7 +15,8 @@ use super::shape::ColumnSet;
 /// What one transaction writes, and where it moves progress.
 #[derive(Debug)]
 pub struct Batch {
-    /// One move for each partition, ordered by partition; never empty.
+    /// One move for each partition, in the order of their first records; never empty. The store locks them
+    /// in the order of the partitions.
     pub moves: Vec<PartitionMove>,
     /// The rows, by route.
     pub tables: Vec<TableBatch>,

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod outcome;
 pub mod policy;
+pub mod commit;
 pub mod position;
 pub mod record;
 pub mod route;

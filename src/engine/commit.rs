@@ -1,0 +1,45 @@
+//! How a transaction can end, and what the ledger says when it didn't go as expected.
+
+use super::batch::Pending;
+use super::outcome::Tally;
+use super::policy::Failure;
+use super::position::{Epoch, NextOffset};
+
+/// How a transaction ended.
+#[derive(Clone, PartialEq, Debug)]
+#[must_use]
+pub enum CommitOutcome {
+    /// Committed; one tally for each move, all outcomes of its records.
+    Committed(Vec<Tally>),
+    /// Every move's target is already stored under its epoch: an earlier COMMIT whose answer was lost.
+    AlreadyCommitted,
+    /// Nothing was written: the stored progress of these moves is not what the batch starts from.
+    Fenced(Vec<Fence>),
+    /// Nothing was written: these records lack required columns and their keys don't exist.
+    Refused(Vec<Pending>),
+    /// Nothing was written: the server or the connection refused, and the transaction is certainly rolled back.
+    RolledBack(Failure),
+    /// The connection broke while COMMIT was under way: the next write's compare-and-set decides. The
+    /// tallies hold if it was applied.
+    Unknown(Failure, Vec<Tally>),
+}
+
+/// What stands in the ledger instead of what the batch expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// Index in [`super::batch::Batch::moves`].
+    pub index: usize,
+    /// The stored row; `None` when it is missing.
+    pub stored: Option<StoredProgress>,
+}
+
+/// The part of a progress row that decides ownership.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredProgress {
+    /// The first offset not yet applied.
+    pub next: NextOffset,
+    /// The newest owner's epoch.
+    pub epoch: Epoch,
+    /// The newest owner: an instance's name, or an operator's decision.
+    pub owner: Option<String>,
+}

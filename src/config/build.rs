@@ -1,6 +1,5 @@
 //! A document → [`Settings`]: every section read, every relation between sections checked.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
@@ -31,13 +30,18 @@ const LARGEST_RECORD: u64 = 512 << 20;
 pub(super) fn settings(root: Node, before: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
     let mut report = Report { problems: before };
     let place = root.place.clone();
+    if let Value::Scalar(_) | Value::List(_) = root.value {
+        let message = format!("expected keys and values, found {}", root.kind());
+        report.add_at("", &place, message, format!("allowed keys: {}", keys::ROOT.join(", ")));
+        return Err(report.problems);
+    }
     let places = scalar_places(&root);
     let mut root =
         Section::open(Some(Field { path: String::new(), node: root }), "", keys::ROOT, &mut report);
     let report = &mut report;
 
     let pipeline = pipeline(&mut root, report);
-    let (kafka, kafka_places) = kafka::read(root.take("kafka"), &place, pipeline.as_ref(), report);
+    let kafka = kafka::read(root.take("kafka"), &place, pipeline.as_ref(), &places, report);
     let postgres = postgres(root.section("postgres", keys::POSTGRES, report), report);
     let start = start(&mut root, report);
     let routes_help =
@@ -52,8 +56,6 @@ pub(super) fn settings(root: Node, before: Vec<Problem>) -> Result<Settings, Vec
     let http = HttpSettings { listen: listen(root.section("http", keys::HTTP, report), report) };
     let log = log(root.section("log", keys::LOG, report), report);
 
-    let mut places = places;
-    places.extend(kafka_places.into_iter().map(|(name, place)| (format!("kafka.{name}"), place)));
     relations(&kafka, &limits, &retry, &timeouts, &places, report);
     match pipeline {
         Some(pipeline) if report.problems.is_empty() => Ok(Settings {
@@ -75,8 +77,8 @@ pub(super) fn settings(root: Node, before: Vec<Problem>) -> Result<Settings, Vec
 }
 
 /// The place of every single value by its path: relations are told at the place of the value to change.
-fn scalar_places(root: &Node) -> BTreeMap<String, Place> {
-    let mut places = BTreeMap::new();
+fn scalar_places(root: &Node) -> kafka::Places {
+    let mut places = kafka::Places::new();
     let mut open = vec![(String::new(), root)];
     while let Some((path, node)) = open.pop() {
         match &node.value {
@@ -263,7 +265,7 @@ fn relations(
     limits: &Limits,
     retry: &Retry,
     timeouts: &Timeouts,
-    places: &BTreeMap<String, Place>,
+    places: &kafka::Places,
     report: &mut Report,
 ) {
     // Told at the first of the two keys that was written; defaults never contradict each other.

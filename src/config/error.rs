@@ -65,7 +65,7 @@ pub enum ConfigError {
     Invalid {
         /// The file, as the user named it.
         file: PathBuf,
-        /// Everything that was found, in the order of the file.
+        /// Everything that was found, in the order of the sections.
         problems: Vec<Problem>,
     },
 }

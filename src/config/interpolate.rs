@@ -27,12 +27,11 @@ pub(super) fn resolve(
             }
             match expand(&scalar.text, env) {
                 Ok(expanded) => apply(scalar, expanded),
-                Err(fault) => problems.push(Problem {
-                    key: path.to_owned(),
-                    place,
-                    message: fault.message,
-                    help: fault.help,
-                }),
+                Err(fault) => {
+                    scalar.broken = true;
+                    let (message, help) = (fault.message, fault.help);
+                    problems.push(Problem { key: path.to_owned(), place, message, help });
+                }
             }
         }
         Value::List(items) => {

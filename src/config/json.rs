@@ -14,68 +14,79 @@ use super::error::{Place, Problem};
 use super::lines::Lines;
 use super::tree::{Entry, Node, Origin, Scalar, Value};
 
+/// Levels of nesting that are read; the deepest key of a configuration is five levels down.
+const DEEPEST: u32 = 32;
+
 /// Reads a whole document.
 pub(super) fn parse(source: &str) -> Result<Node, Problem> {
     let lines = Lines::new(source);
     match serde_json::from_str::<&RawValue>(source) {
-        Ok(document) => Ok(convert(document, source, &lines)),
-        Err(error) => Err(describe(&error)),
+        Ok(document) => convert(document, source, &lines, DEEPEST),
+        Err(error) => {
+            let place = Place::File {
+                line: u32::try_from(error.line()).unwrap_or(u32::MAX),
+                column: u32::try_from(error.column()).unwrap_or(u32::MAX).max(1),
+            };
+            Err(invalid(place, &error.to_string()))
+        }
     }
 }
 
-fn describe(error: &serde_json::Error) -> Problem {
-    let text = error.to_string();
-    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    Problem {
-        key: String::new(),
-        place: Place::File {
-            line: u32::try_from(error.line()).unwrap_or(u32::MAX),
-            column: u32::try_from(error.column()).unwrap_or(u32::MAX).max(1),
-        },
-        message: format!("not valid JSON: {message}"),
-        help: String::new(),
-    }
+fn invalid(place: Place, reason: &str) -> Problem {
+    let reason = reason.rsplit_once(" at line ").map_or(reason, |(reason, _)| reason);
+    Problem { key: String::new(), place, message: format!("not valid JSON: {reason}"), help: String::new() }
 }
 
 fn position(part: &str, source: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(source.as_ptr() as usize)
 }
 
-fn convert(raw: &RawValue, source: &str, lines: &Lines<'_>) -> Node {
+fn convert(raw: &RawValue, source: &str, lines: &Lines<'_>, levels: u32) -> Result<Node, Problem> {
     let text = raw.get();
     let place = lines.place(position(text, source));
+    let Some(levels) = levels.checked_sub(1) else {
+        return Err(invalid(place, "nested too deep"));
+    };
+    let fault = |error: serde_json::Error| invalid(place.clone(), &error.to_string());
     let value = match text.as_bytes().first() {
-        Some(b'{') => match serde_json::from_str::<Object<'_>>(text) {
-            Ok(object) => Value::Map(object.entries(source, lines, &place)),
-            Err(_) => Value::Null,
-        },
+        Some(b'{') => {
+            let object: Object<'_> = serde_json::from_str(text).map_err(fault)?;
+            Value::Map(object.entries(source, lines, &place, levels)?)
+        }
         Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-            Value::List(items.into_iter().map(|item| convert(item, source, lines)).collect())
+            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(fault)?;
+            let items = items.into_iter().map(|item| convert(item, source, lines, levels));
+            Value::List(items.collect::<Result<_, _>>()?)
         }
         Some(b'"') => {
-            let text: String = serde_json::from_str(text).unwrap_or_default();
+            let text: String = serde_json::from_str(text).map_err(fault)?;
             Value::Scalar(Scalar::new(text, Origin::Text))
         }
         Some(b'n') => Value::Null,
         _ => Value::Scalar(Scalar::new(text, Origin::Literal)),
     };
-    Node { place, value }
+    Ok(Node { place, value })
 }
 
 /// An object's entries in the order of the document, duplicates kept.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl Object<'_> {
-    fn entries(self, source: &str, lines: &Lines<'_>, object: &Place) -> Vec<Entry> {
+    fn entries(
+        self,
+        source: &str,
+        lines: &Lines<'_>,
+        object: &Place,
+        levels: u32,
+    ) -> Result<Vec<Entry>, Problem> {
         let entry = |(key, value): (Cow<'_, str>, &RawValue)| {
-            let node = convert(value, source, lines);
+            let node = convert(value, source, lines, levels)?;
             let place = match &key {
                 // The slice begins behind the key's quotation mark.
                 Cow::Borrowed(text) => lines.place(position(text, source).saturating_sub(1)),
                 Cow::Owned(_) => object.clone(),
             };
-            Entry { key: key.into_owned(), place, node }
+            Ok(Entry { key: key.into_owned(), place, node })
         };
         self.0.into_iter().map(entry).collect()
     }

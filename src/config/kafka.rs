@@ -16,6 +16,7 @@ use super::names::PipelineName;
 use super::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
 use super::reader::{Field, Report, Section};
 use super::redact::{MASK, is_secret_property};
+use super::tree::Value;
 
 /// What is passed to librdkafka, by property.
 ///
@@ -115,7 +116,7 @@ impl fmt::Debug for KafkaSettings {
     }
 }
 
-/// Where each property was written, for relations that are checked later.
+/// Where each value of the document was written, by its path from the root.
 pub(super) type Places = BTreeMap<String, Place>;
 
 /// Reads the section.
@@ -123,31 +124,35 @@ pub(super) fn read(
     field: Option<Field>,
     root: &Place,
     pipeline: Option<&PipelineName>,
+    places: &Places,
     report: &mut Report,
-) -> (KafkaSettings, Places) {
+) -> KafkaSettings {
     let mut properties = BTreeMap::new();
-    let mut places = Places::new();
+    let mut brokers = false;
     let section_place = field.as_ref().map_or(root.clone(), |field| field.node.place.clone());
     for (name, place, field) in Section::open_free(field, "kafka", report).rest() {
         if let Err((message, help)) = admit(&name) {
             report.add_at(&field.path, &place, message, help);
             continue;
         }
+        if let Value::Null = field.node.value {
+            continue;
+        }
+        brokers |= name == "bootstrap.servers";
         if let Some(property) = value(&name, &field, report) {
-            places.insert(name.clone(), field.node.place.clone());
             properties.insert(name, property);
         }
     }
     if let (None, Some(name)) = (properties.get("group.id"), pipeline) {
         properties.insert("group.id".to_owned(), Property::Plain(name.as_str().to_owned()));
     }
-    if !properties.contains_key("bootstrap.servers") {
+    if !brokers {
         let help = "where the brokers are, for example bootstrap.servers: localhost:9092";
         report.add_at("kafka.bootstrap.servers", &section_place, "the key is missing", help);
     }
     let settings = KafkaSettings { properties };
-    relations(&settings, &places, report);
-    (settings, places)
+    relations(&settings, places, report);
+    settings
 }
 
 /// Whether a property may be set at all; if not, why and what to do.
@@ -177,9 +182,6 @@ fn admit(name: &str) -> Result<(), (String, String)> {
 }
 
 fn value(name: &str, field: &Field, report: &mut Report) -> Option<Property> {
-    if let super::tree::Value::Null = field.node.value {
-        return None;
-    }
     let scalar = field.scalar("a single value", report)?;
     if scalar.text.is_empty() && matches!(name, "bootstrap.servers" | "group.id") {
         report.add(field, "the value is empty", "");
@@ -194,8 +196,9 @@ fn value(name: &str, field: &Field, report: &mut Report) -> Option<Property> {
 /// Values and pairs of properties that contradict what Tidegate relies on.
 fn relations(kafka: &KafkaSettings, places: &Places, report: &mut Report) {
     let mut refuse = |name: &str, message: &str, help: &str| {
-        let place = places.get(name).cloned().unwrap_or(Place::Absent);
-        report.add_at(&format!("kafka.{name}"), &place, message, help);
+        let key = format!("kafka.{name}");
+        let place = places.get(&key).cloned().unwrap_or(Place::Absent);
+        report.add_at(&key, &place, message, help);
     };
     if let Some(level) = kafka.get("isolation.level")
         && level != "read_committed"

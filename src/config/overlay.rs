@@ -62,9 +62,14 @@ fn from_variable((name, text): (&String, &String)) -> Option<Override> {
     Some(Override { path, text: text.clone(), origin: Origin::Environment, place })
 }
 
+/// Whether text looks like a key. What doesn't isn't repeated in errors: it may be a password.
+fn is_key(text: &str) -> bool {
+    let legal = |char: char| char.is_alphanumeric() || matches!(char, '.' | '_' | '-' | '[' | ']');
+    !text.is_empty() && text.chars().all(legal)
+}
+
 fn from_set(text: &str) -> Result<Override, Problem> {
-    let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
-        // The text isn't repeated: it may be a password whose key was forgotten.
+    let Some((key, value)) = text.split_once('=').filter(|(key, _)| is_key(key.trim())) else {
         return Err(Problem {
             key: String::new(),
             place: Place::Set("…".to_owned()),
@@ -98,11 +103,7 @@ fn put(node: &mut Node, path: &[String], value: Node) -> Result<(), String> {
                 items.push(empty);
             }
             let item = items.get_mut(index);
-            put(
-                item.ok_or_else(|| format!("the list has {count} items; the next index is {count}"))?,
-                rest,
-                value,
-            )
+            put(item.ok_or_else(|| format!("the next index is {count}"))?, rest, value)
         }
         (Value::List(_), None) => Err(format!("`{first}` isn't an index: 0, 1, …")),
         (Value::Map(entries), _) => {

@@ -43,9 +43,10 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// The single value, or a problem.
+    /// The single value, or a problem; a value whose reference is broken is a problem already.
     pub(super) fn scalar(&self, expected: &str, report: &mut Report) -> Option<&Scalar> {
         match &self.node.value {
+            Value::Scalar(scalar) if scalar.broken => None,
             Value::Scalar(scalar) => Some(scalar),
             Value::Null | Value::List(_) | Value::Map(_) => {
                 report.add(self, format!("expected {expected}, found {}", self.node.kind()), "");

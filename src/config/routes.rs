@@ -80,7 +80,7 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
     let format = section.choice("format", &[("json", Format::Json)], Format::Json, report);
     let key_field = section.take("key");
     let key_place = key_field.as_ref().map_or(place.clone(), |field| field.node.place.clone());
-    let key = key_field.and_then(|field| read_key(field, report)).unwrap_or_default();
+    let key = key_field.map_or(Some(Vec::new()), |field| read_key(field, report));
     let modes = [("upsert", WriteMode::Upsert), ("insert", WriteMode::Insert), ("append", WriteMode::Append)];
     let write = section.choice("write", &modes, WriteMode::Upsert, report);
     let columns = read_columns(section.take("columns"), &format!("{path}.columns"), report);
@@ -107,7 +107,7 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
         topic: topic?,
         table: table?,
         format,
-        key,
+        key: key?,
         write,
         columns,
         unknown_fields,

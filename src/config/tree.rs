@@ -44,6 +44,8 @@ pub(super) struct Scalar {
     pub(super) origin: Origin,
     /// The text before references were resolved, when there were any: all that errors may show.
     pub(super) written: Option<String>,
+    /// Whether a reference couldn't be resolved: told already, so nothing else is said of the value.
+    pub(super) broken: bool,
     /// Whether a part came from `${file:…}`, which makes it a secret wherever secrets are told by origin.
     pub(super) from_file: bool,
 }
@@ -63,7 +65,7 @@ pub(super) enum Origin {
 
 impl Scalar {
     pub(super) fn new(text: impl Into<String>, origin: Origin) -> Self {
-        Scalar { text: text.into(), origin, written: None, from_file: false }
+        Scalar { text: text.into(), origin, written: None, broken: false, from_file: false }
     }
 
     /// The value as an error may show it: what the writer typed, shortened, never a resolved reference.

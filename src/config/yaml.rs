@@ -7,27 +7,33 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Error, Location, Spanned};
 
 use super::error::{Place, Problem};
 use super::tree::{Entry, Node, Origin, Scalar, Value};
 
 /// Reads a whole document; an empty one is an empty map.
 pub(super) fn parse(source: &str) -> Result<Node, Problem> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        strict_booleans: true,
+        // Repeated keys are told by the reader, as in every format.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+    };
     match serde_saphyr::from_str_with_options::<Spanned<Parsed>>(source, options) {
         Ok(document) => Ok(convert(document, source)),
         Err(error) => Err(describe(&error)),
     }
 }
 
-fn describe(error: &serde_saphyr::Error) -> Problem {
+fn describe(error: &Error) -> Problem {
     let place = error.location().map_or(Place::Absent, |location| place(&location));
-    let text = error.without_snippet().to_string();
-    let message = match text.rsplit_once(" at line ") {
-        Some((message, _)) => message.to_owned(),
-        None => text,
+    let text = match error.without_snippet() {
+        Error::MultipleDocuments { .. } => "a configuration is one document, without `---` in it".to_owned(),
+        other => other.to_string(),
     };
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     Problem { key: String::new(), place, message: format!("not valid YAML: {message}"), help: String::new() }
 }
 

@@ -1,5 +1,7 @@
 //! Configuration: loading, errors as a user reads them, secrets, and the files of `config/`.
 
+mod documentation;
+mod errors;
 mod loading;
 
 use std::collections::BTreeMap;

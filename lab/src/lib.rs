@@ -5,5 +5,6 @@
 
 pub mod fixture;
 pub mod keeper;
+pub mod proxy;
 pub mod servers;
 pub mod sql;

@@ -89,6 +89,7 @@ pub struct Launch {
     user: Option<(u32, u32)>,
     folder: PathBuf,
     log: PathBuf,
+    errors: Option<PathBuf>,
 }
 
 impl Launch {
@@ -101,6 +102,7 @@ impl Launch {
             user: None,
             folder: folder.to_path_buf(),
             log: log.to_path_buf(),
+            errors: None,
         }
     }
 
@@ -116,6 +118,12 @@ impl Launch {
         self
     }
 
+    /// Appends standard error to a file of its own.
+    pub fn errors(mut self, file: &Path) -> Launch {
+        self.errors = Some(file.to_path_buf());
+        self
+    }
+
     /// Runs as this user and group id instead of the lab's own.
     pub fn user(mut self, user: Option<(u32, u32)>) -> Launch {
         self.user = user;
@@ -124,16 +132,16 @@ impl Launch {
 
     /// Starts the program under the keeper's guard.
     pub fn start(&self) -> Result<Ward> {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .with_context(|| format!("opening the log {}", self.log.display()))?;
+        let log = append_to(&self.log)?;
+        let errors = match &self.errors {
+            Some(file) => append_to(file)?,
+            None => log.try_clone()?,
+        };
         let mut command = Command::new("sh");
         command.args(["-c", GATE, "lab-gate"]).arg(&self.program).args(&self.args);
         command.envs(self.envs.iter().map(|(name, value)| (name, value)));
         command.current_dir(&self.folder).process_group(0);
-        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::piped()).stdout(log).stderr(errors);
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
         }
@@ -217,6 +225,11 @@ impl Drop for Ward {
             let _ = keeper().order("release", &self.id.to_string());
         }
     }
+}
+
+fn append_to(file: &Path) -> Result<File> {
+    let opened = File::options().create(true).append(true).open(file);
+    opened.with_context(|| format!("opening the log {}", file.display()))
 }
 
 fn pid(id: u32) -> Pid {

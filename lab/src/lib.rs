@@ -5,6 +5,7 @@
 
 pub mod fixture;
 pub mod keeper;
+pub mod process;
 pub mod proxy;
 pub mod servers;
 pub mod sql;

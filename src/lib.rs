@@ -13,6 +13,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod kafka;
 pub mod source;
 pub mod store;
 pub mod telemetry;

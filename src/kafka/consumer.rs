@@ -1,0 +1,297 @@
+//! A member of the consumer group, driven by one thread through one queue.
+//!
+//! Records, ends of partitions, rebalances and problems come out of [`Consumer::poll`] in the order in
+//! which librdkafka queued them. Every assignment and revocation must be answered, with
+//! [`Consumer::acknowledge_assignment`] or [`Consumer::acknowledge_revocation`]: until then the group
+//! waits and nothing is fetched. Each partition is assigned at an explicit offset; there is no other
+//! way to begin, and nothing ever seeks. librdkafka drops what it had fetched of a partition that is
+//! unassigned, so a record polled after that belongs to a later assignment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::ffi::{Client, Event, Message};
+use super::problem::Problem;
+use super::properties;
+use crate::engine::position::{NextOffset, Offset, TopicPartition};
+
+/// How often [`Consumer::close`] looks whether the group was left.
+const CLOSE_POLL: Duration = Duration::from_millis(100);
+
+/// How long the threads of a client that is being dropped are waited for.
+const DESTROY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A member of a consumer group.
+pub struct Consumer {
+    client: Client,
+    /// What we assigned and librdkafka still holds: it refuses a whole list for one stranger.
+    assigned: BTreeSet<TopicPartition>,
+    /// Each topic's name once, so that records share it.
+    topics: Vec<Arc<str>>,
+    /// The index of the topic of the record before: mostly the next one's, too.
+    latest: usize,
+}
+
+/// What [`Consumer::poll`] brings.
+pub enum Polled<'c> {
+    /// Nothing within the timeout, or nothing that concerns the caller.
+    Idle,
+    /// A record.
+    Record(FetchedRecord<'c>),
+    /// All records of the partition before `next` were delivered, and `next` is the end that readers
+    /// of committed records see; transaction markers and aborted records before it are passed.
+    End {
+        /// The partition.
+        partition: TopicPartition,
+        /// Where work goes on, once there is more.
+        next: NextOffset,
+    },
+    /// The group gives these partitions, in addition to those held; possibly none. To be answered.
+    Assigned(Vec<TopicPartition>),
+    /// The group takes these partitions; they are still ours until the answer. To be answered.
+    Revoked(Vec<TopicPartition>),
+    /// The group has given these partitions to others already. To be answered, without waiting.
+    Lost(Vec<TopicPartition>),
+    /// Something went wrong.
+    Problem(Problem),
+}
+
+/// A record in librdkafka's memory, to be copied before the next poll.
+pub struct FetchedRecord<'c> {
+    topic: &'c Arc<str>,
+    message: Message<'c>,
+}
+
+impl FetchedRecord<'_> {
+    /// The topic; all records of a topic share one name.
+    pub fn topic(&self) -> &Arc<str> {
+        self.topic
+    }
+
+    /// The partition's number.
+    pub fn partition(&self) -> i32 {
+        self.message.partition()
+    }
+
+    /// The record's own offset.
+    pub fn offset(&self) -> Offset {
+        self.message.offset()
+    }
+
+    /// Milliseconds since the Unix epoch, create or append time as the topic says.
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        self.message.timestamp_ms()
+    }
+
+    /// The key's bytes; `None` is Kafka's null.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.message.key()
+    }
+
+    /// The value's bytes; `None` is a tombstone.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.message.value()
+    }
+
+    /// Name and value of each header, in the producer's order.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.message.headers()
+    }
+}
+
+impl Consumer {
+    /// Creates the member; it connects and joins in the background after [`Consumer::subscribe`].
+    ///
+    /// `user` are librdkafka properties with at least `group.id`; `memory_bytes` bounds the records
+    /// that are fetched ahead of polling.
+    ///
+    /// # Errors
+    /// [`Error::Property`] and [`Error::Client`]: the configuration must change. Brokers that can't be
+    /// reached are no error.
+    pub fn connect(user: &[(String, String)], memory_bytes: u64) -> Result<Self, Error> {
+        let client = Client::new(&properties::member(user, memory_bytes)?).map_err(Error::created)?;
+        Ok(Self { client, assigned: BTreeSet::new(), topics: Vec::new(), latest: 0 })
+    }
+
+    /// Joins the group for these topics, by name; calling it again replaces the list.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead or a name is impossible.
+    pub fn subscribe<'t>(
+        &mut self,
+        topics: impl IntoIterator<Item = &'t str, IntoIter: ExactSizeIterator>,
+    ) -> Result<(), Error> {
+        let done = self.client.subscribe(topics.into_iter());
+        done.map_err(|fault| Error::refused("subscribing to the topics", fault))
+    }
+
+    /// Waits up to `timeout` for one item. Must be called more often than `max.poll.interval.ms`,
+    /// or the group takes the partitions away.
+    pub fn poll(&mut self, timeout: Duration) -> Polled<'_> {
+        match self.client.poll(timeout) {
+            None | Some(Event::Other) => Polled::Idle,
+            Some(Event::Message(message)) => {
+                self.latest = intern(&mut self.topics, self.latest, message.topic());
+                Polled::Record(FetchedRecord { topic: &self.topics[self.latest], message })
+            }
+            Some(Event::End(partition, next)) => {
+                if !self.assigned.contains(&partition) {
+                    return Polled::Idle;
+                }
+                Polled::End { partition, next }
+            }
+            Some(Event::Assign(partitions)) => Polled::Assigned(partitions),
+            Some(Event::Revoke(partitions)) if self.client.assignment_lost() => Polled::Lost(partitions),
+            Some(Event::Revoke(partitions)) => Polled::Revoked(partitions),
+            Some(Event::Committed(Ok(()))) => Polled::Idle,
+            Some(Event::Committed(Err(fault))) => {
+                // Lag tools see the next one; the stored progress is not concerned.
+                tracing::info!(target: "kafka", reason = fault.message, "the advisory commit was refused");
+                Polled::Idle
+            }
+            // An error of a partition that was let go of meanwhile; librdkafka doesn't filter these.
+            Some(Event::Fault(Some(partition), fault))
+                if !fault.fatal && !self.assigned.contains(&partition) =>
+            {
+                tracing::debug!(target: "kafka", %partition, reason = fault.message, "late error");
+                Polled::Idle
+            }
+            Some(Event::Fault(partition, fault)) => Polled::Problem(Problem::of(partition, fault)),
+        }
+    }
+
+    /// Answers [`Polled::Assigned`]: these of its partitions begin at these offsets, possibly none.
+    /// The others may follow with [`Consumer::assign`].
+    ///
+    /// # Errors
+    /// As [`Consumer::assign`]; the member must then be built anew, or the group waits for it.
+    pub fn acknowledge_assignment(
+        &mut self,
+        partitions: &[(TopicPartition, NextOffset)],
+    ) -> Result<(), Error> {
+        self.add(partitions)
+    }
+
+    /// Answers [`Polled::Revoked`] or [`Polled::Lost`], whose partitions are no longer fetched from
+    /// here on. Those that were never assigned are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: the member must be built anew.
+    pub fn acknowledge_revocation(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.remove(partitions)
+    }
+
+    /// Begins to fetch partitions that the group gave earlier, each at its offset. An empty list does
+    /// nothing: outside of an answer there is nothing to acknowledge.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when one is assigned already or the client is dead; none is assigned then.
+    pub fn assign(&mut self, partitions: &[(TopicPartition, NextOffset)]) -> Result<(), Error> {
+        if partitions.is_empty() { Ok(()) } else { self.add(partitions) }
+    }
+
+    /// Stops fetching partitions that the group still gives us; those that aren't assigned are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead.
+    pub fn unassign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        if partitions.iter().any(|partition| self.assigned.contains(partition)) {
+            return self.remove(partitions);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, partitions: &[(TopicPartition, NextOffset)]) -> Result<(), Error> {
+        self.client
+            .assign(partitions)
+            .map_err(|fault| Error::refused("assigning partitions at their stored offsets", fault))?;
+        self.assigned.extend(partitions.iter().map(|(partition, _)| partition.clone()));
+        Ok(())
+    }
+
+    fn remove(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        let ours: BTreeSet<TopicPartition> =
+            partitions.iter().filter(|partition| self.assigned.contains(partition)).cloned().collect();
+        let list: Vec<TopicPartition> = ours.iter().cloned().collect();
+        self.client.unassign(&list).map_err(|fault| Error::refused("letting go of partitions", fault))?;
+        self.assigned.retain(|partition| !ours.contains(partition));
+        Ok(())
+    }
+
+    /// The partitions that are being fetched, or paused.
+    pub fn assigned(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.assigned.iter()
+    }
+
+    /// Stops fetching these for a while. What was fetched and not yet polled is thrown away and
+    /// fetched again: a means for outages, not for everyday back-pressure.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead.
+    pub fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.client.pause(partitions).map_err(|fault| Error::refused("pausing partitions", fault))
+    }
+
+    /// Goes on after [`Consumer::pause`], at the first record that was not polled.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead.
+    pub fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.client.resume(partitions).map_err(|fault| Error::refused("resuming partitions", fault))
+    }
+
+    /// Tells the group how far progress is, for lag tools; nothing ever starts from it. Returns at
+    /// once, and a refusal is only logged.
+    pub fn commit_advisory(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
+        if !offsets.is_empty()
+            && let Err(fault) = self.client.commit(offsets)
+        {
+            tracing::info!(target: "kafka", reason = fault.message, "the advisory commit was not sent");
+        }
+    }
+
+    /// The name under which the group knows this member; `None` until it has joined.
+    pub fn member(&self) -> Option<String> {
+        self.client.member()
+    }
+
+    /// Makes the client fail fatally, so that tests see it rebuilt.
+    #[cfg(any(test, feature = "failpoints"))]
+    pub fn fail(&self) {
+        self.client.fail();
+    }
+
+    /// Leaves the group, letting go of what is still assigned, and ends the client; returns after
+    /// `deadline` and little more, whatever the brokers do. Dropping a consumer doesn't leave the
+    /// group, which then waits for the session to time out.
+    pub fn close(mut self, deadline: Duration) {
+        let end = Instant::now() + deadline;
+        if self.client.start_close().is_ok() {
+            while !self.client.closed() && Instant::now() < end {
+                let patience = end.saturating_duration_since(Instant::now()).min(CLOSE_POLL);
+                let unanswered = match self.client.poll(patience) {
+                    Some(Event::Assign(_)) => Some(Vec::new()),
+                    Some(Event::Revoke(partitions)) => Some(partitions),
+                    _ => None,
+                };
+                if let Some(partitions) = unanswered {
+                    // A refusal leaves the rest to the destruction below.
+                    let _ = self.remove(&partitions);
+                }
+            }
+        }
+        self.client.destroy(end.saturating_duration_since(Instant::now()).max(DESTROY_PATIENCE));
+    }
+}
+
+fn intern(topics: &mut Vec<Arc<str>>, latest: usize, name: &str) -> usize {
+    if topics.get(latest).is_some_and(|topic| **topic == *name) {
+        return latest;
+    }
+    topics.iter().position(|topic| **topic == *name).unwrap_or_else(|| {
+        topics.push(Arc::from(name));
+        topics.len() - 1
+    })
+}

@@ -1,0 +1,262 @@
+//! Look-ups beside the group: topics, their identities, where their logs begin and end, and their
+//! newest records. Calls block up to a time limit and may come from any thread.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::ffi::lookup::{self, Place};
+use super::ffi::{Client, Event, Fault, code_name};
+use super::problem::ProblemKind;
+use super::properties;
+use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::engine::record::RecordBlock;
+
+/// A client that belongs to no group.
+pub struct Inspector {
+    client: Client,
+    user: Vec<(String, String)>,
+    timeout: Duration,
+}
+
+/// A topic of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: String,
+    /// The numbers of its partitions, ascending.
+    pub partitions: Vec<i32>,
+}
+
+/// The part of a log that can be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watermarks {
+    /// The first offset that is still there.
+    pub low: NextOffset,
+    /// The end for readers of committed records: an open transaction holds it back.
+    pub end: NextOffset,
+}
+
+/// How much further back [`Inspector::tail`] looks each time that gaps left it with too few records.
+const TAIL_GROWTH: i64 = 8;
+
+/// How long [`Inspector::tail`] waits for one event before it looks at its deadline.
+const TAIL_POLL: Duration = Duration::from_millis(100);
+
+impl Inspector {
+    /// Creates the client; it connects at the first look-up. Each look-up may take `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Property`] and [`Error::Client`]: the configuration must change.
+    pub fn connect(user: &[(String, String)], timeout: Duration) -> Result<Self, Error> {
+        let client = Client::new(&properties::inspector(user)?).map_err(Error::created)?;
+        Ok(Self { client, user: user.to_vec(), timeout })
+    }
+
+    /// All topics that this user may describe, internal ones included, by name.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] and [`Error::Refused`].
+    pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
+        let found = lookup::topics(&self.client, self.timeout)
+            .map_err(|fault| self.failed("listing the topics", None, fault))?;
+        let readable = found.into_iter().filter(|(_, _, error)| *error == 0);
+        let mut topics: Vec<TopicInfo> =
+            readable.map(|(name, partitions, _)| TopicInfo { name, partitions }).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
+    }
+
+    /// The identity of each topic.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`] for the first that doesn't exist; [`Error::Timeout`] and [`Error::Refused`].
+    pub fn topic_ids(&self, topics: &[&str]) -> Result<BTreeMap<String, TopicId>, Error> {
+        let mut wanted = topics.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let doing = "asking for the identities of topics";
+        let found = lookup::topic_ids(&self.client, &wanted, self.timeout)
+            .map_err(|fault| self.failed(doing, None, fault))?;
+        let mut ids = BTreeMap::new();
+        for (topic, id) in found {
+            let id = id.map_err(|fault| self.failed(doing, Some(&topic), fault))?;
+            if id.is_nil() {
+                let code = "_UNSUPPORTED_FEATURE".to_owned();
+                let message = format!("the brokers give topic {topic} no identity; Kafka 4 does");
+                return Err(Error::Refused {
+                    doing: doing.to_owned(),
+                    code,
+                    message,
+                    kind: ProblemKind::Configuration,
+                });
+            }
+            ids.insert(topic, TopicId(id));
+        }
+        Ok(ids)
+    }
+
+    /// Where each partition's log begins and ends.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`] for a topic or partition that doesn't exist; [`Error::Timeout`] and
+    /// [`Error::Refused`].
+    pub fn watermarks(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
+        // The end is asked for after the beginning, so that it never lies before it.
+        let low = self.offsets(partitions, Place::Beginning)?;
+        let mut end = self.offsets(partitions, Place::End)?;
+        let both = low.into_iter().filter_map(|(partition, low)| {
+            let end = end.remove(&partition)?;
+            Some((partition, Watermarks { low: NextOffset::new(low), end: NextOffset::new(end) }))
+        });
+        Ok(both.collect())
+    }
+
+    /// The first offset of each partition of the topic whose record is not older than this time, in
+    /// milliseconds since the Unix epoch; the end where there is none.
+    ///
+    /// # Errors
+    /// As [`Inspector::watermarks`].
+    pub fn offsets_for_time(
+        &self,
+        topic: &str,
+        time_ms: i64,
+    ) -> Result<BTreeMap<TopicPartition, NextOffset>, Error> {
+        let partitions = self.partitions(topic)?;
+        // Ends are asked for first: a record that comes in between is at or behind the end told.
+        let ends = self.offsets(&partitions, Place::End)?;
+        let found = self.offsets(&partitions, Place::Time(time_ms))?;
+        let located = ends.into_iter().map(|(partition, end)| {
+            let at = found.get(&partition).copied().filter(|at| *at >= 0).unwrap_or(end);
+            (partition, NextOffset::new(at))
+        });
+        Ok(located.collect())
+    }
+
+    /// The partitions of one topic, ascending.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::Timeout`] and [`Error::Refused`].
+    pub fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, Error> {
+        let info = self.topics()?.into_iter().find(|info| info.name == topic);
+        let info = info.ok_or_else(|| Error::UnknownTopic { topic: topic.to_owned() })?;
+        Ok(info.partitions.into_iter().map(|partition| TopicPartition::new(topic, partition)).collect())
+    }
+
+    /// Reads the newest `count` records of a partition, oldest first, without joining any group: fewer
+    /// when the log holds fewer, or when `deadline` comes first.
+    ///
+    /// # Errors
+    /// As [`Inspector::watermarks`], and what stops the partition from being read.
+    pub fn tail(
+        &self,
+        partition: &TopicPartition,
+        count: usize,
+        deadline: Duration,
+    ) -> Result<RecordBlock, Error> {
+        let until = Instant::now() + deadline;
+        let Some(marks) = self.watermarks(std::slice::from_ref(partition))?.remove(partition) else {
+            return Err(Error::UnknownTopic { topic: partition.topic.to_string() });
+        };
+        let (low, end) = (marks.low.value(), marks.end.value());
+        let reader = Client::new(&properties::reader(&self.user)?).map_err(Error::created)?;
+        let mut window = i64::try_from(count).unwrap_or(i64::MAX).max(1);
+        loop {
+            let start = end.saturating_sub(window).max(low);
+            let block = self.read(&reader, partition, start, end, until)?;
+            if block.len() >= count || start == low || Instant::now() >= until {
+                return Ok(newest(block, count));
+            }
+            window = window.saturating_mul(TAIL_GROWTH);
+        }
+    }
+
+    fn read(
+        &self,
+        reader: &Client,
+        partition: &TopicPartition,
+        start: i64,
+        end: i64,
+        until: Instant,
+    ) -> Result<RecordBlock, Error> {
+        let mut block = RecordBlock::new(partition.clone(), Generation::default());
+        if start >= end {
+            return Ok(block);
+        }
+        let doing = || format!("reading the newest records of {partition}");
+        reader
+            .assign(&[(partition.clone(), NextOffset::new(start))])
+            .map_err(|fault| self.failed(&doing(), None, fault))?;
+        while Instant::now() < until {
+            match reader.poll(TAIL_POLL) {
+                Some(Event::Message(message)) => {
+                    let offset = message.offset();
+                    if offset.value() >= end {
+                        break;
+                    }
+                    let (key, value) = (message.key(), message.value());
+                    block.push(offset, message.timestamp_ms(), key, value, message.headers());
+                    if offset.next().value() >= end {
+                        break;
+                    }
+                }
+                Some(Event::End(_, next)) if next.value() >= end => break,
+                Some(Event::Fault(Some(_), fault)) => {
+                    return Err(self.failed(&doing(), Some(&partition.topic), fault));
+                }
+                _ => {}
+            }
+        }
+        reader
+            .unassign(std::slice::from_ref(partition))
+            .map_err(|fault| self.failed(&doing(), None, fault))?;
+        Ok(block)
+    }
+
+    fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        place: Place,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let doing = "asking where the logs begin and end";
+        let found = lookup::offsets(&self.client, partitions, place, self.timeout).map_err(|fault| {
+            self.failed(doing, partitions.first().map(|partition| &*partition.topic), fault)
+        })?;
+        let each = found.into_iter().map(|(partition, offset)| match offset {
+            Ok(offset) => Ok((partition, offset)),
+            Err(fault) => Err(self.failed(doing, Some(&partition.topic), fault)),
+        });
+        each.collect()
+    }
+
+    fn failed(&self, doing: &str, topic: Option<&str>, fault: Fault) -> Error {
+        match (code_name(fault.code).as_str(), topic) {
+            (
+                "UNKNOWN_TOPIC_OR_PART" | "_UNKNOWN_TOPIC" | "_UNKNOWN_PARTITION" | "UNKNOWN_TOPIC_ID",
+                Some(topic),
+            ) => Error::UnknownTopic { topic: topic.to_owned() },
+            ("_TIMED_OUT" | "_TIMED_OUT_QUEUE" | "_TRANSPORT" | "_ALL_BROKERS_DOWN", _) => {
+                Error::Timeout { doing: doing.to_owned(), waited: self.timeout }
+            }
+            _ => Error::refused(doing, fault),
+        }
+    }
+}
+
+fn newest(block: RecordBlock, count: usize) -> RecordBlock {
+    let surplus = block.len().saturating_sub(count);
+    if surplus == 0 {
+        return block;
+    }
+    let mut kept = RecordBlock::new(block.partition().clone(), block.generation());
+    for record in block.iter().skip(surplus) {
+        kept.push(record.offset, record.timestamp_ms, record.key, record.value, record.headers.iter());
+    }
+    kept
+}

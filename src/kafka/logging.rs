@@ -1,0 +1,62 @@
+//! What librdkafka logs, handed to `tracing` under the target `kafka`, without secrets.
+
+use std::collections::BTreeMap;
+
+/// Takes the values of secret properties out of lines and messages.
+#[derive(Default)]
+pub(super) struct Scrubber {
+    secrets: Vec<String>,
+}
+
+/// A property is secret when its name contains one of these.
+const SECRET_NAMES: [&str; 6] = ["password", "secret", "pem", "oauthbearer", "token", "assertion"];
+
+/// Shorter values aren't searched for: they would be found in innocent words.
+const SHORTEST_SECRET_BYTES: usize = 4;
+
+impl Scrubber {
+    /// Learns the secrets among these properties.
+    pub(super) fn of(properties: &BTreeMap<String, String>) -> Self {
+        let secret = |name: &str| SECRET_NAMES.iter().any(|part| name.contains(part));
+        let secrets =
+            properties.iter().filter(|(name, value)| secret(name) && value.len() >= SHORTEST_SECRET_BYTES);
+        Self { secrets: secrets.map(|(_, value)| value.clone()).collect() }
+    }
+
+    /// The text with each secret replaced by three stars.
+    pub(super) fn clean(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+
+    /// Passes a line on. `level` is syslog's. Lost connections, which librdkafka calls errors, are
+    /// warnings here: the service goes on by itself once the brokers are back.
+    pub(super) fn report(&self, level: i32, facility: &str, line: &str) {
+        let line = self.clean(line);
+        match level {
+            ..=2 => tracing::error!(target: "kafka", facility, "{line}"),
+            3 | 4 => tracing::warn!(target: "kafka", facility, "{line}"),
+            5 | 6 => tracing::info!(target: "kafka", facility, "{line}"),
+            _ => tracing::debug!(target: "kafka", facility, "{line}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_leave_no_trace_and_other_values_stay() {
+        let properties = [
+            ("sasl.password", "hunter22"),
+            ("ssl.key.pem", "-----BEGIN KEY-----"),
+            ("sasl.oauthbearer.config", "principal=x secret"),
+            ("sasl.username", "alice"),
+            ("ssl.key.password", "a"),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let scrubber = Scrubber::of(&properties.into());
+        let line = "alice hunter22 -----BEGIN KEY----- principal=x secret a";
+        assert_eq!(scrubber.clean(line), "alice *** *** *** a");
+    }
+}

@@ -1,0 +1,26 @@
+//! Kafka, as far as Tidegate needs it: a member of the group that one thread drives, a second client
+//! for look-ups, and the classification of everything that can go wrong on the way.
+//!
+//! The module is passive and synchronous. It never decides where a partition starts, never commits
+//! anything that counts, and never knows what becomes of a record: offsets come in from outside, and
+//! records, ends and rebalances go out one by one. It knows nothing of PostgreSQL.
+
+pub mod consumer;
+pub mod error;
+mod ffi;
+pub mod inspector;
+mod logging;
+pub mod pattern;
+pub mod problem;
+pub mod properties;
+
+pub use consumer::{Consumer, FetchedRecord, Polled};
+pub use error::Error;
+pub use inspector::{Inspector, TopicInfo, Watermarks};
+pub use pattern::Pattern;
+pub use problem::{Problem, ProblemKind};
+
+/// The version of the librdkafka that is linked, such as `2.12.1`.
+pub fn librdkafka_version() -> String {
+    ffi::version()
+}

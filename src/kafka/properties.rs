@@ -1,0 +1,200 @@
+//! The librdkafka properties of each client: the user's own, what Tidegate needs whatever the user
+//! says, and better defaults where the user says nothing.
+
+use std::collections::BTreeMap;
+
+use super::error::Error;
+
+/// What exactly-once reading rests on; the user's value is refused.
+const OWNED: [(&str, &str); 8] = [
+    // Progress is in PostgreSQL; the group's offsets are sent after it, as a hint.
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // Every partition is assigned at an explicit offset; an offset that isn't there is an error,
+    // never a jump to either end (librdkafka's default is the end).
+    ("auto.offset.reset", "error"),
+    // The end of a partition comes in order with its records: how progress passes trailing markers.
+    ("enable.partition.eof", "true"),
+    ("isolation.level", "read_committed"),
+    ("check.crcs", "true"),
+    // A misspelt topic must not come into being.
+    ("allow.auto.create.topics", "false"),
+    // Log lines go straight to the log, also while nobody polls.
+    ("log.queue", "false"),
+];
+
+/// Better than librdkafka's defaults; the user's value goes first.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("client.id", "tidegate"),
+    ("group.protocol", "classic"),
+    ("socket.keepalive.enable", "true"),
+    // Added partitions are noticed within half a minute; librdkafka's default is five minutes.
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
+    ("fetch.queue.backoff.ms", "20"),
+];
+
+/// Properties that only a member of a group has.
+const MEMBERSHIP: [&str; 8] = [
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+];
+
+/// librdkafka's smallest and largest `queued.max.messages.kbytes` that make sense here.
+const QUEUE_KIB: (u64, u64) = (1024, 2_097_151);
+
+/// librdkafka's own `fetch.max.bytes`.
+const FETCH_BYTES_DEFAULT: u64 = 52_428_800;
+
+/// librdkafka's `message.max.bytes`, below which `fetch.max.bytes` may not lie.
+const MESSAGE_BYTES_DEFAULT: u64 = 1_000_000;
+
+/// The properties that Tidegate sets by itself, whatever the configuration says.
+pub fn owned() -> impl Iterator<Item = &'static str> {
+    OWNED.iter().map(|(name, _)| *name)
+}
+
+/// Properties of a member of the group that may hold `memory_bytes` of records not yet polled.
+///
+/// # Errors
+/// When the user's properties contain one that Tidegate owns, name no group, or ask for an assignor
+/// that takes every partition away at each rebalance.
+pub(super) fn member(
+    user: &[(String, String)],
+    memory_bytes: u64,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = given(user)?;
+    if all.get("group.id").is_none_or(String::is_empty) {
+        return Err(refused("group.id", "it must name the consumer group"));
+    }
+    defaults(&mut all, memory_bytes);
+    let strategy = "partition.assignment.strategy";
+    if all["group.protocol"] == "classic" {
+        let chosen = all.entry(strategy.to_owned()).or_insert_with(|| "cooperative-sticky".to_owned());
+        if chosen.trim() != "cooperative-sticky" {
+            let reason = "only cooperative-sticky can be used, for every member of the group: the others take \
+                          all partitions away at each rebalance";
+            return Err(refused(strategy, reason));
+        }
+    }
+    Ok(all)
+}
+
+/// Properties of a client that looks things up and belongs to no group.
+pub(super) fn inspector(user: &[(String, String)]) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = given(user)?;
+    defaults(&mut all, 0);
+    all.retain(|name, _| !MEMBERSHIP.contains(&name.as_str()));
+    Ok(all)
+}
+
+/// Properties of a client that reads a few records outside of any group. librdkafka wants a group's
+/// name for it, and the user's is the one that the broker's access rules allow; it is never joined.
+pub(super) fn reader(user: &[(String, String)]) -> Result<BTreeMap<String, String>, Error> {
+    let group = user.iter().find(|(name, _)| name == "group.id").map_or("tidegate", |(_, value)| value);
+    let mut all = inspector(user)?;
+    all.insert("group.id".to_owned(), group.to_owned());
+    Ok(all)
+}
+
+fn given(user: &[(String, String)]) -> Result<BTreeMap<String, String>, Error> {
+    if let Some((name, _)) = user.iter().find(|(name, _)| owned().any(|owned| owned == name)) {
+        return Err(refused(name, "Tidegate sets it by itself; leave it out"));
+    }
+    Ok(user.iter().cloned().collect())
+}
+
+fn defaults(all: &mut BTreeMap<String, String>, memory_bytes: u64) {
+    for (name, value) in OWNED {
+        all.insert(name.to_owned(), value.to_owned());
+    }
+    let queue_kib = (memory_bytes / 1024).clamp(QUEUE_KIB.0, QUEUE_KIB.1);
+    let message_bytes = all.get("message.max.bytes").and_then(|value| value.parse().ok());
+    // An answer that is under way when the queue fills comes on top of it, so it is bounded as well.
+    let fetch_bytes = (queue_kib * 1024 / 2).min(FETCH_BYTES_DEFAULT);
+    let fetch_bytes = fetch_bytes.max(message_bytes.unwrap_or(MESSAGE_BYTES_DEFAULT));
+    let sized =
+        [("queued.max.messages.kbytes", queue_kib.to_string()), ("fetch.max.bytes", fetch_bytes.to_string())];
+    let fixed = DEFAULTS.map(|(name, value)| (name, value.to_owned()));
+    for (name, value) in fixed.into_iter().chain(sized) {
+        all.entry(name.to_owned()).or_insert(value);
+    }
+}
+
+fn refused(name: &str, message: &str) -> Error {
+    Error::Property { name: name.to_owned(), message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_tidegate_owns_is_set_and_what_the_user_says_stays() {
+        let all = member(&user(&[("group.id", "g"), ("client.id", "mine")]), 64 << 20).expect("valid");
+        for (name, value) in OWNED {
+            assert_eq!(all[name], value, "{name}");
+        }
+        assert_eq!(all["client.id"], "mine");
+        assert_eq!(all["partition.assignment.strategy"], "cooperative-sticky");
+        assert_eq!(all["queued.max.messages.kbytes"], "65536");
+        assert_eq!(all["fetch.max.bytes"], "33554432");
+    }
+
+    #[test]
+    fn the_new_protocol_leaves_assignment_and_sessions_to_the_broker() {
+        let all = member(&user(&[("group.id", "g"), ("group.protocol", "consumer")]), 0).expect("valid");
+        for name in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
+            assert!(!all.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn properties_that_would_break_the_promise_are_refused_by_name() {
+        let cases = [
+            ("auto.offset.reset", "earliest"),
+            ("isolation.level", "read_uncommitted"),
+            ("enable.auto.commit", "true"),
+            ("partition.assignment.strategy", "range"),
+            ("partition.assignment.strategy", "cooperative-sticky,range"),
+        ];
+        for (name, value) in cases {
+            let refused = member(&user(&[("group.id", "g"), (name, value)]), 0);
+            assert!(matches!(refused, Err(Error::Property { name: found, .. }) if found == name), "{name}");
+        }
+        let nameless = member(&user(&[]), 0);
+        assert!(matches!(nameless, Err(Error::Property { name, .. }) if name == "group.id"));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_fetch_can_hold_a_message() {
+        let sizes = |memory, extra: &[(&str, &str)]| {
+            let pairs = [&[("group.id", "g")], extra].concat();
+            let all = member(&user(&pairs), memory).expect("valid");
+            (all["queued.max.messages.kbytes"].clone(), all["fetch.max.bytes"].clone())
+        };
+        assert_eq!(sizes(0, &[]), ("1024".into(), "1000000".into()));
+        assert_eq!(sizes(1 << 20, &[("message.max.bytes", "9000000")]), ("1024".into(), "9000000".into()));
+        assert_eq!(sizes(u64::MAX, &[]), ("2097151".into(), "52428800".into()));
+        assert_eq!(sizes(0, &[("queued.max.messages.kbytes", "4096")]).0, "4096");
+    }
+
+    #[test]
+    fn a_client_without_a_group_has_nothing_of_one() {
+        let given = user(&[("group.id", "g"), ("session.timeout.ms", "6000"), ("security.protocol", "ssl")]);
+        let all = inspector(&given).expect("valid");
+        assert!(MEMBERSHIP.iter().all(|name| !all.contains_key(*name)), "{all:?}");
+        assert_eq!(all["security.protocol"], "ssl");
+        assert_eq!(reader(&given).expect("valid")["group.id"], "g");
+    }
+}

@@ -5,6 +5,7 @@
 //! is what lets a simulator replay a failure from its seed.
 
 pub mod batch;
+pub mod decode;
 pub mod outcome;
 pub mod policy;
 pub mod commit;

@@ -14,6 +14,7 @@
 pub mod config;
 pub mod engine;
 pub mod kafka;
+pub mod postgres;
 pub mod source;
 pub mod store;
 pub mod telemetry;

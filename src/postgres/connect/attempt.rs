@@ -1,0 +1,188 @@
+//! Attempts to connect: hosts in order, with and without TLS, and the look at what was reached.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+use tokio_postgres::config::{self, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::settings::{ChannelBinding, Host, HostName, ServerSettings};
+use super::{ConnectError, Inner, passfile, pooler};
+use crate::postgres::session::{self, Link, Session};
+use crate::postgres::tls::SslMode;
+
+/// The first host that will do. Each host may use an equal share of the time that is left.
+pub(super) async fn any_host(
+    inner: &Inner,
+    tls: &MakeRustlsConnect,
+    deadline: Instant,
+) -> Result<Session, ConnectError> {
+    let mut hosts: Vec<&Host> = inner.server.hosts.iter().collect();
+    if inner.server.shuffle_hosts {
+        fastrand::shuffle(&mut hosts);
+    }
+    let mut errors = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / (hosts.len() - index) as u32;
+        let limit = inner.server.connect_timeout.unwrap_or(share).min(share);
+        match tokio::time::timeout(limit, one_host(inner, host, tls)).await {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => errors.push(error),
+            Err(_) => errors.push(ConnectError::TimedOut { hosts: host.to_string(), limit }),
+        }
+    }
+    if errors.len() == 1 {
+        return Err(errors.remove(0));
+    }
+    Err(ConnectError::EveryHost(errors))
+}
+
+async fn one_host(inner: &Inner, host: &Host, tls: &MakeRustlsConnect) -> Result<Session, ConnectError> {
+    let link = open(inner, host, tls).await?;
+    let version = link.server_version.clone();
+    if session::major_version(&version).is_none_or(|major| major < 15) {
+        return Err(ConnectError::TooOld { host: host.to_string(), version });
+    }
+    let failed = |error| ConnectError::Failed { host: host.to_string(), error, note: None };
+    let session = Session::set_up(link, &inner.timeouts).await.map_err(failed)?;
+    session.check_target(inner.server.target, host)?;
+    if inner.session_pooling.get().is_none() && pooler::is_between(&session).await {
+        let other = open(inner, host, tls).await?;
+        if pooler::shares_transactions(&session, &other).await.map_err(failed)? {
+            return Err(ConnectError::TransactionPooler { host: host.to_string() });
+        }
+        let _ = inner.session_pooling.set(());
+    }
+    Ok(session)
+}
+
+/// Connects to one host, with and without TLS as the mode asks.
+async fn open(inner: &Inner, host: &Host, tls: &MakeRustlsConnect) -> Result<Link, ConnectError> {
+    let (config, note) = configuration(&inner.server, &inner.application_name, host);
+    let modes = match host.name {
+        // As in libpq, a Unix-domain socket never uses TLS.
+        HostName::Unix(_) => &[config::SslMode::Disable][..],
+        HostName::Tcp(_) => tls_attempts(inner.server.tls.mode),
+    };
+    let mut last = None;
+    for (index, mode) in modes.iter().enumerate() {
+        match Link::open(config.clone().ssl_mode(*mode), tls.clone()).await {
+            Ok(link) => return Ok(link),
+            Err(error) => {
+                let again = index + 1 < modes.len() && is_about_tls(&error);
+                last = Some(error);
+                if !again {
+                    break;
+                }
+            }
+        }
+    }
+    let error = last.expect("each mode has at least one attempt");
+    Err(ConnectError::Failed { host: host.to_string(), error, note })
+}
+
+fn tls_attempts(mode: SslMode) -> &'static [config::SslMode] {
+    match mode {
+        SslMode::Disable => &[config::SslMode::Disable],
+        SslMode::Allow => &[config::SslMode::Disable, config::SslMode::Require],
+        SslMode::Prefer => &[config::SslMode::Prefer, config::SslMode::Disable],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[config::SslMode::Require],
+    }
+}
+
+/// Whether the other way, with or without TLS, may end better: a failed handshake, or a server whose
+/// `pg_hba.conf` refuses this way (SQLSTATE 28000). A wrong password (28P01) is not sent a second time.
+fn is_about_tls(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(code) => code.code() == "28000",
+        None => error.to_string().contains("TLS"),
+    }
+}
+
+fn configuration(server: &ServerSettings, application_name: &str, host: &Host) -> (Config, Option<String>) {
+    let mut config = Config::new();
+    match &host.name {
+        HostName::Tcp(name) => config.host(name),
+        HostName::Unix(folder) => config.host_path(folder),
+    };
+    if let Some(address) = host.address {
+        config.hostaddr(address);
+    }
+    config.port(host.port).application_name(application_name);
+    config.keepalives(server.keepalives.enabled).keepalives_idle(server.keepalives.idle);
+    config.keepalives_interval(server.keepalives.interval).keepalives_retries(server.keepalives.count);
+    config.tcp_user_timeout(server.tcp_user_timeout.unwrap_or(Duration::ZERO));
+    config.channel_binding(match server.channel_binding {
+        ChannelBinding::Disable => config::ChannelBinding::Disable,
+        ChannelBinding::Prefer => config::ChannelBinding::Prefer,
+        ChannelBinding::Require => config::ChannelBinding::Require,
+    });
+    if server.tls.direct {
+        config.ssl_negotiation(config::SslNegotiation::Direct);
+    }
+    if let Some(options) = &server.options {
+        config.options(options);
+    }
+    if let Some(user) = &server.user {
+        config.user(user);
+    }
+    if let Some(dbname) = server.dbname.as_ref().or(server.user.as_ref()) {
+        config.dbname(dbname);
+    }
+    let note = password(server, host, &mut config);
+    (config, note)
+}
+
+fn password(server: &ServerSettings, host: &Host, config: &mut Config) -> Option<String> {
+    if let Some(password) = &server.password {
+        config.password(password.expose_secret());
+        return None;
+    }
+    let file = server.passfile.as_deref()?;
+    let name = match &host.name {
+        HostName::Tcp(name) => name.clone(),
+        // libpq looks a socket in a default folder up as localhost.
+        HostName::Unix(folder)
+            if ["/var/run/postgresql", "/tmp"].iter().any(|at| folder.as_os_str() == *at) =>
+        {
+            "localhost".into()
+        }
+        HostName::Unix(folder) => folder.display().to_string(),
+    };
+    let user = server.user.as_deref().unwrap_or_default();
+    let database = server.dbname.as_deref().unwrap_or(user);
+    match passfile::look_up(file, &name, host.port, database, user) {
+        passfile::Lookup::Found(password) => {
+            config.password(password.expose_secret());
+            None
+        }
+        passfile::Lookup::Nothing => None,
+        passfile::Lookup::Refused(why) => {
+            tracing::warn!("{why}");
+            Some(why)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mode_makes_the_attempts_of_libpq() {
+        use config::SslMode::{Disable, Prefer, Require};
+        let cases: [(SslMode, &[config::SslMode]); 6] = [
+            (SslMode::Disable, &[Disable]),
+            (SslMode::Allow, &[Disable, Require]),
+            (SslMode::Prefer, &[Prefer, Disable]),
+            (SslMode::Require, &[Require]),
+            (SslMode::VerifyCa, &[Require]),
+            (SslMode::VerifyFull, &[Require]),
+        ];
+        for (mode, expected) in cases {
+            assert_eq!(tls_attempts(mode), expected, "{}", mode.name());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What can be wrong with connection settings, and with connecting.
+
+use std::time::Duration;
+
+use crate::engine::policy::{Failure, FailureClass};
+use crate::postgres::classify::{self, Phase};
+use crate::postgres::tls::TlsError;
+
+/// Connection settings that can't be used. Never quotes a password.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The string or a file isn't well-formed.
+    #[error("the connection string can't be read: {0}")]
+    Malformed(String),
+    /// A keyword that libpq doesn't have or that isn't supported here.
+    #[error("the connection keyword {keyword:?} isn't known{}", nearest.map(|known| format!(": did you mean {known}?")).unwrap_or_default())]
+    UnknownKeyword {
+        /// As given.
+        keyword: String,
+        /// A known keyword that is spelt nearly so.
+        nearest: Option<&'static str>,
+    },
+    /// A keyword or a value of it that can't be honoured.
+    #[error("the connection keyword {keyword} can't be used so: {why}")]
+    Unsupported {
+        /// The keyword.
+        keyword: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A value that the keyword doesn't take.
+    #[error("the connection keyword {keyword} takes {allowed}")]
+    Value {
+        /// The keyword.
+        keyword: String,
+        /// The values that it takes.
+        allowed: String,
+    },
+    /// No service file defines the service.
+    #[error("the connection service {name:?} is not defined in {looked}")]
+    UnknownService {
+        /// Its name.
+        name: String,
+        /// The files that were looked at.
+        looked: String,
+    },
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The whole attempt took too long.
+    #[error(
+        "connecting to PostgreSQL at {hosts} took longer than {limit:?} (timeouts.connect): is it reachable from here?"
+    )]
+    TimedOut {
+        /// The hosts.
+        hosts: String,
+        /// `timeouts.connect`, or this host's share of it.
+        limit: Duration,
+    },
+    /// The connection was refused or broke.
+    #[error("can't connect to PostgreSQL at {host}: {}{}", classify::describe(error), hint(note.as_deref()))]
+    Failed {
+        /// The host.
+        host: String,
+        /// What the client or the server said.
+        error: tokio_postgres::Error,
+        /// What was noticed on the way, such as a password file that isn't read.
+        note: Option<String>,
+    },
+    /// TLS can't be set up from the settings.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server is too old.
+    #[error("PostgreSQL at {host} is version {version}: Tidegate needs 15 or newer")]
+    TooOld {
+        /// The host.
+        host: String,
+        /// As the server tells it.
+        version: String,
+    },
+    /// The server takes no writes.
+    #[error("PostgreSQL at {host} takes no writes: {why}")]
+    NotWritable {
+        /// The host.
+        host: String,
+        /// What makes it so.
+        why: &'static str,
+    },
+    /// A pooler hands out server connections for each transaction.
+    #[error(
+        "between here and PostgreSQL at {host} stands a connection pooler in transaction mode, which separates a \
+         session from its settings, locks and cancel requests: connect to PostgreSQL itself, or give Tidegate a pool \
+         in session mode (PgBouncer: pool_mode = session)"
+    )]
+    TransactionPooler {
+        /// The host.
+        host: String,
+    },
+    /// None of several hosts will do.
+    #[error("no host will do: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    EveryHost(Vec<ConnectError>),
+}
+
+fn hint(note: Option<&str>) -> String {
+    note.map(|note| format!(" ({note})")).unwrap_or_default()
+}
+
+impl ConnectError {
+    /// The failure as the engine's policy understands it.
+    pub fn failure(&self) -> Failure {
+        let plain = |class| Failure {
+            class,
+            sqlstate: None,
+            column: None,
+            constraint: None,
+            table: None,
+            message: self.to_string(),
+            suspect: None,
+        };
+        match self {
+            Self::TimedOut { .. } | Self::NotWritable { .. } => plain(FailureClass::Unavailable),
+            Self::Tls(_) => plain(FailureClass::Resources),
+            Self::TooOld { .. } | Self::TransactionPooler { .. } => plain(FailureClass::Schema),
+            Self::Failed { error, .. } => {
+                Failure { message: self.to_string(), ..classify::classify(error, Phase::Connect) }
+            }
+            Self::EveryHost(errors) => {
+                // The mildest class, in the order of the engine's list: a host that comes back is enough.
+                let class = errors.iter().map(|error| error.failure().class).min();
+                plain(class.unwrap_or(FailureClass::Unavailable))
+            }
+        }
+    }
+}

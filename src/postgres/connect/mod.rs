@@ -1,0 +1,127 @@
+//! From settings to sessions.
+//!
+//! A [`Connector`] is cheap to clone and makes [`Session`]s: it tries the hosts in order, TLS as `sslmode`
+//! means it, and looks at what it reached before anyone uses it. The whole attempt, DNS, TLS and
+//! authentication included, has one limit, since a peer that accepts and stays silent is otherwise waited
+//! for without end. It takes plain settings and never reads the environment by itself.
+
+mod attempt;
+pub mod conninfo;
+mod error;
+mod passfile;
+pub mod pooler;
+mod service;
+pub mod settings;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+pub use self::error::{ConnectError, SettingsError};
+pub use self::settings::ServerSettings;
+use super::session::Session;
+use super::tls;
+
+/// Limits of one session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionTimeouts {
+    /// The whole of connecting, over all hosts.
+    pub connect: Duration,
+    /// `statement_timeout`
+    pub statement: Duration,
+    /// `lock_timeout`
+    pub lock: Duration,
+    /// `idle_in_transaction_session_timeout`
+    pub idle_in_transaction: Duration,
+}
+
+/// Makes sessions of one pipeline.
+#[derive(Clone, Debug)]
+pub struct Connector(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    server: ServerSettings,
+    application_name: String,
+    timeouts: SessionTimeouts,
+    /// Set once a pooler on the way has been seen to keep a server connection for each session.
+    session_pooling: OnceLock<()>,
+}
+
+impl Connector {
+    /// A connector for the sessions of `pipeline`.
+    ///
+    /// # Errors
+    /// When a file that TLS needs can't be used.
+    pub fn new(
+        server: ServerSettings,
+        pipeline: &str,
+        timeouts: SessionTimeouts,
+    ) -> Result<Self, SettingsError> {
+        tls::connector(&server.tls)?;
+        let application_name = application_name(pipeline);
+        Ok(Self(Arc::new(Inner { server, application_name, timeouts, session_pooling: OnceLock::new() })))
+    }
+
+    /// Connects to the first host that will do and sets the session up.
+    ///
+    /// # Errors
+    /// When no host will do within `timeouts.connect`; see [`ConnectError`].
+    pub async fn connect(&self) -> Result<Session, ConnectError> {
+        let limit = self.0.timeouts.connect;
+        let tls = tls::connector(&self.0.server.tls)?;
+        let deadline = Instant::now() + limit;
+        match tokio::time::timeout_at(deadline, attempt::any_host(&self.0, &tls, deadline)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::TimedOut { hosts: self.hosts(), limit }),
+        }
+    }
+
+    /// The limits that its sessions have.
+    pub fn timeouts(&self) -> SessionTimeouts {
+        self.0.timeouts
+    }
+
+    /// The `application_name` of its sessions.
+    pub fn application_name(&self) -> &str {
+        &self.0.application_name
+    }
+
+    /// The hosts, for messages.
+    pub fn hosts(&self) -> String {
+        self.0.server.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The name by which sessions of a pipeline are recognised: `tidegate/<pipeline>`. PostgreSQL cuts it at 63
+/// bytes and alters what isn't printable ASCII, so that a name it would change ends in a hash instead.
+pub fn application_name(pipeline: &str) -> String {
+    let plain = format!("tidegate/{pipeline}");
+    if plain.len() <= 63 && plain.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return plain;
+    }
+    let head: String = pipeline.chars().filter(|c| (' '..='~').contains(c)).take(37).collect();
+    let hash = Sha256::digest(pipeline);
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("tidegate/{head}~{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn application_names_survive_the_server_and_stay_distinct() {
+        assert_eq!(application_name("orders"), "tidegate/orders");
+        let long = "x".repeat(60);
+        let cases = [long.clone() + "a", long + "b", "größe".into(), "grüße".into(), "a\nb".into()];
+        let mut seen = std::collections::BTreeSet::new();
+        for pipeline in cases {
+            let name = application_name(&pipeline);
+            assert!(name.len() <= 63 && name.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}");
+            assert!(name.starts_with("tidegate/") && seen.insert(name.clone()), "{name}");
+        }
+    }
+}

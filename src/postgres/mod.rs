@@ -1,0 +1,14 @@
+//! PostgreSQL: connections, the catalogue, the ledger and the meaning of errors.
+//!
+//! It knows the words of the engine and the [`crate::store`] trait, and never Kafka. Each statement that
+//! it sends names its schema, functions included, and compares built-in types with the operators of
+//! `pg_catalog`: the role's own `search_path` therefore stays as it is, since the triggers, defaults and
+//! domains of the user's tables may rely on it.
+
+pub mod catalogue;
+pub mod classify;
+pub mod connect;
+pub mod identifier;
+pub mod ledger;
+pub mod session;
+pub mod tls;

@@ -1,0 +1,31 @@
+
+-- Least-privilege roles: grant them to the logins that need them.
+--   tidegate_owner   owns the ledger and runs `tidegate init`
+--   tidegate_writer  is what `tidegate run` needs of the ledger
+--   tidegate_reader  is for status, dashboards and people
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['tidegate_owner', 'tidegate_writer', 'tidegate_reader'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT ALL ON SCHEMA {ledger} TO tidegate_owner;
+GRANT ALL ON ALL TABLES IN SCHEMA {ledger} TO tidegate_owner;
+GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA {ledger} TO tidegate_reader;
+GRANT SELECT, INSERT ON {ledger}.pipelines, {ledger}.decisions, {ledger}.spans TO tidegate_writer;
+GRANT SELECT, INSERT, UPDATE ON {ledger}.progress, {ledger}.quarantine TO tidegate_writer;
+GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
+    TO tidegate_writer;
+
+-- Per target table (and its schema), to the login that runs the pipeline:
+--   GRANT USAGE ON SCHEMA public TO the_login;
+--   GRANT SELECT, INSERT, UPDATE ON public.events TO the_login;   -- and DELETE, for `on_tombstone: delete`
+-- and on the database, for the staging of large batches:
+--   GRANT TEMPORARY ON DATABASE the_database TO the_login;

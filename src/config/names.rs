@@ -272,3 +272,99 @@ fn quoted_part(text: &str) -> Result<(String, &str), String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dotted_names_split_at_dots_outside_quotes() {
+        for (text, expected) in [
+            ("a", Some(&["a"][..])),
+            ("user.id", Some(&["user", "id"])),
+            ("\"a.b\".c", Some(&["a.b", "c"])),
+            ("a.\"b \"\"c\"\"\"", Some(&["a", "b \"c\""])),
+            ("Ä.ß-1", Some(&["Ä", "ß-1"])),
+            ("\"$id\"", Some(&["$id"])),
+            ("", None),
+            (".", None),
+            ("a.", None),
+            (".a", None),
+            ("a..b", None),
+            ("\"\"", None),
+            ("\"a", None),
+            ("\"a\"b", None),
+            ("a\"b\"", None),
+            ("a b", None),
+            ("\"a\0\"", None),
+        ] {
+            let found = split(text).ok();
+            let expected =
+                expected.map(|parts| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{text:?}");
+            if found.is_some() {
+                let path = FieldPath::parse(text).unwrap();
+                assert_eq!(FieldPath::parse(&path.to_string()).unwrap(), path, "{text:?} printed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_fills_one_identifier() {
+        for (template, topic, expected) in [
+            ("events", "t", Ok("public.events")),
+            ("raw.{topic}", "shop.orders", Ok("raw.\"shop.orders\"")),
+            ("{topic}.log", "shop", Ok("shop.log")),
+            ("\"a.b\".\"x {topic}\"", "t", Ok("\"a.b\".\"x t\"")),
+            ("{topic}_{topic}", "t", Ok("public.t_t")),
+            ("s.{topic}", &"t".repeat(63), Ok(&format!("s.{}", "t".repeat(63)))),
+            ("s.{topic}", &"t".repeat(64), Err(64)),
+        ] {
+            let found = TableTemplate::parse(template).unwrap().resolve(topic);
+            let found = found.map(|table| table.to_string()).map_err(|error| error.bytes);
+            assert_eq!(found, expected.map(str::to_owned), "{template} {topic}");
+        }
+        for wrong in ["", "a.b.c", "{Topic}", "{topic", "a}", "a.{partition}"] {
+            assert!(TableTemplate::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, topic, expected) in [
+            ("a|b", "a", true),
+            ("a|b", "ab", false),
+            ("orders-.*", "orders-eu", true),
+            ("orders-.*", "my-orders-eu", false),
+            ("orders", "orders-eu", false),
+            ("(?i)orders", "ORDERS", true),
+        ] {
+            assert_eq!(TopicPattern::parse(pattern).unwrap().matches(topic), expected, "{pattern} {topic}");
+        }
+        assert!(TopicPattern::parse("a)|(b").is_err(), "the anchors can't be escaped from");
+    }
+
+    #[test]
+    fn pipelines_and_topics_keep_to_their_alphabets() {
+        for (name, legal) in [
+            ("orders", true),
+            ("Orders_2.eu-west", true),
+            ("2", true),
+            ("", false),
+            ("-orders", false),
+            (".orders", false),
+            ("my orders", false),
+            ("größe", false),
+        ] {
+            assert_eq!(PipelineName::parse(name).is_some(), legal, "{name:?}");
+        }
+        assert!(PipelineName::parse(&"a".repeat(63)).is_some());
+        assert!(PipelineName::parse(&"a".repeat(64)).is_none());
+        for (name, legal) in
+            [("a", true), (".a", true), (".", false), ("..", false), ("", false), ("a/b", false)]
+        {
+            assert_eq!(is_topic_name(name), legal, "{name:?}");
+        }
+        assert!(is_topic_name(&"a".repeat(249)) && !is_topic_name(&"a".repeat(250)));
+    }
+}

@@ -2,8 +2,8 @@
 //!
 //! `TIDEGATE__LIMITS__BATCH_ROWS=1000` and `--set limits.batch_rows=1000` name the same key. Of a variable's
 //! name, the prefix `TIDEGATE__` goes, two underscores separate levels, and letters become lower-case; below `kafka`
-//! every underscore, single or double, is a dot (`TIDEGATE__KAFKA__CLIENT_ID` is `client.id`), because librdkafka's
-//! properties hold dots and no underscores. Numbers index `routes`: one more than the last appends. Column
+//! every underscore, single or double, is a dot (`TIDEGATE__KAFKA__CLIENT_ID` is `client.id`), but for the
+//! few properties that librdkafka writes with underscores (`log_level`). Numbers index `routes`: one more than the last appends. Column
 //! names with capitals or dots can't be named in the environment.
 //!
 //! The value is text; its key decides what it is read as, so a password may hold any character. Where a
@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Place, Problem};
+use super::properties::ALLOWED;
 use super::tree::{Entry, Node, Origin, Value};
 
 /// What variables of the product begin with.
@@ -55,11 +56,18 @@ pub(super) fn apply(
 fn from_variable((name, text): (&String, &String)) -> Option<Override> {
     let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
     let path = match key.split_once("__") {
-        Some(("kafka", property)) => vec!["kafka".to_owned(), property.replace("__", ".").replace('_', ".")],
+        Some(("kafka", property)) => vec!["kafka".to_owned(), librdkafka_name(property)],
         _ => key.split("__").map(str::to_owned).collect(),
     };
     let place = Place::Environment(name.clone());
     Some(Override { path, text: text.clone(), origin: Origin::Environment, place })
+}
+
+/// The property that part of a variable's name means: with dots, unless librdkafka itself writes underscores.
+fn librdkafka_name(part: &str) -> String {
+    let dotted = part.replace("__", ".").replace('_', ".");
+    let underscored = ALLOWED.iter().find(|name| name.contains('_') && name.replace('_', ".") == dotted);
+    underscored.map_or(dotted, |name| (*name).to_owned())
 }
 
 /// Whether text looks like a key. What doesn't isn't repeated in errors: it may be a password.

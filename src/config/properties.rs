@@ -127,6 +127,7 @@ const OFFSETS: &str = "Tidegate keeps offsets in PostgreSQL, in the transaction 
 const ALIAS_BOOTSTRAP: &str = "use bootstrap.servers, its usual name";
 const CODE: &str = "it runs a command or loads code, which a configuration file must not be able to do";
 const CALLBACK: &str = "it takes a pointer into a program, not text";
+const INTERFACE: &str = "it belongs to an interface of librdkafka that Tidegate doesn't use";
 const EVENTS: &str = "Tidegate receives librdkafka's events itself; its own metrics are on /metrics";
 
 /// Properties of librdkafka that a configuration may not set, each with the reason.
@@ -159,7 +160,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("background_event_cb", CALLBACK),
     ("closesocket_cb", CALLBACK),
     ("connect_cb", CALLBACK),
-    ("consume.callback.max.messages", CALLBACK),
+    ("consume.callback.max.messages", INTERFACE),
     ("consume_cb", CALLBACK),
     ("default_topic_conf", CALLBACK),
     ("error_cb", CALLBACK),
@@ -203,3 +204,86 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("ssl.protocol", "librdkafka negotiates the protocol; ssl.cipher.suites narrows it"),
     ("auto.register.schemas", "Tidegate only reads"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::super::redact::is_secret_property;
+    use super::*;
+
+    /// librdkafka's own list, in the sources that cargo unpacked; `None` where they aren't kept.
+    fn configuration_md() -> Option<String> {
+        let cargo_home = option_env!("CARGO_HOME").map(PathBuf::from);
+        let home = cargo_home.or_else(|| Some(Path::new(option_env!("HOME")?).join(".cargo")))?;
+        for registry in std::fs::read_dir(home.join("registry/src")).ok()?.flatten() {
+            for package in std::fs::read_dir(registry.path()).ok()?.flatten() {
+                let name = package.file_name().to_string_lossy().into_owned();
+                if name.starts_with("rdkafka-sys-") && name.contains("+2.12") {
+                    return std::fs::read_to_string(package.path().join("librdkafka/CONFIGURATION.md")).ok();
+                }
+            }
+        }
+        None
+    }
+
+    /// The names of consumer properties with their descriptions.
+    fn consumer_properties(text: &str) -> Vec<(String, String)> {
+        let row = |line: &str| {
+            let line = line.replace("\\|", "/");
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let (name, side) = (cells.first()?, cells.get(1)?);
+            matches!(*side, "C" | "*").then(|| ((*name).to_owned(), cells.last().unwrap_or(&"").to_string()))
+        };
+        text.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn every_consumer_property_of_librdkafka_is_allowed_or_refused() {
+        let Some(text) = configuration_md() else {
+            eprintln!("librdkafka's CONFIGURATION.md isn't there; nothing to compare with");
+            return;
+        };
+        let theirs: BTreeSet<String> = consumer_properties(&text)
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| !REFUSED_PREFIXES.iter().any(|(prefix, _)| name.starts_with(prefix)))
+            .collect();
+        assert!(theirs.len() > 100, "the table was read: {}", theirs.len());
+        let ours: BTreeSet<String> =
+            ALLOWED.iter().copied().chain(REFUSED.iter().map(|(name, _)| *name)).map(str::to_owned).collect();
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn no_property_is_both_allowed_and_refused() {
+        let refused = |name: &&&str| REFUSED.iter().any(|(other, _)| other == *name);
+        let both: Vec<_> = ALLOWED.iter().filter(refused).collect();
+        assert!(both.is_empty(), "{both:?}");
+        let mut sorted = ALLOWED.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted, ALLOWED, "sorted, none twice");
+    }
+
+    #[test]
+    fn properties_that_hold_secrets_are_masked() {
+        let masked: Vec<&str> = ALLOWED.iter().copied().filter(|name| is_secret_property(name)).collect();
+        let expected = [
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+            "sasl.oauthbearer.assertion.private.key.pem",
+            "sasl.oauthbearer.client.credentials.client.id",
+            "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.extensions",
+            "sasl.oauthbearer.token.endpoint.url",
+            "sasl.password",
+            "ssl.key.password",
+            "ssl.key.pem",
+            "ssl.keystore.password",
+        ];
+        assert_eq!(masked, expected);
+    }
+}

@@ -65,8 +65,10 @@ pub(super) fn connection_string(text: &str) -> String {
 }
 
 fn url_rest(rest: &str) -> String {
-    // A password may hold an unescaped `@`, `/` or `?`: user and password end at the last `@`.
+    // A password may hold an unescaped `@` or `/`: user and password end at the last `@`.
     let (user, location) = match rest.rsplit_once('@') {
+        // This `@` may belong to a password before the host or to a parameter's value behind it.
+        Some((user, _)) if user.contains('?') => return MASK.to_owned(),
         Some((user, location)) => (Some(user), location),
         None => (None, rest),
     };
@@ -74,21 +76,16 @@ fn url_rest(rest: &str) -> String {
         Some((address, query)) => (address, Some(query)),
         None => (location, None),
     };
-    let mut shown = String::new();
-    if let Some(user) = user {
-        match user.split_once(':') {
-            Some((name, _)) => shown.push_str(&format!("{name}:{MASK}@")),
-            // Without a colon, a `?` or `/` means that the `@` stood in a parameter's value.
-            None if user.contains(['?', '/', '=']) => shown.push_str(&format!("{MASK}@")),
-            None => shown.push_str(&format!("{user}@")),
-        }
-    }
-    shown.push_str(address);
-    if let Some(query) = query {
-        let parameters: Vec<String> = query.split('&').map(parameter).collect();
-        shown.push_str(&format!("?{}", parameters.join("&")));
-    }
-    shown
+    let user = match user.map(|user| user.split_once(':').ok_or(user)) {
+        Some(Ok((name, _))) => format!("{name}:{MASK}@"),
+        Some(Err(name)) => format!("{name}@"),
+        None => String::new(),
+    };
+    let query = match query {
+        Some(query) => format!("?{}", query.split('&').map(parameter).collect::<Vec<_>>().join("&")),
+        None => String::new(),
+    };
+    format!("{user}{address}{query}")
 }
 
 fn parameter(text: &str) -> String {

@@ -208,6 +208,7 @@ fn the_environment_beats_the_file_and_set_beats_both() {
         ("TIDEGATE__LIMITS__BATCH_ROWS", "2"),
         ("TIDEGATE__KAFKA__CLIENT_ID", "from-environment"),
         ("TIDEGATE__KAFKA__SASL__PASSWORD", "a: #$$ {\"'"),
+        ("TIDEGATE__KAFKA__LOG_LEVEL", "3"),
         ("TIDEGATE__POSTGRES__URL", "postgres://u:${x}@h/d"),
         ("TIDEGATE__ROUTES__0__KEY", "[tenant, id]"),
         ("TIDEGATE__ROUTES__1__TOPIC", "second"),
@@ -232,6 +233,7 @@ fn the_environment_beats_the_file_and_set_beats_both() {
     assert_eq!(settings.limits.linger, Duration::from_millis(1), "a neighbour stays as the file has it");
     let kafka = properties(&settings);
     assert_eq!(kafka["client.id"], "from-set");
+    assert_eq!(kafka["log_level"], "3", "a property with an underscore");
     assert_eq!(kafka["sasl.password"], "a: #$$ {\"'", "a variable's value is taken as it is");
     assert_eq!(settings.postgres.url.expose_secret(), "postgres://u:${x}@h/d");
     assert_eq!(settings.routes[0].key, ["tenant", "id"]);

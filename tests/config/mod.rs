@@ -3,6 +3,8 @@
 mod documentation;
 mod errors;
 mod loading;
+mod robustness;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::Path;

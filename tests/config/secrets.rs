@@ -1,0 +1,209 @@
+//! No secret is ever printed: not by Debug, not in the effective configuration, not in an error.
+
+use tidegate::config::FileFormat::{self, Json, Toml, Yaml};
+use tidegate::config::{ConfigError, Settings};
+
+use super::parse_with;
+
+const SECRET: &str = "hunter2";
+
+/// Properties whose values are secrets.
+const PROPERTIES: &[&str] = &[
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+];
+
+/// Connection strings that hold the secret in every way that libpq reads one.
+const URLS: &[&str] = &[
+    "postgres://app:hunter2@localhost/app",
+    "postgresql://app:hunter2@localhost:5432/app?sslmode=require",
+    "postgres://app:hunter2@h1:1,h2:2/app",
+    "postgres://app:a@b/hunter2@localhost/app",
+    "postgres://app:hunter2?x=y@localhost/app",
+    "postgres://app:hunter2@/app?host=/run/postgresql",
+    "postgres://app@localhost/app?password=hunter2",
+    "postgres://app@localhost/app?sslpassword=hunter2&sslmode=require",
+    "postgres://localhost/app?user=app&password=a@hunter2",
+    "postgres://localhost?password=hunter2@x",
+    "postgres://app@localhost/app?options=-c%20x=hunter2",
+    "host=localhost user=app password=hunter2 dbname=app",
+    "host=localhost password='hunter2 and more' user=app",
+    "host=localhost password=a\\ hunter2",
+    "password = hunter2 host = localhost",
+    "host=localhost sslpassword=hunter2",
+];
+
+fn document(url: &str, property: &str) -> serde_json::Value {
+    serde_json::json!({
+        "pipeline": "orders",
+        "kafka": {"bootstrap.servers": "localhost:9092", property: format!("x{SECRET}y")},
+        "postgres": {"url": url},
+        "routes": [{"topic": "orders", "table": "public.orders", "key": ["id"]}],
+    })
+}
+
+fn outputs(loaded: &Result<Settings, ConfigError>) -> Vec<String> {
+    match loaded {
+        Ok(settings) => vec![
+            format!("{settings:?}"),
+            format!("{settings:#?}"),
+            settings.redacted().to_string(),
+            settings.postgres.redacted_url(),
+            format!("{:?}", settings.kafka),
+            format!("{:?}", settings.postgres),
+        ],
+        Err(error) => vec![error.to_string(), format!("{error:?}"), format!("{error:#?}")],
+    }
+}
+
+fn assert_hidden(loaded: &Result<Settings, ConfigError>, planted: &str) {
+    for output in outputs(loaded) {
+        assert!(!output.contains(SECRET), "planted as {planted}, printed as:\n{output}");
+    }
+}
+
+#[test]
+fn good_configurations_hide_their_secrets() {
+    for property in PROPERTIES {
+        for url in URLS {
+            let source = document(url, property).to_string();
+            for format in [Json, Yaml] {
+                let loaded = parse_with(&source, format, &[], &[]);
+                if let Err(error) = &loaded {
+                    panic!("{url} {property}: {error}");
+                }
+                assert_hidden(&loaded, &format!("{url} {property}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_safe_of_a_connection_string_stays_readable() {
+    for (url, expected) in [
+        ("postgres://app:p@db:5432/app?sslmode=require", "postgres://app:***@db:5432/app?sslmode=require"),
+        ("postgres://app@db/app", "postgres://app@db/app"),
+        ("postgres://", "postgres://"),
+        ("postgresql://db/app?password=x&user=app", "postgresql://db/app?password=***&user=app"),
+        ("host=db user=app password=x", "host=db user=app password=***"),
+        ("host=db password='x'", "***"),
+    ] {
+        let settings = parse_with(&document(url, "sasl.password").to_string(), Json, &[], &[]).unwrap();
+        assert_eq!(settings.postgres.redacted_url(), expected, "{url}");
+    }
+}
+
+#[test]
+fn secrets_from_files_the_environment_and_set_are_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, SECRET).unwrap();
+    let reference = format!("${{file:{}}}", path.display());
+    let source =
+        document("postgres://app@localhost/app", "client.rack").to_string().replace("xhunter2y", "a");
+    let url = format!("postgres.url=postgres://app:{reference}@localhost/app");
+    let password = format!("kafka.sasl.password={SECRET}");
+    // From a file, a value is a secret under any name.
+    let name = format!("kafka.client.id={reference}");
+    let env = [
+        ("TIDEGATE__POSTGRES__URL", "postgres://app:hunter2@localhost/app"),
+        ("TIDEGATE__KAFKA__SSL_KEY_PASSWORD", SECRET),
+    ];
+    for (env, sets) in [
+        (&env[..], vec![]),
+        (&[][..], vec![url.as_str(), password.as_str(), name.as_str()]),
+        (&env[..], vec![password.as_str(), "workers=0"]),
+    ] {
+        let loaded = parse_with(&source, Json, env, &sets);
+        assert_eq!(loaded.is_err(), sets.contains(&"workers=0"));
+        assert_hidden(&loaded, &format!("{env:?} {sets:?}"));
+    }
+}
+
+#[test]
+fn errors_at_every_key_hide_what_a_reference_yields() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    // Wrong everywhere, so that each key complains about it.
+    std::fs::write(&path, format!("{SECRET} \"is wrong")).unwrap();
+    let file = format!("${{file:{}}}", path.display());
+    let keys = [
+        "pipeline",
+        "start",
+        "postgres.ledger",
+        "postgres.url",
+        "workers",
+        "limits.batch_rows",
+        "limits.batch_bytes",
+        "limits.linger",
+        "bad_records.halt_above",
+        "retry.transient.strategy",
+        "retry.transient.first",
+        "timeouts.connect",
+        "http.listen",
+        "log.format",
+        "log.level",
+        "kafka.group.protocol",
+        "kafka.isolation.level",
+        "kafka.session.timeout.ms",
+        "kafka.partition.assignment.strategy",
+        "kafka.no.such.property",
+        "routes.0.topic",
+        "routes.0.table",
+        "routes.0.format",
+        "routes.0.write",
+        "routes.0.columns.x",
+        "routes.0.on_tombstone",
+        "routes.0.on_bad_record",
+    ];
+    let source =
+        document("postgres://app@localhost/app", "client.rack").to_string().replace("xhunter2y", "a");
+    for key in keys {
+        for value in [file.clone(), "${TOKEN}".to_owned(), "${NONE:-}${TOKEN}".to_owned()] {
+            let env = [("TOKEN", "hunter2 \"is wrong")];
+            let loaded = parse_with(&source, Json, &env, &[&format!("{key}={value}")]);
+            assert!(loaded.is_err(), "{key} takes {value}");
+            assert_hidden(&loaded, key);
+        }
+    }
+}
+
+#[test]
+fn errors_beside_a_secret_hide_it() {
+    let cases: &[(FileFormat, &str)] = &[
+        (Yaml, "postgres: postgres://app:hunter2@localhost/app\n"),
+        (Yaml, "postgres: [postgres://app:hunter2@localhost/app]\n"),
+        (Yaml, "postgres: {url: mysql://app:hunter2@localhost/app}\n"),
+        (Yaml, "postgres: {ulr: postgres://app:hunter2@localhost/app}\n"),
+        (Yaml, "postgres:\n  url: \"postgres://app:hunter2@localhost/app\n"),
+        (Yaml, "postgres:\n\turl: postgres://app:hunter2@localhost/app\n"),
+        (Yaml, "postgres: {url: postgres://app:hunter2@localhost/app\n"),
+        (Yaml, "postgres: {url: postgres://app:hunter2@${HOST}/app}\n"),
+        (Yaml, "postgres: {url: 'postgres://app:hunter2@${HOST'}\n"),
+        (Yaml, "kafka: {sasl.password: [hunter2]}\n"),
+        (Yaml, "kafka: {sasl.password: {inner: hunter2}}\n"),
+        (Yaml, "kafka: {sasl.pasword: hunter2}\n"),
+        (Yaml, "kafka:\n  sasl.password: hunter2: x\n"),
+        (Yaml, "kafka:\n  sasl.password: @hunter2\n"),
+        (Yaml, "kafka:\n  sasl.password: *hunter2\n"),
+        (Yaml, "kafka:\n  sasl.password: !hunter2\n  x\n"),
+        (Yaml, "kafka:\n  sasl.password: \"hunter2\\q\"\n"),
+        (Toml, "[postgres]\nurl = postgres://app:hunter2@localhost/app\n"),
+        (Toml, "[postgres]\nurl = \"postgres://app:hunter2@localhost/app\n"),
+        (Toml, "[kafka]\n\"sasl.password\" = \"hunter2\\q\"\n"),
+        (Json, "{\"kafka\": {\"sasl.password\": hunter2}}"),
+        (Json, "{\"kafka\": {\"sasl.password\": \"hunter2\\q\"}}"),
+        (Json, "{\"kafka\": {\"sasl.password\": \"hunter2"),
+    ];
+    for (format, source) in cases {
+        let loaded = parse_with(source, *format, &[], &[]);
+        assert!(loaded.is_err(), "{source}");
+        assert_hidden(&loaded, source);
+    }
+}

@@ -99,8 +99,8 @@ fn scalar_places(root: &Node) -> kafka::Places {
 }
 
 fn pipeline(root: &mut Section, report: &mut Report) -> Option<PipelineName> {
-    const HELP: &str = "a name of 1 to 63 letters, digits, dots, dashes and underscores that begins with a letter or \
-                        digit, such as orders; it is the ledger's key, so keep it";
+    const HELP: &str = "a name of 1 to 63 letters, digits, dots, dashes and underscores that begins with \
+        a letter or digit, such as orders; it is the ledger's key, so keep it";
     let field = root.require("pipeline", HELP, report)?;
     let scalar = field.scalar("a name", report)?;
     let name = PipelineName::parse(&scalar.text);
@@ -141,7 +141,8 @@ fn schema(field: &Field, report: &mut Report) -> Option<String> {
     if first && text.len() <= 63 && text.bytes().all(legal) && !reserved {
         return Some(text.clone());
     }
-    let help = "lower-case letters, digits and underscores, a letter first, at most 63, not pg_…: people type it in SQL";
+    let help = "lower-case letters, digits and underscores, a letter first, at most 63, not pg_…: people \
+        type it in SQL";
     report.add(field, format!("{} can't be the ledger's schema", scalar.shown()), help);
     None
 }
@@ -155,7 +156,8 @@ fn start(root: &mut Section, report: &mut Report) -> Start {
         text => match text.parse() {
             Ok(time) => Start::At(time),
             Err(_) => {
-                let help = "allowed: earliest, latest, or a time with its zone (RFC 3339), such as 2026-11-01T00:00:00Z";
+                let help = "allowed: earliest, latest, or a time with its zone (RFC 3339), such as \
+                    2026-11-01T00:00:00Z";
                 report.add(&field, format!("{} isn't a start", scalar.shown()), help);
                 Start::Earliest
             }
@@ -237,7 +239,8 @@ fn listen(mut section: Section, report: &mut Report) -> SocketAddr {
     match scalar.text.parse() {
         Ok(address) => address,
         Err(_) => {
-            let help = "an IP address and a port: 127.0.0.1:9464 for this machine only, 0.0.0.0:9464 or [::]:9464 for all";
+            let help = "an IP address and a port: 127.0.0.1:9464 for this machine only, 0.0.0.0:9464 or \
+                [::]:9464 for all";
             report.add(&field, format!("{} isn't an address to listen on", scalar.shown()), help);
             defaults::HTTP_LISTEN
         }
@@ -301,7 +304,7 @@ fn relations(
             show_duration(timeouts.statement),
             show_duration(session)
         );
-        let help = "a stopped worker's statement has to end before another worker takes its partitions over;\n\
+        let help = "a stopped worker's statement has to end before another worker takes its partitions;\n\
                     lower timeouts.statement or raise kafka.session.timeout.ms";
         contradiction(("timeouts.statement", "kafka.session.timeout.ms"), message, help);
     }

@@ -1,6 +1,7 @@
 //! What holds where the configuration is silent, each with its reason.
 //!
-//! The values are those of the contract; `config/tidegate.yaml` shows them, and a test holds the two together.
+//! The values are those of the contract; `config/tidegate.yaml` shows them, and a test holds the two
+//! together.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -20,7 +21,8 @@ pub const LEDGER: &str = "tidegate";
 /// Schema of a table that is written without one: PostgreSQL's own default.
 pub const TABLE_SCHEMA: &str = "public";
 
-/// `workers`: four connections keep a small server's cores and disks busy without crowding `max_connections`.
+/// `workers`: four connections keep a small server's cores and disks busy without crowding
+/// `max_connections`.
 pub const WORKERS: u16 = 4;
 
 /// `limits.batch_rows`: measured; beyond this, sorting and transaction overhead are already negligible.
@@ -71,7 +73,8 @@ pub const LOCK: Duration = Duration::from_secs(10);
 /// `timeouts.idle_in_transaction`: a stopped process gives up its locks.
 pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(15);
 
-/// `timeouts.takeover`: how long a new owner waits for a stopped one's row lock before it ends that session.
+/// `timeouts.takeover`: how long a new owner waits for a stopped one's row lock before it ends that
+/// session.
 pub const TAKEOVER: Duration = Duration::from_secs(5);
 
 /// `timeouts.drain`: below Kubernetes' default grace period of 30 s.

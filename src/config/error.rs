@@ -34,7 +34,8 @@ pub struct Problem {
     pub place: Place,
     /// What is wrong, in one sentence.
     pub message: String,
-    /// What to do: allowed values, an example, the reason for a refusal. Empty when the message says it all.
+    /// What to do: allowed values, an example, the reason for a refusal. Empty when the message says it
+    /// all.
     pub help: String,
 }
 

@@ -1,9 +1,10 @@
 //! References in values: `${VAR}`, `${VAR:-default}`, `${file:/run/secrets/x}`, and `$$` for a dollar.
 //!
-//! They are resolved after the document was parsed, so that no value can change its structure or show up in a
-//! parser's message, and only once: what a reference yields is taken as it is. A dollar before anything else
-//! stands for itself, so that `$timestamp` needs no escape. References work in the strings of YAML, TOML and
-//! JSON and in `--set`, not in keys, numbers or environment variables (whose values are final already).
+//! They are resolved after the document was parsed, so that no value can change its structure or show up
+//! in a parser's message, and only once: what a reference yields is taken as it is. A dollar before
+//! anything else stands for itself, so that `$timestamp` needs no escape. References work in the strings
+//! of YAML, TOML and JSON and in `--set`, not in keys, numbers or environment variables (whose values are
+//! final already).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The section `kafka`: librdkafka's own properties, passed through unless Tidegate owns them.
 //!
-//! A property is refused by name with its reason, or with the nearest known name when librdkafka doesn't know
-//! it. Ranges of values are left to librdkafka, which checks them when the client is created.
+//! A property is refused by name with its reason, or with the nearest known name when librdkafka doesn't
+//! know it. Ranges of values are left to librdkafka, which checks them when the client is created.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -209,7 +209,8 @@ fn relations(kafka: &KafkaSettings, places: &Places, report: &mut Report) {
     if let Some(debug) = kafka.get("debug")
         && debug.split(',').any(|part| matches!(part.trim(), "conf" | "all"))
     {
-        let help = "conf and all print the client's configuration, secrets included; name other contexts: cgrp,fetch";
+        let help = "conf and all print the client's configuration, secrets included; name other contexts: \
+            cgrp,fetch";
         refuse("debug", "the log would show secrets", help);
     }
     let protocol = kafka.get("group.protocol").unwrap_or("classic").to_ascii_lowercase();

@@ -1,7 +1,7 @@
 //! Every key of the configuration, section by section.
 //!
-//! The reader refuses what isn't listed here; the test of `config/tidegate.yaml` holds the documentation against
-//! the same lists.
+//! The reader refuses what isn't listed here; the test of `config/tidegate.yaml` holds the documentation
+//! against the same lists.
 
 /// The root.
 pub(super) const ROOT: &[&str] = &[

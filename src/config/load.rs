@@ -73,8 +73,8 @@ impl Settings {
     /// Loads a configuration file with everything that is laid over it.
     ///
     /// # Errors
-    /// When the file can't be read, and when anything in it, in the environment or in `--set` can't be used;
-    /// then the error lists every problem with its place.
+    /// When the file can't be read, and when anything in it, in the environment or in `--set` can't be
+    /// used; then the error lists every problem with its place.
     pub fn load(options: &LoadOptions) -> Result<Settings, ConfigError> {
         let (path, hint) = options.chosen();
         let Some(format) = FileFormat::of(&path) else {

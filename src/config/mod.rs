@@ -4,9 +4,9 @@
 //! yaml · toml · json ──▶ tree ──▶ overlay ──▶ interpolate ──▶ build (kafka, routes, names) ──▶ Settings
 //! ```
 //!
-//! All formats become one tree whose nodes know where they were written, so that an error names line and column
-//! whatever the format. Nothing here connects anywhere, and nothing here prints a secret. Of the engine it knows
-//! only the plain types of a route.
+//! All formats become one tree whose nodes know where they were written, so that an error names line and
+//! column whatever the format. Nothing here connects anywhere, and nothing here prints a secret. Of the
+//! engine it knows only the plain types of a route.
 
 mod build;
 pub mod defaults;

@@ -1,8 +1,9 @@
 //! Names inside the configuration: pipelines, topics, tables, paths into a record.
 //!
-//! Paths and table names share one notation: parts separated by dots; a part that itself holds a dot, a space or
-//! a quotation mark is put in double quotes, a quotation mark inside is doubled. Case is kept as written: names are
-//! compared with the catalogue exactly, and nothing is folded as SQL folds unquoted identifiers.
+//! Paths and table names share one notation: parts separated by dots; a part that itself holds a dot, a
+//! space or a quotation mark is put in double quotes, a quotation mark inside is doubled. Case is kept as
+//! written: names are compared with the catalogue exactly, and nothing is folded as SQL folds unquoted
+//! identifiers.
 
 use std::fmt;
 
@@ -19,8 +20,8 @@ pub(super) const TOPIC_PLACEHOLDER: &str = "{topic}";
 
 /// A pipeline's name: 1 to 63 letters, digits, dots, dashes and underscores, a letter or digit first.
 ///
-/// It is the ledger's key, the default consumer group and the `application_name`, which PostgreSQL cuts at 63 bytes
-/// and strips of everything but printable ASCII.
+/// It is the ledger's key, the default consumer group and the `application_name`, which PostgreSQL cuts at
+/// 63 bytes and strips of everything but printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PipelineName(String);
 
@@ -62,7 +63,8 @@ pub struct TopicPattern {
 }
 
 impl TopicPattern {
-    /// Compiles what stands between the slashes; the whole name must match, as if it stood between `^` and `$`.
+    /// Compiles what stands between the slashes; the whole name must match, as if it stood between `^` and
+    /// `$`.
     pub(super) fn parse(text: &str) -> Result<Self, regex::Error> {
         // The expression is compiled alone first: `a)|(b` would otherwise escape from the anchors.
         regex::Regex::new(text)?;

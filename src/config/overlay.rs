@@ -1,13 +1,15 @@
 //! The environment and `--set`, laid over the document.
 //!
-//! `TIDEGATE__LIMITS__BATCH_ROWS=1000` and `--set limits.batch_rows=1000` name the same key. Of a variable's
-//! name, the prefix `TIDEGATE__` goes, two underscores separate levels, and letters become lower-case; below `kafka`
-//! every underscore, single or double, is a dot (`TIDEGATE__KAFKA__CLIENT_ID` is `client.id`), but for the
-//! few properties that librdkafka writes with underscores (`log_level`). Numbers index `routes`: one more than the last appends. Column
-//! names with capitals or dots can't be named in the environment.
+//! `TIDEGATE__LIMITS__BATCH_ROWS=1000` and `--set limits.batch_rows=1000` name the same key. Of a
+//! variable's name, the prefix `TIDEGATE__` goes, two underscores separate levels, and letters become
+//! lower-case; below `kafka` every underscore, single or double, is a dot (`TIDEGATE__KAFKA__CLIENT_ID` is
+//! `client.id`), but for the few properties that librdkafka writes with underscores (`log_level`). Numbers
+//! index `routes`: one more than the last appends. Column names with capitals or dots can't be named in
+//! the environment.
 //!
 //! The value is text; its key decides what it is read as, so a password may hold any character. Where a
-//! list or a section is expected, YAML's flow style is understood: `TIDEGATE__ROUTES__0__KEY='[tenant, id]'`.
+//! list or a section is expected, YAML's flow style is understood: `TIDEGATE__ROUTES__0__KEY='[tenant,
+//! id]'`.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +65,8 @@ fn from_variable((name, text): (&String, &String)) -> Option<Override> {
     Some(Override { path, text: text.clone(), origin: Origin::Environment, place })
 }
 
-/// The property that part of a variable's name means: with dots, unless librdkafka itself writes underscores.
+/// The property that part of a variable's name means: with dots, unless librdkafka itself writes
+/// underscores.
 fn librdkafka_name(part: &str) -> String {
     let dotted = part.replace("__", ".").replace('_', ".");
     let underscored = ALLOWED.iter().find(|name| name.contains('_') && name.replace('_', ".") == dotted);

@@ -1,7 +1,7 @@
 //! librdkafka's property names and those that a configuration may not set.
 //!
-//! The names are those of librdkafka 2.12's CONFIGURATION.md for consumers (C/P `*` and `C`), global and topic
-//! level; a test compares them with that file.
+//! The names are those of librdkafka 2.12's CONFIGURATION.md for consumers (C/P `*` and `C`), global and
+//! topic level; a test compares them with that file.
 
 /// Properties that a configuration may set.
 pub(super) const ALLOWED: &[&str] = &[
@@ -123,7 +123,8 @@ pub(super) const ALLOWED: &[&str] = &[
     "topic.metadata.refresh.sparse",
 ];
 
-const OFFSETS: &str = "Tidegate keeps offsets in PostgreSQL, in the transaction of the rows, and tells the group about them by itself";
+const OFFSETS: &str = "Tidegate keeps offsets in PostgreSQL, in the transaction of the rows, and tells \
+    the group about them by itself";
 const ALIAS_BOOTSTRAP: &str = "use bootstrap.servers, its usual name";
 const CODE: &str = "it runs a command or loads code, which a configuration file must not be able to do";
 const CALLBACK: &str = "it takes a pointer into a program, not text";

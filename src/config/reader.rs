@@ -240,7 +240,8 @@ impl Section {
         report: &mut Report,
     ) -> u64 {
         let Some(field) = self.take(key) else { return default };
-        let help = "a size is a number with a unit (KiB, MiB, GiB; KB, MB, GB), such as 8MiB; without one it counts bytes";
+        let help = "a size is a number with a unit (KiB, MiB, GiB; KB, MB, GB), such as 8MiB; without one \
+            it counts bytes";
         self.measured(&field, default, bounds, (parse_size, show_size), ("a size", help), report)
     }
 

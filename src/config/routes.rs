@@ -10,12 +10,12 @@ use super::settings::{
 };
 use super::tree::Value;
 
-const SOURCES: &str = "a source is a path into the record (user.id, \"a.b\".c) or one of $key, $key.PATH, $value, \
-                       $headers.NAME, $topic, $partition, $offset, $timestamp";
-const TOPICS: &str = "a topic is a name (letters, digits, dots, dashes, underscores; at most 249), a list of names, or \
-                      /regex/, which must match the whole name";
-const TABLES: &str = "a table is schema.table or table (in public); a part with dots or spaces is put in double \
-                      quotes; {topic} stands for the topic's name";
+const SOURCES: &str = "a source is a path into the record (user.id, \"a.b\".c) or one of $key, $key.PATH, \
+    $value, $headers.NAME, $topic, $partition, $offset, $timestamp";
+const TOPICS: &str = "a topic is a name (letters, digits, dots, dashes, underscores; at most 249), a list \
+    of names, or /regex/, which must match the whole name";
+const TABLES: &str = "a table is schema.table or table (in public); a part with dots or spaces is put in \
+    double quotes; {topic} stands for the topic's name";
 const UNITS: &[(&str, EpochUnit)] = &[
     ("s", EpochUnit::Seconds),
     ("ms", EpochUnit::Millis),

@@ -1,7 +1,7 @@
 //! The configuration as the rest of the program sees it: validated, every default filled in.
 //!
-//! The only way to a [`Settings`] is a load that found no problem, so no reader has to check again. Types whose
-//! every value isn't legal keep their fields private. `Debug` never prints a secret.
+//! The only way to a [`Settings`] is a load that found no problem, so no reader has to check again. Types
+//! whose every value isn't legal keep their fields private. `Debug` never prints a secret.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,8 +48,8 @@ pub struct Settings {
 /// The database and the ledger's place in it.
 #[derive(Clone)]
 pub struct PostgresSettings {
-    /// Connection string, `postgres://…` or `key=value …`. May hold a password. What it lacks comes from PG*
-    /// variables, .pgpass and service files.
+    /// Connection string, `postgres://…` or `key=value …`. May hold a password. What it lacks comes from
+    /// PG* variables, .pgpass and service files.
     pub url: SecretString,
     /// Schema of the ledger: lower-case letters, digits and underscores, at most 63 bytes.
     pub ledger: String,

@@ -1,9 +1,9 @@
 //! A configuration document as a tree in which every node knows where it was written.
 //!
-//! YAML, TOML and JSON are read into this one shape, the environment and `--set` are laid over it, references
-//! such as `${VAR}` are resolved in it, and only then does [`super::build`] give it meaning. Scalars keep the
-//! text that their writer typed, so that `007` stays `007` where a string is wanted. Nothing here implements
-//! `Debug`: a tree holds secrets in the clear.
+//! YAML, TOML and JSON are read into this one shape, the environment and `--set` are laid over it,
+//! references such as `${VAR}` are resolved in it, and only then does [`super::build`] give it meaning.
+//! Scalars keep the text that their writer typed, so that `007` stays `007` where a string is wanted.
+//! Nothing here implements `Debug`: a tree holds secrets in the clear.
 
 use super::error::Place;
 
@@ -57,9 +57,11 @@ pub(super) enum Origin {
     Text,
     /// A number, boolean or time of the document.
     Literal,
-    /// The value of a `--set`: references are resolved in it; a list or map may be written in YAML's flow style.
+    /// The value of a `--set`: references are resolved in it; a list or map may be written in YAML's flow
+    /// style.
     Set,
-    /// The value of an environment variable: taken as it is; a list or map may be written in YAML's flow style.
+    /// The value of an environment variable: taken as it is; a list or map may be written in YAML's flow
+    /// style.
     Environment,
 }
 

@@ -1,7 +1,7 @@
 //! YAML text → [`Node`], with the place of every key and value.
 //!
-//! serde-saphyr reports places through its `Spanned` wrapper. Errors keep its message and place but never its
-//! snippet: a snippet could show a line that holds a password.
+//! serde-saphyr reports places through its `Spanned` wrapper. Errors keep its message and place but never
+//! its snippet: a snippet could show a line that holds a password.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub(super) fn parse(source: &str) -> Result<Node, Problem> {
 
 fn describe(error: &Error) -> Problem {
     let place = error.location().map_or(Place::Absent, |location| place(&location));
-    let text = match error.without_snippet() {
+    let text = match error {
         Error::MultipleDocuments { .. } => "a configuration is one document, without `---` in it".to_owned(),
         other => other.to_string(),
     };

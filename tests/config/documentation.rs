@@ -1,4 +1,5 @@
-//! The files of `config/` against the code: `tidegate.yaml` shows every key with its default, examples load.
+//! The files of `config/` against the code: `tidegate.yaml` shows every key with its default, examples
+//! load.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ fn reference() -> String {
     std::fs::read_to_string(folder().join("tidegate.yaml")).unwrap()
 }
 
-/// Every key of a document as `section.key`, list elements as `[]`, columns as `{}`; Kafka's properties left out.
+/// Every key of a document as `section.key`, list elements as `[]`, columns as `{}`; Kafka's properties
+/// left out.
 fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {

@@ -19,9 +19,11 @@ fn snapshot(name: &str, cases: impl IntoIterator<Item = (&'static str, String)>)
     for (title, message) in cases {
         text.push_str(&format!("=== {title}\n{message}\n\n"));
     }
-    insta::with_settings!({snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true}, {
-        insta::assert_snapshot!(name, text);
-    });
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 /// Cases that append lines to a complete YAML configuration.

@@ -243,6 +243,25 @@ fn the_environment_beats_the_file_and_set_beats_both() {
 }
 
 #[test]
+fn routes_from_the_environment_append_in_the_order_of_their_numbers() {
+    let variables: Vec<(String, String)> = (1..=11)
+        .flat_map(|route| {
+            [("TOPIC", format!("t{route}")), ("TABLE", format!("t{route}")), ("KEY", "id".to_owned())]
+                .map(|(key, value)| (format!("TIDEGATE__ROUTES__{route}__{key}"), value))
+        })
+        .collect();
+    let env: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let settings = match parse_with(BASE, FileFormat::Yaml, &env, &[]) {
+        Ok(settings) => settings,
+        Err(error) => panic!("{error}"),
+    };
+    let tables: Vec<String> = settings.routes.iter().map(|route| route.table.to_string()).collect();
+    assert_eq!(tables.len(), 12);
+    assert_eq!((tables[2].as_str(), tables[10].as_str()), ("public.t2", "public.t10"));
+}
+
+#[test]
 fn the_file_is_chosen_by_c_then_by_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, workers: u16| {
@@ -265,12 +284,14 @@ fn references_are_resolved_in_every_format_after_parsing() {
     let file = format!("${{file:{}}}", secret.display());
     let env = [("HOST", "h"), ("WORKERS", "7"), ("TRICKY", "x\ninjected: true")];
     let yaml = format!(
-        "pipeline: orders\nworkers: ${{WORKERS}}\npostgres: {{url: 'postgres://$$a@${{HOST}}/${{DB:-app}}'}}\n\
+        "pipeline: orders\nworkers: ${{WORKERS}}\n\
+         postgres: {{url: 'postgres://$$a@${{HOST}}/${{DB:-app}}'}}\n\
          kafka: {{bootstrap.servers: '${{TRICKY}}', sasl.password: '{file}'}}\n\
          routes: [{{topic: t, table: t, key: id}}]\n"
     );
     let toml = format!(
-        "pipeline = 'orders'\nworkers = '${{WORKERS}}'\npostgres.url = 'postgres://$$a@${{HOST}}/${{DB:-app}}'\n\
+        "pipeline = 'orders'\nworkers = '${{WORKERS}}'\n\
+         postgres.url = 'postgres://$$a@${{HOST}}/${{DB:-app}}'\n\
          kafka = {{ bootstrap.servers = '${{TRICKY}}', sasl.password = '{file}' }}\n\
          routes = [{{ topic = 't', table = 't', key = 'id' }}]\n"
     );

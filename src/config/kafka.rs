@@ -76,7 +76,7 @@ impl KafkaSettings {
     /// `group.protocol`
     pub fn group_protocol(&self) -> GroupProtocol {
         match self.get("group.protocol") {
-            Some(word) if word.eq_ignore_ascii_case("consumer") => GroupProtocol::Consumer,
+            Some("consumer") => GroupProtocol::Consumer,
             _ => GroupProtocol::Classic,
         }
     }
@@ -200,12 +200,6 @@ fn relations(kafka: &KafkaSettings, places: &Places, report: &mut Report) {
         let place = places.get(&key).cloned().unwrap_or(Place::Absent);
         report.add_at(&key, &place, message, help);
     };
-    if let Some(level) = kafka.get("isolation.level")
-        && level != "read_committed"
-    {
-        let help = "only read_committed is allowed: records of aborted transactions must not reach the table";
-        refuse("isolation.level", "records that were never committed would be read", help);
-    }
     if let Some(debug) = kafka.get("debug")
         && debug.split(',').any(|part| matches!(part.trim(), "conf" | "all"))
     {
@@ -213,8 +207,7 @@ fn relations(kafka: &KafkaSettings, places: &Places, report: &mut Report) {
             cgrp,fetch";
         refuse("debug", "the log would show secrets", help);
     }
-    let protocol = kafka.get("group.protocol").unwrap_or("classic").to_ascii_lowercase();
-    match protocol.as_str() {
+    match kafka.get("group.protocol").unwrap_or("classic") {
         "classic" => classic(kafka, &mut refuse),
         "consumer" => {
             for name in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {

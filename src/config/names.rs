@@ -77,9 +77,10 @@ impl TopicPattern {
         &self.written
     }
 
-    /// Whether the topic's whole name matches.
+    /// Whether the topic's whole name matches. Kafka's internal topics, whose names begin with two
+    /// underscores, never do.
     pub fn matches(&self, topic: &str) -> bool {
-        self.regex.is_match(topic)
+        !topic.starts_with("__") && self.regex.is_match(topic)
     }
 }
 
@@ -340,6 +341,8 @@ mod tests {
             ("orders-.*", "my-orders-eu", false),
             ("orders", "orders-eu", false),
             ("(?i)orders", "ORDERS", true),
+            (".*", "__consumer_offsets", false),
+            (".*", "_schemas", true),
         ] {
             assert_eq!(TopicPattern::parse(pattern).unwrap().matches(topic), expected, "{pattern} {topic}");
         }

@@ -5,7 +5,6 @@
 
 /// Properties that a configuration may set.
 pub(super) const ALLOWED: &[&str] = &[
-    "allow.auto.create.topics",
     "api.version.fallback.ms",
     "api.version.request",
     "api.version.request.timeout.ms",
@@ -13,7 +12,6 @@ pub(super) const ALLOWED: &[&str] = &[
     "broker.address.family",
     "broker.address.ttl",
     "broker.version.fallback",
-    "check.crcs",
     "client.dns.lookup",
     "client.id",
     "client.rack",
@@ -38,7 +36,6 @@ pub(super) const ALLOWED: &[&str] = &[
     "https.ca.location",
     "https.ca.pem",
     "internal.termination.signal",
-    "isolation.level",
     "log.connection.close",
     "log.thread.name",
     "log_level",
@@ -133,6 +130,7 @@ const EVENTS: &str = "Tidegate receives librdkafka's events itself; its own metr
 
 /// Properties of librdkafka that a configuration may not set, each with the reason.
 pub(super) const REFUSED: &[(&str, &str)] = &[
+    ("allow.auto.create.topics", "a misspelt topic must not come into being"),
     ("auto.commit.enable", OFFSETS),
     ("auto.commit.interval.ms", OFFSETS),
     (
@@ -140,12 +138,17 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
         "every partition starts where PostgreSQL says; the key `start` says where a topic that is new to the \
          pipeline begins",
     ),
+    ("check.crcs", "records are always checked against their checksums"),
     ("enable.auto.commit", OFFSETS),
     ("enable.auto.offset.store", OFFSETS),
     ("offset.store.method", OFFSETS),
     ("offset.store.path", OFFSETS),
     ("offset.store.sync.interval.ms", OFFSETS),
     ("enable.partition.eof", "Tidegate needs these events to see where a partition ends"),
+    (
+        "isolation.level",
+        "only committed records are read: those of aborted transactions must not reach the table",
+    ),
     ("group.protocol.type", "the protocol of a consumer group is `consumer`, and nothing else is supported"),
     ("topic.blacklist", "which topics are read is what `routes` say"),
     ("metadata.broker.list", ALIAS_BOOTSTRAP),

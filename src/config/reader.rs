@@ -47,6 +47,14 @@ impl Field {
     pub(super) fn scalar(&self, expected: &str, report: &mut Report) -> Option<&Scalar> {
         match &self.node.value {
             Value::Scalar(scalar) if scalar.broken => None,
+            Value::Scalar(scalar) if scalar.text.contains('\0') => {
+                report.add(
+                    self,
+                    "the value holds a NUL character",
+                    "a referenced file may be binary, not text",
+                );
+                None
+            }
             Value::Scalar(scalar) => Some(scalar),
             Value::Null | Value::List(_) | Value::Map(_) => {
                 report.add(self, format!("expected {expected}, found {}", self.node.kind()), "");

@@ -31,26 +31,41 @@ pub(super) fn read(field: Option<Field>, report: &mut Report) -> Vec<RouteSettin
     if items.is_empty() {
         report.add_at(&path, &place, "there is no route", "a pipeline has at least one topic and its table");
     }
-    let mut named: Vec<(String, String)> = Vec::new();
     let mut routes = Vec::new();
+    let mut written = Vec::new();
     for item in items {
-        let (path, place) = (item.path.clone(), item.node.place.clone());
-        let Some(route) = read_route(item, report) else { continue };
-        if let TopicSelector::Names(names) = &route.topic {
-            for name in names {
-                match named.iter().find(|(topic, _)| topic == name) {
-                    Some((_, earlier)) => {
-                        let message = format!("the topic `{name}` is in {earlier} too");
-                        let help = "a topic has one route; one of the two has to go";
-                        report.add_at(&format!("{path}.topic"), &place, message, help);
-                    }
-                    None => named.push((name.clone(), path.clone())),
-                }
+        let at = (format!("{}.topic", item.path), topic_place(&item));
+        if let Some(route) = read_route(item, report) {
+            routes.push(route);
+            written.push(at);
+        }
+    }
+    overlaps(&routes, &written, report);
+    routes
+}
+
+fn topic_place(route: &Field) -> Place {
+    let topic = match &route.node.value {
+        Value::Map(entries) => entries.iter().find(|entry| entry.key == "topic"),
+        Value::Null | Value::Scalar(_) | Value::List(_) => None,
+    };
+    topic.map_or(&route.node, |entry| &entry.node).place.clone()
+}
+
+/// Topics that two routes match, as far as names tell; two patterns meet when topics are listed.
+fn overlaps(routes: &[RouteSettings], written: &[(String, Place)], report: &mut Report) {
+    let help = "a topic has one route; change one of the two";
+    for (index, (route, (key, place))) in routes.iter().zip(written).enumerate() {
+        let TopicSelector::Names(names) = &route.topic else { continue };
+        for (at, (other, (other_key, _))) in routes.iter().zip(written).enumerate() {
+            // Of two routes with names, the later one is told; beside a pattern, the one with the name.
+            let is_pattern = matches!(other.topic, TopicSelector::Pattern(_));
+            let told_here = is_pattern || at < index;
+            for name in names.iter().filter(|name| told_here && other.topic.matches(name)) {
+                report.add_at(key, place, format!("the topic `{name}` matches {other_key} too"), help);
             }
         }
-        routes.push(route);
     }
-    routes
 }
 
 impl Field {

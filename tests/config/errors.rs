@@ -135,6 +135,8 @@ fn kafka_properties() {
             ("a producer's property", "linger.ms: 5"),
             ("a property of the Java client", "max.poll.records: 500"),
             ("uncommitted records", "isolation.level: read_uncommitted"),
+            ("topics out of nothing", "allow.auto.create.topics: true"),
+            ("a NUL character", "client.id: \"a\\0b\""),
             ("an eager assignor", "partition.assignment.strategy: range,roundrobin"),
             ("an unknown protocol", "group.protocol: modern"),
             (
@@ -167,6 +169,10 @@ fn routes() {
         ("a key for append", with("write: append")),
         ("a column twice in the key", "{topic: orders, table: orders, key: [id, id]}".to_owned()),
         ("a topic in two routes", many),
+        (
+            "a topic that another route's pattern matches",
+            format!("{{{route}}}\n  - {{topic: '/ord.*/', table: '{{topic}}', key: id}}"),
+        ),
         ("a topic twice in a list", "{topic: [a, a], table: t, key: id}".to_owned()),
         ("an empty list of topics", "{topic: [], table: t, key: id}".to_owned()),
         ("not a topic", "{topic: 'orders and returns', table: t, key: id}".to_owned()),
@@ -328,4 +334,15 @@ fn files() {
             ("not named", load(options(&[], &[]))),
         ],
     );
+}
+
+#[test]
+fn what_the_consumer_owns_is_refused_by_name() {
+    let tail = "routes: [{topic: orders, table: public.orders, key: [id]}]\n";
+    for name in tidegate::kafka::properties::owned() {
+        let source = format!("pipeline: orders\nkafka: {{bootstrap.servers: 'a:1', {name}: 'x'}}\n{tail}");
+        let message = refusal(&source, Yaml, &[], &[]);
+        let expected = format!("kafka.{name}: this property can't be set");
+        assert!(message.contains(&expected), "{name} is owned, and told as:\n{message}");
+    }
 }

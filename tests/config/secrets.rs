@@ -150,7 +150,6 @@ fn errors_at_every_key_hide_what_a_reference_yields() {
         "log.format",
         "log.level",
         "kafka.group.protocol",
-        "kafka.isolation.level",
         "kafka.session.timeout.ms",
         "kafka.partition.assignment.strategy",
         "kafka.no.such.property",

@@ -241,6 +241,11 @@ fn read_topic(field: Field, report: &mut Report) -> Option<TopicSelector> {
 }
 
 fn read_table(field: &Field, report: &mut Report) -> Option<TableTemplate> {
+    if let Value::Map(_) = field.node.value {
+        let help = "in YAML, a name that begins with { is quoted: table: \"{topic}\"";
+        report.add(field, "expected a table's name, found a section with keys", help);
+        return None;
+    }
     let scalar = field.scalar("a table's name", report)?;
     match TableTemplate::parse(&scalar.text) {
         Ok(table) => Some(table),

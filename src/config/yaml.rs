@@ -23,18 +23,31 @@ pub(super) fn parse(source: &str) -> Result<Node, Problem> {
     };
     match serde_saphyr::from_str_with_options::<Spanned<Parsed>>(source, options) {
         Ok(document) => Ok(convert(document, source)),
-        Err(error) => Err(describe(&error)),
+        Err(error) => Err(describe(&error, source)),
     }
 }
 
-fn describe(error: &Error) -> Problem {
+fn describe(error: &Error, source: &str) -> Problem {
     let place = error.location().map_or(Place::Absent, |location| place(&location));
     let text = match error {
         Error::MultipleDocuments { .. } => "a configuration is one document, without `---` in it".to_owned(),
         other => other.to_string(),
     };
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    Problem { key: String::new(), place, message: format!("not valid YAML: {message}"), help: String::new() }
+    let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
+    let line = line.and_then(|line| source.lines().nth(line.saturating_sub(1)));
+    let help = match line {
+        Some(line) if line.contains("${") => {
+            "between { } and [ ], a value with ${…} has to be quoted: \"${VAR}\""
+        }
+        _ => "",
+    };
+    Problem {
+        key: String::new(),
+        place,
+        message: format!("not valid YAML: {message}"),
+        help: help.to_owned(),
+    }
 }
 
 fn place(location: &Location) -> Place {

@@ -1,9 +1,9 @@
 //! What a user reads when a configuration can't be used: one snapshot a kind of mistake.
 
 use tidegate::config::FileFormat::{self, Json, Toml, Yaml};
+use tidegate::config::{LoadOptions, Settings};
 
 use super::{BASE, options, parse_with};
-use tidegate::config::{LoadOptions, Settings};
 
 /// The message for a source that must be refused.
 fn refusal(source: &str, format: FileFormat, env: &[(&str, &str)], sets: &[&str]) -> String {
@@ -180,6 +180,7 @@ fn routes() {
         ("a regex in a list", "{topic: [a, '/b/'], table: t, key: id}".to_owned()),
         ("a table with three parts", "{topic: a, table: db.public.orders, key: id}".to_owned()),
         ("a table with an open quote", "{topic: a, table: 'public.\"orders', key: id}".to_owned()),
+        ("a placeholder without quotes", "\n      topic: a\n      key: id\n      table: {topic}".to_owned()),
         ("an unknown placeholder", "{topic: a, table: '{partition}', key: id}".to_owned()),
         (
             "a table's name that gets too long",
@@ -306,6 +307,13 @@ fn syntax() {
         ("yaml: wrong indentation", Yaml, "pipeline: a\n  kafka: {}\n"),
         ("yaml: an unknown anchor", Yaml, "pipeline: *a\n"),
         ("yaml: two documents", Yaml, "pipeline: a\n---\npipeline: b\n"),
+        ("yaml: a reference in flow style", Yaml, "pipeline: a\nkafka: {client.id: ${ID}}\n"),
+        ("yaml: a reference in a flow list", Yaml, "pipeline: a\nroutes: [{topic: a, key: [${ID}]}]\n"),
+        (
+            "yaml: a reference with a default in flow style",
+            Yaml,
+            "kafka: {client.id: ${ID:-x}, client.rack: a}\n",
+        ),
         ("toml: no value", Toml, "pipeline =\n"),
         ("toml: a bare word", Toml, "pipeline = orders\n"),
         ("toml: a key twice", Toml, "pipeline = 'a'\npipeline = 'b'\n"),

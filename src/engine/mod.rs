@@ -5,10 +5,10 @@
 //! is what lets a simulator replay a failure from its seed.
 
 pub mod batch;
+pub mod commit;
 pub mod decode;
 pub mod outcome;
 pub mod policy;
-pub mod commit;
 pub mod position;
 pub mod record;
 pub mod route;

@@ -12,3 +12,4 @@ pub mod identifier;
 pub mod ledger;
 pub mod session;
 pub mod tls;
+pub mod write;

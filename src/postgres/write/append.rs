@@ -1,0 +1,119 @@
+//! Rows without a key: each record is one row.
+//!
+//! COPY writes straight into the table where nothing can drop a row on the way. Where a BEFORE trigger can,
+//! or row-level security forbids COPY, the rows go through a stage and each partition's rows are inserted
+//! by a statement of their own: the rows that it affects are that partition's, the others were filtered.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::types::Type;
+
+use super::copy::Rows;
+use super::stop::Stop;
+use super::target::{self, Into, SetStatements, Target};
+use super::timings::Stage;
+use super::work::{self, Work};
+use crate::engine::batch::TableBatch;
+use crate::engine::outcome::Outcome;
+
+/// Writes all rows of an `append` route.
+pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &TableBatch) -> Result<(), Stop> {
+    // Without a key nothing can exist: what lacks required columns is refused.
+    work.refused.extend(rows.entries.iter().flat_map(|entry| &entry.needs_existing));
+    if !work.refused.is_empty() {
+        return Ok(());
+    }
+    let straight = !target::append_needs_stage(&target.table);
+    for (columns, entries) in work::by_columns(rows, 0..rows.entries.len()) {
+        let set = target.set(&columns);
+        let into = if straight && !columns.is_empty() { Into::Target } else { Into::Stage };
+        let first_ord = work.next_ord;
+        copy(work, target, &set, rows, &entries, into).await?;
+        match into {
+            Into::Target => {
+                for &entry in &entries {
+                    work.count(&rows.entries[entry], Outcome::Inserted);
+                }
+            }
+            Into::Stage => insert(work, target, &set, rows, &entries, first_ord).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Sends rows of one column set by COPY; all of them must arrive.
+pub(super) async fn copy(
+    work: &mut Work<'_>,
+    target: &Target,
+    set: &SetStatements,
+    rows: &TableBatch,
+    entries: &[usize],
+    into: Into,
+) -> Result<(), Stop> {
+    let table = &target.table;
+    let first = entries.first().map(|&first| &rows.entries[first]);
+    let width = first.map_or(0, |entry| entry.columns.len());
+    let first_ord = match into {
+        Into::Target => None,
+        Into::Stage => {
+            let first = work.next_ord;
+            work.next_ord += entries.len() as i32;
+            Some(first)
+        }
+    };
+    let statement =
+        set.copy(work.client, into, rows.encoding).await.map_err(|error| Stop::rows(error, table, None))?;
+    let sent = Rows { table: rows, entries, width, first_ord };
+    let taken = sent.send(work.client, statement).await.map_err(|error| {
+        let line = crate::postgres::classify::copy_line(&error).map(|(line, _)| line as usize);
+        let at = line.and_then(|line| entries.get(line.checked_sub(1)?));
+        let suspect = at.map(|&entry| rows.entries[entry].arrival);
+        Stop::rows(error, table, suspect)
+    })?;
+    if taken != entries.len() as u64 {
+        let message = format!("COPY into {table} took {taken} of {} rows without an error", entries.len());
+        return Err(Stop::defect(Some(table), message));
+    }
+    work.lap(Stage::Copy);
+    Ok(())
+}
+
+async fn insert(
+    work: &mut Work<'_>,
+    target: &Target,
+    set: &SetStatements,
+    rows: &TableBatch,
+    entries: &[usize],
+    first_ord: i32,
+) -> Result<(), Stop> {
+    let mut by_partition: BTreeMap<u32, Vec<i32>> = BTreeMap::new();
+    for (ord, &entry) in (first_ord..).zip(entries) {
+        by_partition.entry(rows.entries[entry].partition).or_default().push(ord);
+    }
+    for (partition, ords) in by_partition {
+        let inserted = work
+            .client
+            .execute_typed(&set.sql.insert, &[(&ords, Type::INT4_ARRAY)])
+            .await
+            .map_err(|error| Stop::rows(error, &target.table, None))?;
+        let dropped = dropped_rows(target, ords.len() as u64, inserted)?;
+        work.count_in(partition, Outcome::Inserted, inserted);
+        work.count_in(partition, Outcome::Filtered, dropped);
+    }
+    work.lap(Stage::Merge);
+    Ok(())
+}
+
+/// How many of the rows sent a trigger dropped; only a trigger may.
+pub(super) fn dropped_rows(target: &Target, sent: u64, inserted: u64) -> Result<u64, Stop> {
+    let table = &target.table;
+    match sent.checked_sub(inserted) {
+        Some(0) => Ok(0),
+        Some(dropped) if table.traits.insert_triggers => Ok(dropped),
+        _ => {
+            let message =
+                format!("an INSERT of {sent} rows into {table} affected {inserted} without an error");
+            Err(Stop::defect(Some(table), message))
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Named stops at each step of a batch, so that tests can end the process exactly there.
+//!
+//! Without the cargo feature `failpoints` the whole module is constants and empty functions. With it, a
+//! step's action comes from the environment (`FAILPOINTS="before_commit=return"`): `return` ends the
+//! process at once by `SIGABRT`, without unwinding and without a word to the server, which is as sudden
+//! for PostgreSQL as `SIGKILL`; the other actions (`pause`, `sleep(ms)`, …) are those of the crate `fail`.
+
+/// A step of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failpoint {
+    /// The transaction is open and the locks are asked for.
+    AfterBegin,
+    /// The progress rows are locked and compared.
+    AfterLock,
+    /// Half of the rows of a COPY are sent.
+    MidCopy,
+    /// All rows of all tables are written.
+    AfterRows,
+    /// The quarantine is written.
+    AfterQuarantine,
+    /// Progress is moved and counted.
+    AfterProgress,
+    /// Everything is awaited; COMMIT is next.
+    BeforeCommit,
+    /// COMMIT is answered; nobody has been told.
+    AfterCommit,
+}
+
+impl Failpoint {
+    /// All steps, in the order of a batch.
+    pub const ALL: [Self; 8] = [
+        Self::AfterBegin,
+        Self::AfterLock,
+        Self::MidCopy,
+        Self::AfterRows,
+        Self::AfterQuarantine,
+        Self::AfterProgress,
+        Self::BeforeCommit,
+        Self::AfterCommit,
+    ];
+
+    /// Whether this build has stops at all.
+    pub const ENABLED: bool = cfg!(feature = "failpoints");
+
+    /// The name under which the step's action is configured.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AfterBegin => "after_begin",
+            Self::AfterLock => "after_lock",
+            Self::MidCopy => "mid_copy",
+            Self::AfterRows => "after_rows",
+            Self::AfterQuarantine => "after_quarantine",
+            Self::AfterProgress => "after_progress",
+            Self::BeforeCommit => "before_commit",
+            Self::AfterCommit => "after_commit",
+        }
+    }
+
+    /// Does what is configured for the step; nothing in builds without the feature.
+    #[cfg(feature = "failpoints")]
+    pub(super) fn reach(self) {
+        if fail::eval(self.name(), |_| ()).is_some() {
+            std::process::abort();
+        }
+    }
+
+    /// Does nothing: this build has no stops.
+    #[cfg(not(feature = "failpoints"))]
+    #[inline(always)]
+    pub(super) const fn reach(self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct() {
+        let mut names: Vec<_> = Failpoint::ALL.into_iter().map(Failpoint::name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Failpoint::ALL.len());
+    }
+}

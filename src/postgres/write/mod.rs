@@ -1,0 +1,270 @@
+//! Writes batches: rows, quarantine, counters and progress in one transaction.
+//!
+//! A [`Writer`] belongs to one lane and owns one session, made on first use and made anew after a doubt. In
+//! a transaction it locks the progress rows and compares them with what the batch starts from, writes the
+//! rows by the fastest path that tells every record's outcome exactly, and moves progress in the last
+//! statement. It never retries by itself, never guesses an outcome, and never uses a session again whose
+//! transaction it didn't see end: when a write is abandoned half-way (its future is dropped), the statement
+//! is cancelled and the session closed.
+
+mod append;
+mod copy;
+mod direct;
+pub mod failpoint;
+mod keys;
+mod progress;
+mod quarantine;
+mod sql;
+mod staged;
+mod stop;
+mod target;
+pub mod timings;
+mod transaction;
+mod work;
+
+use std::time::{Duration, Instant};
+
+use self::failpoint::Failpoint;
+use self::progress::Progress;
+use self::sql::ProgressSql;
+use self::stop::Stop;
+use self::target::Targets;
+use self::timings::{Stage, Timings};
+use self::transaction::Prepared;
+use super::classify::{self, Phase};
+use super::connect::Connector;
+use super::ledger::Ledger;
+use super::session::Session;
+use crate::engine::batch::Batch;
+use crate::engine::outcome::Tally;
+use crate::engine::policy::{Failure, FailureClass};
+use crate::engine::position::{Epoch, TopicPartition};
+use crate::store::{CommitOutcome, Store};
+
+/// Longest wait for the answer to a ROLLBACK; after that the session is given up.
+const ROLLBACK: Duration = Duration::from_secs(2);
+
+/// Writes the batches of one lane.
+pub struct Writer {
+    connector: Connector,
+    ledger: Ledger,
+    pipeline: String,
+    sql: ProgressSql,
+    connection: Option<Connection>,
+    timings: Timings,
+}
+
+/// A session with what was prepared in it.
+struct Connection {
+    session: Option<Session>,
+    prepared: Prepared,
+    /// Set before anything is sent and cleared when the transaction was seen to end.
+    in_doubt: bool,
+}
+
+impl Writer {
+    /// A writer of `pipeline` with the ledger in the database that `connector` reaches. Connects on first use.
+    pub fn new(connector: Connector, ledger: Ledger, pipeline: &str) -> Self {
+        let sql = ProgressSql::new(&ledger);
+        Self {
+            connector,
+            ledger,
+            pipeline: pipeline.to_owned(),
+            sql,
+            connection: None,
+            timings: Timings::default(),
+        }
+    }
+
+    /// How long the stages of the last write took, as far as it came.
+    pub fn last_timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Says goodbye to the server. The next write connects again.
+    pub async fn close(&mut self) {
+        if let Some(mut connection) = self.connection.take()
+            && !connection.in_doubt
+            && let Some(session) = connection.session.take()
+        {
+            session.close().await;
+        }
+    }
+
+    /// The session of the last write, or a new one where that was closed.
+    async fn connection(&mut self) -> Result<Connection, Failure> {
+        match self.connection.take() {
+            Some(connection) if connection.is_usable() => Ok(connection),
+            _ => self.connect().await,
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let mut session = self.connector.connect().await.map_err(|error| error.failure())?;
+        let client = session.client();
+        let prepared = futures_util::try_join!(
+            Progress::prepare(client, &self.sql, &self.pipeline),
+            client.prepare(&self.sql.quarantine)
+        );
+        match prepared {
+            Ok((progress, quarantine)) => {
+                let pipeline = self.pipeline.clone();
+                let prepared = Prepared { pipeline, progress, quarantine, targets: Targets::default() };
+                Ok(Connection { session: Some(session), prepared, in_doubt: false })
+            }
+            Err(error) => Err(session.failure(&error, Phase::Ledger).await),
+        }
+    }
+
+    async fn write_batch(&mut self, batch: &Batch) -> CommitOutcome {
+        self.timings = Timings::default();
+        let started = Instant::now();
+        // While it is away from `self`, dropping this future drops the connection, which then gives itself up.
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(failure) => return CommitOutcome::RolledBack(failure),
+        };
+        self.timings.lap(Stage::Lock, started);
+        connection.in_doubt = true;
+        let outcome = match connection.run(batch, &mut self.timings).await {
+            Ok(tallies) => connection.commit(tallies, &mut self.timings).await,
+            Err(stop) => connection.stop(stop).await,
+        };
+        if connection.is_usable() {
+            self.connection = Some(connection);
+        }
+        outcome
+    }
+}
+
+impl Store for Writer {
+    async fn write(&mut self, batch: &Batch) -> CommitOutcome {
+        self.write_batch(batch).await
+    }
+
+    async fn note_halt(
+        &mut self,
+        partition: &TopicPartition,
+        epoch: Epoch,
+        halt: Option<&str>,
+    ) -> Result<(), Failure> {
+        let mut connection = self.connection().await?;
+        connection.in_doubt = true;
+        let noted = self.ledger.note_halt(connection.session(), &self.pipeline, partition, epoch, halt).await;
+        // A row that isn't ours any more is its new owner's to explain.
+        noted.map_err(|error| error.failure())?;
+        connection.in_doubt = false;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("only dropping or closing a connection takes its session")
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.in_doubt && !self.session().is_closed()
+    }
+
+    async fn run(&mut self, batch: &Batch, timings: &mut Timings) -> Result<Vec<Tally>, Stop> {
+        let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
+        transaction::run(session.client(), &mut self.prepared, batch, timings).await
+    }
+
+    /// Sends COMMIT and reads its answer. From the sending on only the server knows, and an answer that is
+    /// not a plain refusal leaves it open.
+    async fn commit(&mut self, tallies: Vec<Tally>, timings: &mut Timings) -> CommitOutcome {
+        Failpoint::BeforeCommit.reach();
+        let started = Instant::now();
+        let answer = self.session().client().batch_execute("COMMIT").await;
+        timings.lap(Stage::Commit, started);
+        match answer {
+            Ok(()) => {
+                Failpoint::AfterCommit.reach();
+                self.in_doubt = false;
+                CommitOutcome::Committed(tallies)
+            }
+            Err(error) => {
+                let refused = classify::commit_was_refused(&error);
+                let failure = self.failure(&error, Phase::Commit).await;
+                if refused {
+                    self.roll_back(failure.class).await;
+                    CommitOutcome::RolledBack(failure)
+                } else {
+                    CommitOutcome::Unknown(failure, tallies)
+                }
+            }
+        }
+    }
+
+    /// Ends a transaction that doesn't come to COMMIT.
+    async fn stop(&mut self, stop: Stop) -> CommitOutcome {
+        match stop {
+            Stop::Applied => {
+                self.roll_back(FailureClass::Conflict).await;
+                CommitOutcome::AlreadyCommitted
+            }
+            Stop::Fenced(fences) => {
+                self.roll_back(FailureClass::Conflict).await;
+                CommitOutcome::Fenced(fences)
+            }
+            Stop::Refused(pending) => {
+                self.roll_back(FailureClass::Record).await;
+                CommitOutcome::Refused(pending)
+            }
+            Stop::Own(failure) => {
+                self.roll_back(failure.class).await;
+                CommitOutcome::RolledBack(*failure)
+            }
+            Stop::Server(server) => {
+                let mut failure = self.failure(&server.error, server.phase).await;
+                failure.table = failure.table.or(server.table);
+                failure.suspect = server.suspect;
+                if server.error.as_db_error().is_some() {
+                    self.roll_back(failure.class).await;
+                }
+                CommitOutcome::RolledBack(failure)
+            }
+        }
+    }
+
+    async fn failure(&mut self, error: &tokio_postgres::Error, phase: Phase) -> Failure {
+        let session = self.session.as_mut().expect("only dropping or closing a connection takes its session");
+        session.failure(error, phase).await
+    }
+
+    /// Rolls back and keeps the session where the failure says nothing against it and the server confirms;
+    /// otherwise the session stays in doubt. A roll-back needs no confirmation to be certain: nothing is
+    /// committed that no COMMIT was sent for.
+    async fn roll_back(&mut self, class: FailureClass) {
+        let keeps = match class {
+            FailureClass::Conflict | FailureClass::Record | FailureClass::Collision => true,
+            // What a session prepared can be stale or the server unwell: a new session finds out.
+            FailureClass::Unavailable
+            | FailureClass::Resources
+            | FailureClass::Schema
+            | FailureClass::Integrity
+            | FailureClass::Ambiguous
+            | FailureClass::Defect => false,
+        };
+        if keeps && !self.session().is_closed() {
+            let answer =
+                tokio::time::timeout(ROLLBACK, self.session().client().batch_execute("ROLLBACK")).await;
+            self.in_doubt = !matches!(answer, Ok(Ok(())));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Outside of a runtime there is nobody to send the cancel request; the client's end closes the session.
+        if self.in_doubt
+            && let Some(session) = self.session.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            session.discard();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The progress rows of a batch: locked and compared first, moved and counted last.
+//!
+//! Both statements stand in the transaction that writes the rows. The first tells why a batch may not be
+//! written; the second holds the guarantee by itself, since it changes a row only where the stored
+//! position is the one that the batch starts from, under the epoch and the topic that it was read with.
+
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Error, Statement};
+use uuid::Uuid;
+
+use super::sql::ProgressSql;
+use crate::engine::batch::{Batch, PartitionMove};
+use crate::engine::commit::{Fence, StoredProgress};
+use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::position::{Epoch, NextOffset, TopicId};
+
+/// What the locked rows say about a batch.
+pub(super) enum Standing {
+    /// All rows stand where the batch starts.
+    Ready,
+    /// All rows stand where the batch ends, under its epochs.
+    Applied,
+    /// These rows stand elsewhere.
+    Fenced(Vec<Fence>),
+}
+
+/// The two statements, prepared for one session.
+pub(super) struct Progress {
+    pipeline: String,
+    lock: Statement,
+    advance: Statement,
+}
+
+struct Stored {
+    topic_id: TopicId,
+    progress: StoredProgress,
+}
+
+impl Progress {
+    /// Prepares the statements.
+    pub(super) async fn prepare(client: &Client, sql: &ProgressSql, pipeline: &str) -> Result<Self, Error> {
+        let (lock, advance) =
+            futures_util::try_join!(client.prepare(&sql.lock), client.prepare(&sql.advance))?;
+        Ok(Self { pipeline: pipeline.to_owned(), lock, advance })
+    }
+
+    /// Opens the transaction and locks the rows of all moves, in the order of the partitions, in one flush.
+    pub(super) async fn begin(&self, client: &Client, batch: &Batch) -> Result<Standing, Error> {
+        let order = lock_order(batch);
+        let topics: Vec<&str> = order.iter().map(|&at| &*batch.moves[at].partition.topic).collect();
+        let numbers: Vec<i32> = order.iter().map(|&at| batch.moves[at].partition.partition).collect();
+        let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+        let lock = async {
+            let rows = client.query(&self.lock, &[&self.pipeline, &topics, &numbers]).await;
+            super::failpoint::Failpoint::AfterBegin.reach();
+            rows
+        };
+        let ((), rows) = futures_util::try_join!(begin, lock)?;
+        let mut stored: Vec<Option<Stored>> = batch.moves.iter().map(|_| None).collect();
+        for row in rows {
+            let place: i64 = row.try_get(0)?;
+            let index = order[(place - 1) as usize];
+            stored[index] = Some(Stored {
+                topic_id: TopicId(row.try_get::<_, Uuid>(1)?),
+                progress: StoredProgress {
+                    next: NextOffset::new(row.try_get(2)?),
+                    epoch: Epoch::new(row.try_get(3)?),
+                    owner: row.try_get(4)?,
+                },
+            });
+        }
+        Ok(standing(&batch.moves, stored))
+    }
+
+    /// Moves and counts all partitions of the batch; returns how many rows stood as expected.
+    pub(super) async fn advance(
+        &self,
+        client: &Client,
+        batch: &Batch,
+        tallies: &[Tally],
+    ) -> Result<u64, Error> {
+        let moves = &batch.moves;
+        let topics: Vec<&str> = moves.iter().map(|m| &*m.partition.topic).collect();
+        let numbers: Vec<i32> = moves.iter().map(|m| m.partition.partition).collect();
+        let ids: Vec<Uuid> = moves.iter().map(|m| m.topic_id.0).collect();
+        let epochs: Vec<i64> = moves.iter().map(|m| m.epoch.value()).collect();
+        let from: Vec<i64> = moves.iter().map(|m| m.delta.from().value()).collect();
+        let to: Vec<i64> = moves.iter().map(|m| m.delta.to().value()).collect();
+        let gaps: Vec<i64> = moves.iter().map(|m| m.gaps as i64).collect();
+        let log_end: Vec<Option<i64>> = moves.iter().map(|m| m.log_end).collect();
+        let newest: Vec<Option<Timestamp>> = moves.iter().map(|m| m.newest_at_ms.map(Timestamp)).collect();
+        let counts: Vec<Vec<i64>> = Outcome::ALL
+            .into_iter()
+            .map(|outcome| tallies.iter().map(|tally| tally.get(outcome) as i64).collect())
+            .collect();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![&self.pipeline, &topics, &numbers, &ids, &epochs, &from, &to, &gaps, &log_end, &newest];
+        parameters.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));
+        client.execute(&self.advance, &parameters).await
+    }
+}
+
+/// The moves in the order in which every transaction locks.
+fn lock_order(batch: &Batch) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..batch.moves.len()).collect();
+    order.sort_by(|&a, &b| batch.moves[a].partition.cmp(&batch.moves[b].partition));
+    order
+}
+
+fn standing(moves: &[PartitionMove], stored: Vec<Option<Stored>>) -> Standing {
+    let stands_at = |position: fn(&PartitionMove) -> NextOffset| {
+        moves.iter().zip(&stored).map(move |(expected, found)| {
+            found.as_ref().is_some_and(|found| {
+                found.topic_id == expected.topic_id
+                    && found.progress.epoch == expected.epoch
+                    && found.progress.next == position(expected)
+            })
+        })
+    };
+    if stands_at(|expected| expected.delta.to()).all(|stands| stands) {
+        return Standing::Applied;
+    }
+    let ready: Vec<bool> = stands_at(|expected| expected.delta.from()).collect();
+    if ready.iter().all(|ready| *ready) {
+        return Standing::Ready;
+    }
+    let fences = stored
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| !ready[*index])
+        .map(|(index, found)| Fence { index, stored: found.map(|found| found.progress) })
+        .collect();
+    Standing::Fenced(fences)
+}
+
+/// Milliseconds since the Unix epoch as a `timestamptz`; a producer's wild value becomes the nearest that
+/// PostgreSQL can hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timestamp(pub(super) i64);
+
+impl Timestamp {
+    /// 2000-01-01, where PostgreSQL counts from, in Unix milliseconds.
+    const POSTGRES_EPOCH_MS: i64 = 946_684_800_000;
+    /// 4714-11-24 BC (`MIN_TIMESTAMP`).
+    const MIN_MICROS: i64 = -211_813_488_000_000_000;
+    /// The last microsecond of 294276 AD (before `END_TIMESTAMP`).
+    const MAX_MICROS: i64 = 9_223_371_331_199_999_999;
+
+    fn micros(self) -> i64 {
+        self.0
+            .saturating_sub(Self::POSTGRES_EPOCH_MS)
+            .saturating_mul(1000)
+            .clamp(Self::MIN_MICROS, Self::MAX_MICROS)
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        postgres_protocol::types::timestamp_to_sql(self.micros(), out);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(type_: &Type) -> bool {
+        *type_ == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::position::{ProgressDelta, TopicPartition};
+
+    const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(7));
+
+    fn at(partition: i32, from: i64, to: i64) -> PartitionMove {
+        PartitionMove {
+            partition: TopicPartition::new("t", partition),
+            topic_id: TOPIC_ID,
+            epoch: Epoch::new(5),
+            delta: ProgressDelta::new(NextOffset::new(from), NextOffset::new(to)).expect("a move forward"),
+            settled: Tally::default(),
+            gaps: 0,
+            log_end: None,
+            newest_at_ms: None,
+        }
+    }
+
+    fn stored(next: i64, epoch: i64) -> Option<Stored> {
+        let progress = StoredProgress { next: NextOffset::new(next), epoch: Epoch::new(epoch), owner: None };
+        Some(Stored { topic_id: TOPIC_ID, progress })
+    }
+
+    fn verdict(stored: Vec<Option<Stored>>) -> (&'static str, Vec<usize>) {
+        match standing(&[at(0, 10, 20), at(1, 0, 5)], stored) {
+            Standing::Ready => ("ready", Vec::new()),
+            Standing::Applied => ("applied", Vec::new()),
+            Standing::Fenced(fences) => ("fenced", fences.iter().map(|fence| fence.index).collect()),
+        }
+    }
+
+    #[test]
+    fn only_the_exact_position_epoch_and_topic_are_ready() {
+        let other_topic =
+            || stored(0, 5).map(|stored| Stored { topic_id: TopicId(Uuid::from_u128(8)), ..stored });
+        let cases = [
+            (vec![stored(10, 5), stored(0, 5)], ("ready", vec![])),
+            (vec![stored(20, 5), stored(5, 5)], ("applied", vec![])),
+            (vec![stored(20, 5), stored(0, 5)], ("fenced", vec![0])),
+            (vec![stored(10, 6), stored(0, 5)], ("fenced", vec![0])),
+            (vec![stored(20, 6), stored(5, 5)], ("fenced", vec![0, 1])),
+            (vec![stored(10, 5), None], ("fenced", vec![1])),
+            (vec![stored(10, 5), other_topic()], ("fenced", vec![1])),
+            (vec![stored(9, 5), stored(1, 5)], ("fenced", vec![0, 1])),
+        ];
+        for (index, (rows, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(verdict(rows), expected, "case {index}");
+        }
+    }
+
+    #[test]
+    fn wild_timestamps_stay_within_postgres() {
+        assert_eq!(Timestamp(946_684_800_000).micros(), 0);
+        assert_eq!(Timestamp(946_684_800_001).micros(), 1000);
+        assert_eq!(Timestamp(i64::MAX).micros(), Timestamp::MAX_MICROS);
+        assert_eq!(Timestamp(i64::MIN).micros(), Timestamp::MIN_MICROS);
+    }
+}

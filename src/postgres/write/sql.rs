@@ -1,0 +1,289 @@
+//! The SQL text of writing, made once for each ledger, table and column set.
+//!
+//! Every name is quoted by [`identifier`] and qualified; every function and operator names its schema,
+//! since the role's own `search_path` holds in the session. Keys are compared by the operators of the
+//! unique index, which need not be those of `pg_catalog` (`citext`, …).
+
+use std::fmt::Write as _;
+
+use crate::engine::outcome::Outcome;
+use crate::engine::shape::{ColumnSet, Table};
+use crate::postgres::identifier::{self, IdentifierError};
+use crate::postgres::ledger::Ledger;
+
+/// The statements on the ledger.
+pub(super) struct ProgressSql {
+    /// Pipeline, topics, partitions → place (from 1), topic id, next offset, epoch, owner; locked in that order.
+    pub(super) lock: String,
+    /// Moves and counts; see [`super::progress::Progress::advance`] for the parameters.
+    pub(super) advance: String,
+    /// One quarantined record; see [`super::quarantine`] for the parameters.
+    pub(super) quarantine: String,
+}
+
+impl ProgressSql {
+    /// The statements for a ledger.
+    pub(super) fn new(ledger: &Ledger) -> Self {
+        let progress = ledger.sql("{ledger}.progress");
+        let quarantine = ledger.sql("{ledger}.quarantine");
+        Self {
+            lock: format!(
+                "SELECT m.place, p.topic_id, p.next_offset, p.epoch, p.owner \
+                 FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]), \
+                 pg_catalog.unnest($3::pg_catalog.int4[])) WITH ORDINALITY AS m(topic, partition, place) \
+                 JOIN {progress} AS p ON p.pipeline OPERATOR(pg_catalog.=) $1 \
+                 AND p.topic OPERATOR(pg_catalog.=) m.topic \
+                 AND p.partition OPERATOR(pg_catalog.=) m.partition \
+                 ORDER BY m.place FOR UPDATE OF p"
+            ),
+            advance: advance(&progress),
+            quarantine: format!(
+                "INSERT INTO {quarantine} AS q (pipeline, topic, topic_id, partition, record_offset, \
+                 record_key, record_value, header_names, header_values, record_at, target, truncated, \
+                 record_sha256, code, sqlstate, column_name, reason) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+                 ON CONFLICT (pipeline, topic, topic_id, partition, record_offset) DO UPDATE SET \
+                 target = excluded.target, code = excluded.code, sqlstate = excluded.sqlstate, \
+                 column_name = excluded.column_name, reason = excluded.reason, \
+                 resolved_at = NULL, resolution = NULL"
+            ),
+        }
+    }
+}
+
+fn advance(progress: &str) -> String {
+    const ARRAYS: [(&str, &str); 9] = [
+        ("topic", "text"),
+        ("partition", "int4"),
+        ("topic_id", "uuid"),
+        ("epoch", "int8"),
+        ("at", "int8"),
+        ("to", "int8"),
+        ("gaps", "int8"),
+        ("log_end", "int8"),
+        ("newest", "timestamptz"),
+    ];
+    let counts = Outcome::ALL.into_iter().map(|outcome| (outcome.name(), "int8"));
+    let mut arrays = String::new();
+    let mut names = String::new();
+    for (index, (name, type_)) in ARRAYS.into_iter().chain(counts).enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = write!(arrays, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
+        let _ = write!(names, "{comma}\"{name}\"");
+    }
+    let mut counters = String::new();
+    for outcome in Outcome::ALL {
+        let name = outcome.name();
+        let _ = write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) m.{name}, ");
+    }
+    format!(
+        "UPDATE {progress} AS p SET next_offset = m.\"to\", {counters}\
+         gaps = p.gaps OPERATOR(pg_catalog.+) m.gaps, \
+         log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \
+         newest_at = GREATEST(p.newest_at, m.newest), \
+         committed_at = pg_catalog.clock_timestamp(), halt = NULL \
+         FROM ROWS FROM ({arrays}) AS m({names}) \
+         WHERE p.pipeline OPERATOR(pg_catalog.=) $1 AND p.topic OPERATOR(pg_catalog.=) m.topic \
+         AND p.partition OPERATOR(pg_catalog.=) m.partition \
+         AND p.topic_id OPERATOR(pg_catalog.=) m.topic_id \
+         AND p.next_offset OPERATOR(pg_catalog.=) m.at AND p.epoch OPERATOR(pg_catalog.=) m.epoch"
+    )
+}
+
+/// The names with which a table's statements are made.
+#[derive(Clone, Debug)]
+pub(super) struct TableNames {
+    /// The target, qualified.
+    pub(super) target: String,
+    /// Its columns, quoted, by place.
+    columns: Vec<String>,
+    /// Its stage, qualified.
+    pub(super) stage: String,
+    /// Places of the key columns, each with its index's equality as `OPERATOR(schema.=)`.
+    key: Vec<(usize, String)>,
+}
+
+/// The statements for rows of one column set.
+#[derive(Debug)]
+pub(super) struct SetSql {
+    /// Into the target, binary.
+    pub(super) copy_binary: String,
+    /// Into the target, text.
+    pub(super) copy_text: String,
+    /// Into the stage, binary.
+    pub(super) stage_binary: String,
+    /// Into the stage, text.
+    pub(super) stage_text: String,
+    /// Ords → the ords whose key exists, and whether each row is equal already.
+    pub(super) compare: String,
+    /// Ords → those whose row exists and differs, locked against updates in the order of ord.
+    pub(super) lock_different: String,
+    /// Ords → those whose row was updated; only rows that differ are.
+    pub(super) update: String,
+    /// Ords → inserts these rows.
+    pub(super) insert: String,
+}
+
+/// The statements that only look at the key.
+#[derive(Debug)]
+pub(super) struct KeySql {
+    /// First ord → whether two rows of the stage from there on have equal keys.
+    pub(super) collides: String,
+    /// Ords → those whose row exists, locked against everything in the order of ord.
+    pub(super) lock: String,
+    /// Ords → those whose row was deleted.
+    pub(super) delete: String,
+    /// One array for each key column → the key columns of existing rows.
+    pub(super) probe: String,
+}
+
+impl TableNames {
+    /// Quotes all names of a table. `key` are places with the schema and name of their equality operator.
+    ///
+    /// # Errors
+    /// When a name can't be quoted.
+    pub(super) fn new(
+        table: &Table,
+        stage: &str,
+        key: &[(usize, String, String)],
+    ) -> Result<Self, IdentifierError> {
+        Ok(Self {
+            target: identifier::qualified(&table.schema, &table.name)?,
+            columns: table
+                .columns
+                .iter()
+                .map(|column| identifier::quote(&column.name))
+                .collect::<Result<_, _>>()?,
+            stage: identifier::qualified("pg_temp", stage)?,
+            key: key
+                .iter()
+                .map(|(place, schema, operator)| {
+                    Ok((*place, format!("OPERATOR({}.{operator})", identifier::quote(schema)?)))
+                })
+                .collect::<Result<_, IdentifierError>>()?,
+        })
+    }
+
+    /// Makes the stage: the target's types, modifiers and collations, and none of its rules.
+    pub(super) fn create_stage(&self, table: &Table) -> String {
+        let mut columns = String::new();
+        for (place, column) in table.columns.iter().enumerate().filter(|(_, column)| !column.generated) {
+            let _ = (column, write!(columns, ", t.{} AS c{place}", self.columns[place]));
+        }
+        format!(
+            "CREATE TEMPORARY TABLE {} ON COMMIT DELETE ROWS AS \
+             SELECT NULL::pg_catalog.int4 AS ord{columns} FROM {} AS t WITH NO DATA",
+            self.stage, self.target
+        )
+    }
+
+    /// Drops the stage.
+    pub(super) fn drop_stage(&self) -> String {
+        format!("DROP TABLE IF EXISTS {}", self.stage)
+    }
+
+    /// `t.key = s.key` for all key columns, by the index's operators.
+    fn same_key(&self, left: &str, right: &str, left_is_target: bool) -> String {
+        let terms: Vec<String> = self
+            .key
+            .iter()
+            .map(|(place, operator)| {
+                let column = if left_is_target {
+                    format!("{left}.{}", self.columns[*place])
+                } else {
+                    format!("{left}.c{place}")
+                };
+                format!("{column} {operator} {right}.c{place}")
+            })
+            .collect();
+        terms.join(" AND ")
+    }
+
+    /// The statements of one column set.
+    pub(super) fn for_set(&self, set: &ColumnSet) -> SetSql {
+        let places: Vec<usize> = set.iter().collect();
+        let names = list(&places, |place| self.columns[place].clone());
+        let staged: String =
+            places.iter().fold(String::from("ord"), |list, place| format!("{list}, c{place}"));
+        let values = list(&places, |place| format!("s.c{place}"));
+        let data: Vec<usize> =
+            places.iter().copied().filter(|place| self.key.iter().all(|(key, _)| key != place)).collect();
+        let same = if data.is_empty() {
+            "true".to_owned()
+        } else {
+            format!(
+                "(ROW({}) OPERATOR(pg_catalog.*=) ROW({}))",
+                list(&data, |place| format!("t.{}", self.columns[place])),
+                list(&data, |place| format!("s.c{place}"))
+            )
+        };
+        let assignments = list(&data, |place| format!("{} = s.c{place}", self.columns[place]));
+        let (target, stage) = (&self.target, &self.stage);
+        let same_key = self.same_key("t", "s", true);
+        let of_ords = "s.ord OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int4[])";
+        let into = if places.is_empty() { String::new() } else { format!(" ({names})") };
+        SetSql {
+            copy_binary: format!("COPY {target} ({names}) FROM STDIN (FORMAT binary)"),
+            copy_text: format!("COPY {target} ({names}) FROM STDIN (FORMAT text)"),
+            stage_binary: format!("COPY {stage} ({staged}) FROM STDIN (FORMAT binary)"),
+            stage_text: format!("COPY {stage} ({staged}) FROM STDIN (FORMAT text)"),
+            compare: format!(
+                "SELECT pg_catalog.array_agg(s.ord), pg_catalog.array_agg(x.same) \
+                 FROM {stage} AS s CROSS JOIN LATERAL \
+                 (SELECT {same} AS same FROM {target} AS t WHERE {same_key} OFFSET 0) AS x WHERE {of_ords}"
+            ),
+            lock_different: format!(
+                "SELECT pg_catalog.array_agg(x.ord) FROM (SELECT s.ord FROM {stage} AS s \
+                 JOIN {target} AS t ON {same_key} WHERE {of_ords} AND NOT {same} \
+                 ORDER BY s.ord FOR NO KEY UPDATE OF t) AS x"
+            ),
+            update: format!(
+                "WITH done AS (UPDATE {target} AS t SET {assignments} FROM {stage} AS s \
+                 WHERE {same_key} AND {of_ords} AND NOT {same} RETURNING s.ord) \
+                 SELECT pg_catalog.array_agg(done.ord) FROM done"
+            ),
+            insert: format!(
+                "INSERT INTO {target}{into} SELECT {values} FROM {stage} AS s WHERE {of_ords} ORDER BY s.ord"
+            ),
+        }
+    }
+
+    /// The statements that only look at the key.
+    pub(super) fn for_key(&self, array_types: &[String]) -> KeySql {
+        let (target, stage) = (&self.target, &self.stage);
+        let same_key = self.same_key("t", "s", true);
+        let twins = self.same_key("a", "b", false);
+        let of_ords = "s.ord OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int4[])";
+        let arrays = (1..=self.key.len())
+            .map(|number| format!("pg_catalog.unnest(${number}::{})", array_types[number - 1]))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let probed: Vec<usize> = self.key.iter().map(|(place, _)| *place).collect();
+        let aliases = list(&probed, |place| format!("c{place}"));
+        let found = list(&probed, |place| format!("t.{}", self.columns[place]));
+        KeySql {
+            collides: format!(
+                "SELECT EXISTS (SELECT FROM {stage} AS a JOIN {stage} AS b ON {twins} \
+                 WHERE a.ord OPERATOR(pg_catalog.<) b.ord AND a.ord OPERATOR(pg_catalog.>=) $1 \
+                 AND b.ord OPERATOR(pg_catalog.>=) $1)"
+            ),
+            lock: format!(
+                "SELECT pg_catalog.array_agg(x.ord) FROM (SELECT s.ord FROM {stage} AS s \
+                 JOIN {target} AS t ON {same_key} WHERE {of_ords} ORDER BY s.ord FOR UPDATE OF t) AS x"
+            ),
+            delete: format!(
+                "WITH done AS (DELETE FROM {target} AS t USING {stage} AS s \
+                 WHERE {same_key} AND {of_ords} RETURNING s.ord) \
+                 SELECT pg_catalog.array_agg(done.ord) FROM done"
+            ),
+            probe: format!(
+                "SELECT {found} FROM ROWS FROM ({arrays}) AS s({aliases}) CROSS JOIN LATERAL \
+                 (SELECT t.* FROM {target} AS t WHERE {same_key} OFFSET 0) AS t"
+            ),
+        }
+    }
+}
+
+fn list(places: &[usize], render: impl Fn(usize) -> String) -> String {
+    places.iter().map(|&place| render(place)).collect::<Vec<_>>().join(", ")
+}

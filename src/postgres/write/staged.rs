@@ -1,0 +1,371 @@
+//! The path that takes every row: COPY into a stage, then compare, and move to the table what is new or
+//! differs.
+//!
+//! `ON CONFLICT` can't tell the outcomes apart, fires BEFORE INSERT triggers for rows that exist and fails
+//! on patches before it sees the conflict. So each row's key is looked up first. Existing rows are compared
+//! (record image) and only those that differ are updated; the others are inserted, under a savepoint, since
+//! a foreign writer can be faster. Whatever a statement didn't do for a reason that lies with other
+//! writers goes round again, a bounded number of times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::append;
+use super::stop::Stop;
+use super::target::{Into, SetStatements, Target};
+use super::timings::Stage;
+use super::work::{self, Work};
+use crate::engine::batch::{Entry, Op, TableBatch};
+use crate::engine::outcome::Outcome;
+use crate::engine::policy::FailureClass;
+use crate::engine::route::WriteMode;
+use crate::engine::row::Encoding;
+
+/// Rounds before other writers' changes are taken for a conflict that another transaction may not meet.
+const ROUNDS_MAX: usize = 5;
+
+/// Opens the savepoint under which rows are inserted.
+pub(super) const SAVEPOINT: &str = "SAVEPOINT tidegate_rows";
+
+/// Rows of one column set in the stage.
+struct Group {
+    set: Arc<SetStatements>,
+    ords: Range<i32>,
+}
+
+/// What a round found out about a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Presence {
+    /// Its key doesn't exist.
+    Absent,
+    /// The stored row is equal in the columns present.
+    Same,
+    /// The stored row differs.
+    Different,
+}
+
+/// What a round has to do, in ords.
+#[derive(Default)]
+struct Plan {
+    delete: Vec<i32>,
+    update: Vec<i32>,
+    insert: Vec<i32>,
+}
+
+/// The rows of one call.
+struct Merge<'a> {
+    rows: &'a TableBatch,
+    /// Entry of each ord, counted from `base`.
+    order: Vec<usize>,
+    base: i32,
+    groups: Vec<Group>,
+}
+
+/// Writes the given entries of a keyed route.
+pub(super) async fn write(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+    entries: Vec<usize>,
+) -> Result<(), Stop> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let merge = Merge::stage(work, target, rows, entries).await?;
+    let mut pending: Vec<i32> = (merge.base..work.next_ord).collect();
+    let mut conflict: Option<Stop> = None;
+    for _ in 0..ROUNDS_MAX {
+        let presence = merge.compare(work, target, &pending).await?;
+        if let Some(refusal) = conflict.take()
+            && presence.iter().all(|presence| *presence == Presence::Absent)
+        {
+            // None of the keys is there: it is another unique index that refuses, not another writer's row.
+            return Err(refusal);
+        }
+        let mut plan = merge.plan(work, &pending, &presence);
+        if !work.refused.is_empty() {
+            return Ok(());
+        }
+        pending.clear();
+        merge.delete(work, target, &mut plan, &mut pending).await?;
+        merge.update(work, target, &plan.update, &mut pending).await?;
+        conflict = merge.insert(work, target, &plan.insert, &mut pending).await?;
+        work.lap(Stage::Merge);
+        if pending.is_empty() {
+            return Ok(());
+        }
+        pending.sort_unstable();
+    }
+    let message = format!(
+        "{} rows of {} kept being changed by other writers or hidden by row-level security in {ROUNDS_MAX} tries",
+        pending.len(),
+        target.table
+    );
+    Err(Stop::own(FailureClass::Conflict, Some(&target.table), message))
+}
+
+/// Looks only for entries that must be refused, since the transaction is going to be rolled back anyway.
+pub(super) async fn look_for_refusals(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+    mut entries: Vec<usize>,
+) -> Result<(), Stop> {
+    entries.retain(|&index| !rows.entries[index].needs_existing.is_empty());
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let merge = Merge::stage(work, target, rows, entries).await?;
+    let pending: Vec<i32> = (merge.base..work.next_ord).collect();
+    let presence = merge.compare(work, target, &pending).await?;
+    merge.plan(work, &pending, &presence);
+    Ok(())
+}
+
+/// Takes back what was written since the savepoint and closes it.
+pub(super) async fn take_back(client: &Client, target: &Target) -> Result<(), Stop> {
+    let sql = "ROLLBACK TO SAVEPOINT tidegate_rows; RELEASE SAVEPOINT tidegate_rows";
+    client.batch_execute(sql).await.map_err(|error| Stop::rows(error, &target.table, None))
+}
+
+impl<'a> Merge<'a> {
+    /// Copies the entries into the stage, grouped by column set.
+    async fn stage(
+        work: &mut Work<'_>,
+        target: &mut Target,
+        rows: &'a TableBatch,
+        entries: Vec<usize>,
+    ) -> Result<Self, Stop> {
+        let base = work.next_ord;
+        let mut order = Vec::with_capacity(entries.len());
+        let mut groups = Vec::new();
+        for (columns, entries) in work::by_columns(rows, entries.into_iter()) {
+            let set = target.set(&columns);
+            let first = work.next_ord;
+            append::copy(work, target, &set, rows, &entries, Into::Stage).await?;
+            groups.push(Group { set, ords: first..work.next_ord });
+            order.extend(entries);
+        }
+        let merge = Self { rows, order, base, groups };
+        if !target.table.traits.bytewise_key || rows.encoding == Encoding::Text {
+            merge.refuse_twins(work, target).await?;
+        }
+        Ok(merge)
+    }
+
+    /// Keys that differ in bytes can still be one key: `1.0` and `1.00`, `A` and `a` in citext. Each would
+    /// be right alone, and the order between them is lost here.
+    async fn refuse_twins(&self, work: &Work<'_>, target: &Target) -> Result<(), Stop> {
+        let row = work
+            .client
+            .query_typed_one(&target.key_sql.collides, &[(&self.base, Type::INT4)])
+            .await
+            .map_err(|error| Stop::rows(error, &target.table, None))?;
+        let collides: bool = row.try_get(0).map_err(|error| Stop::rows(error, &target.table, None))?;
+        if !collides {
+            return Ok(());
+        }
+        let table = &target.table;
+        let message = format!("two keys of the batch differ in bytes and are equal to {table}'s index");
+        Err(Stop::own(FailureClass::Collision, Some(table), message))
+    }
+
+    fn entry(&self, ord: i32) -> &Entry {
+        &self.rows.entries[self.order[(ord - self.base) as usize]]
+    }
+
+    /// The parts of sorted ords that belong to each group.
+    fn by_group<'b>(&'b self, ords: &'b [i32]) -> impl Iterator<Item = (&'b SetStatements, &'b [i32])> {
+        self.groups.iter().filter_map(move |group| {
+            let first = ords.partition_point(|ord| *ord < group.ords.start);
+            let last = ords.partition_point(|ord| *ord < group.ords.end);
+            (first < last).then(|| (&*group.set, &ords[first..last]))
+        })
+    }
+
+    /// Looks each pending row's key up.
+    async fn compare(
+        &self,
+        work: &mut Work<'_>,
+        target: &Target,
+        pending: &[i32],
+    ) -> Result<Vec<Presence>, Stop> {
+        let refused = |error| Stop::rows(error, &target.table, None);
+        let mut presence = vec![Presence::Absent; pending.len()];
+        for (set, ords) in self.by_group(pending) {
+            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
+                [(&ords, Type::INT4_ARRAY)];
+            let row = work.client.query_typed_one(&set.sql.compare, &parameters).await.map_err(refused)?;
+            let existing: Option<Vec<i32>> = row.try_get(0).map_err(refused)?;
+            let same: Option<Vec<bool>> = row.try_get(1).map_err(refused)?;
+            for (ord, same) in existing.unwrap_or_default().into_iter().zip(same.unwrap_or_default()) {
+                let place =
+                    pending.binary_search(&ord).expect("the stage holds the ords that were asked for");
+                presence[place] = if same { Presence::Same } else { Presence::Different };
+            }
+        }
+        work.lap(Stage::Probe);
+        Ok(presence)
+    }
+
+    /// Counts what needs no statement, collects refusals, and plans the rest.
+    fn plan(&self, work: &mut Work<'_>, pending: &[i32], presence: &[Presence]) -> Plan {
+        let mut plan = Plan::default();
+        for (&ord, &presence) in pending.iter().zip(presence) {
+            let entry = self.entry(ord);
+            if presence == Presence::Absent && !entry.needs_existing.is_empty() {
+                work.refused.extend(&entry.needs_existing);
+                continue;
+            }
+            match (entry.op, presence) {
+                (Op::Merge | Op::Replace, Presence::Absent) => plan.insert.push(ord),
+                (Op::Delete, Presence::Absent) => work.count(entry, Outcome::Deleted),
+                (Op::Delete | Op::Replace, Presence::Same | Presence::Different) => plan.delete.push(ord),
+                (Op::Merge, Presence::Same | Presence::Different)
+                    if self.rows.route.mode == WriteMode::Insert =>
+                {
+                    work.count(entry, Outcome::Ignored);
+                }
+                (Op::Merge, Presence::Same) => work.count(entry, Outcome::Unchanged),
+                (Op::Merge, Presence::Different) => plan.update.push(ord),
+            }
+        }
+        plan
+    }
+
+    /// Deletes rows that go, or that are replaced; the latter are then inserted.
+    async fn delete(
+        &self,
+        work: &mut Work<'_>,
+        target: &Target,
+        plan: &mut Plan,
+        pending: &mut Vec<i32>,
+    ) -> Result<(), Stop> {
+        if plan.delete.is_empty() {
+            return Ok(());
+        }
+        let refused = |error| Stop::rows(error, &target.table, None);
+        let triggers = target.table.traits.delete_triggers;
+        let locked = if triggers {
+            work.ords(&target.key_sql.lock, &plan.delete).await.map_err(refused)?
+        } else {
+            Vec::new()
+        };
+        let deleted = work.ords(&target.key_sql.delete, &plan.delete).await.map_err(refused)?;
+        let (locked, deleted) = (set_of(locked), set_of(deleted));
+        for &ord in &plan.delete {
+            let entry = self.entry(ord);
+            match (deleted.contains(&ord), entry.op) {
+                (true, Op::Replace) => plan.insert.push(ord),
+                (true, Op::Delete | Op::Merge) => work.count(entry, Outcome::Deleted),
+                (false, _) if locked.contains(&ord) => work.count(entry, Outcome::Filtered),
+                (false, _) => pending.push(ord),
+            }
+        }
+        plan.insert.sort_unstable();
+        Ok(())
+    }
+
+    /// Updates rows that differ.
+    async fn update(
+        &self,
+        work: &mut Work<'_>,
+        target: &Target,
+        update: &[i32],
+        pending: &mut Vec<i32>,
+    ) -> Result<(), Stop> {
+        let refused = |error| Stop::rows(error, &target.table, None);
+        let triggers = target.table.traits.update_triggers;
+        for (set, ords) in self.by_group(update) {
+            let locked = if triggers {
+                work.ords(&set.sql.lock_different, ords).await.map_err(refused)?
+            } else {
+                Vec::new()
+            };
+            let asked = if triggers { &locked[..] } else { ords };
+            let updated = set_of(work.ords(&set.sql.update, asked).await.map_err(refused)?);
+            let locked: BTreeSet<i32> = set_of(locked);
+            for &ord in ords {
+                if updated.contains(&ord) {
+                    work.count(self.entry(ord), Outcome::Updated);
+                } else if locked.contains(&ord) {
+                    work.count(self.entry(ord), Outcome::Filtered);
+                } else {
+                    pending.push(ord);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts rows whose keys weren't there. Where a unique index refuses, all are taken back and pending.
+    async fn insert(
+        &self,
+        work: &mut Work<'_>,
+        target: &Target,
+        insert: &[i32],
+        pending: &mut Vec<i32>,
+    ) -> Result<Option<Stop>, Stop> {
+        if insert.is_empty() {
+            return Ok(None);
+        }
+        let mut parts: Vec<(&SetStatements, Option<u32>, Vec<i32>)> = Vec::new();
+        for (set, ords) in self.by_group(insert) {
+            if !target.table.traits.insert_triggers {
+                parts.push((set, None, ords.to_vec()));
+                continue;
+            }
+            let mut by_partition: BTreeMap<u32, Vec<i32>> = BTreeMap::new();
+            for &ord in ords {
+                by_partition.entry(self.entry(ord).partition).or_default().push(ord);
+            }
+            parts.extend(by_partition.into_iter().map(|(partition, ords)| (set, Some(partition), ords)));
+        }
+        match insert_under_savepoint(work.client, target, &parts).await {
+            Ok(counts) => {
+                for ((_, partition, ords), inserted) in parts.into_iter().zip(counts) {
+                    let dropped = append::dropped_rows(target, ords.len() as u64, inserted)?;
+                    match partition {
+                        Some(partition) => {
+                            work.count_in(partition, Outcome::Inserted, inserted);
+                            work.count_in(partition, Outcome::Filtered, dropped);
+                        }
+                        None => ords.iter().for_each(|&ord| work.count(self.entry(ord), Outcome::Inserted)),
+                    }
+                }
+                Ok(None)
+            }
+            Err(stop) if stop.is_unique_violation() => {
+                take_back(work.client, target).await?;
+                pending.extend(insert);
+                Ok(Some(stop))
+            }
+            Err(stop) => Err(stop),
+        }
+    }
+}
+
+/// Opens the savepoint and inserts all parts, in one flush. The answers come in order, so that the first
+/// error is the cause of those behind it. The savepoint stays open: COMMIT keeps what was written under it.
+async fn insert_under_savepoint(
+    client: &Client,
+    target: &Target,
+    parts: &[(&SetStatements, Option<u32>, Vec<i32>)],
+) -> Result<Vec<u64>, Stop> {
+    let inserts = parts.iter().map(|(set, _, ords)| async move {
+        client.execute_typed(&set.sql.insert, &[(ords, Type::INT4_ARRAY)]).await
+    });
+    let opened = client.batch_execute(SAVEPOINT);
+    let ((), counts) = futures_util::try_join!(opened, try_join_all(inserts))
+        .map_err(|error| Stop::rows(error, &target.table, None))?;
+    Ok(counts)
+}
+
+fn set_of(ords: Vec<i32>) -> BTreeSet<i32> {
+    ords.into_iter().collect()
+}

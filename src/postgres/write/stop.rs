@@ -1,0 +1,89 @@
+//! Why a transaction doesn't go on to COMMIT.
+
+use tokio_postgres::Error;
+
+use crate::engine::batch::Pending;
+use crate::engine::commit::Fence;
+use crate::engine::policy::{Failure, FailureClass};
+use crate::engine::shape::Table;
+use crate::postgres::classify::Phase;
+
+/// Why a transaction doesn't go on.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A statement or the connection failed.
+    Server(Box<ServerError>),
+    /// We found that it can't go on.
+    Own(Box<Failure>),
+    /// The batch is stored already.
+    Applied,
+    /// Progress stands elsewhere.
+    Fenced(Vec<Fence>),
+    /// Records lack columns and their keys don't exist.
+    Refused(Vec<Pending>),
+}
+
+/// A failed statement with what only its sender knows.
+#[derive(Debug)]
+pub(super) struct ServerError {
+    pub(super) error: Error,
+    pub(super) phase: Phase,
+    pub(super) table: Option<String>,
+    pub(super) suspect: Option<u32>,
+}
+
+impl ServerError {
+    /// The SQLSTATE, where the server gave one.
+    pub(super) fn sqlstate(&self) -> Option<&str> {
+        self.error.code().map(|code| code.code())
+    }
+}
+
+impl Stop {
+    /// A failed statement on the ledger or the catalogue.
+    pub(super) fn ledger(error: Error) -> Self {
+        Self::server(error, Phase::Ledger, None, None)
+    }
+
+    /// A failed statement on a target; `suspect` is the arrival number of the row that the error points at.
+    pub(super) fn rows(error: Error, table: &Table, suspect: Option<u32>) -> Self {
+        Self::server(error, Phase::Rows, Some(table.to_string()), suspect)
+    }
+
+    /// A refusal by constraints that were put off until the end.
+    pub(super) fn constraints(error: Error) -> Self {
+        Self::server(error, Phase::Rows, None, None)
+    }
+
+    /// A failed insert into the quarantine.
+    pub(super) fn quarantine(error: Error) -> Self {
+        Self::server(error, Phase::Quarantine, None, None)
+    }
+
+    fn server(error: Error, phase: Phase, table: Option<String>, suspect: Option<u32>) -> Self {
+        Self::Server(Box::new(ServerError { error, phase, table, suspect }))
+    }
+
+    /// Something that we found by ourselves.
+    pub(super) fn own(class: FailureClass, table: Option<&Table>, message: String) -> Self {
+        Self::Own(Box::new(Failure {
+            class,
+            sqlstate: None,
+            column: None,
+            constraint: None,
+            table: table.map(ToString::to_string),
+            message,
+            suspect: None,
+        }))
+    }
+
+    /// Numbers that don't add up: a statement of ours did something else than it says.
+    pub(super) fn defect(table: Option<&Table>, message: String) -> Self {
+        Self::own(FailureClass::Defect, table, message)
+    }
+
+    /// Whether a unique index refused a row.
+    pub(super) fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Server(server) if server.sqlstate() == Some("23505"))
+    }
+}

@@ -1,0 +1,129 @@
+//! One batch, from the locks to the last statement before COMMIT.
+//!
+//! Every result is awaited before the next step is decided, and the compare-and-set on progress comes last:
+//! in an aborted transaction it fails, so that a COMMIT which the server would answer with a roll-back, and
+//! the client library with success, is never sent.
+
+use std::time::Instant;
+
+use tokio_postgres::{Client, Statement};
+
+use super::append;
+use super::direct;
+use super::failpoint::Failpoint;
+use super::progress::{Progress, Standing};
+use super::quarantine;
+use super::staged;
+use super::stop::Stop;
+use super::target::Targets;
+use super::timings::{Stage, Timings};
+use super::work::Work;
+use crate::engine::batch::{Batch, TableBatch};
+use crate::engine::outcome::Tally;
+
+/// What a session keeps between transactions.
+pub(super) struct Prepared {
+    /// The pipeline's name.
+    pub(super) pipeline: String,
+    /// The statements on progress.
+    pub(super) progress: Progress,
+    /// The insert into the quarantine.
+    pub(super) quarantine: Statement,
+    /// What is known of the targets.
+    pub(super) targets: Targets,
+}
+
+/// Runs a batch up to, and without, COMMIT; returns the outcomes that it would commit.
+pub(super) async fn run(
+    client: &Client,
+    prepared: &mut Prepared,
+    batch: &Batch,
+    timings: &mut Timings,
+) -> Result<Vec<Tally>, Stop> {
+    let started = Instant::now();
+    check_accounts(batch)?;
+    for rows in &batch.tables {
+        prepared.targets.prepare(client, rows).await?;
+    }
+    let standing = prepared.progress.begin(client, batch).await.map_err(Stop::ledger)?;
+    timings.lap(Stage::Lock, started);
+    match standing {
+        Standing::Ready => {}
+        Standing::Applied => return Err(Stop::Applied),
+        Standing::Fenced(fences) => return Err(Stop::Fenced(fences)),
+    }
+    Failpoint::AfterLock.reach();
+    let mut work = Work::new(client, batch, *timings);
+    let written = write_rows(&mut work, &mut prepared.targets, batch).await;
+    let settled = match written {
+        Ok(()) => settle(&mut work, prepared, batch).await,
+        stopped => stopped,
+    };
+    *timings = work.timings;
+    settled.map(|()| work.tallies)
+}
+
+async fn write_rows(work: &mut Work<'_>, targets: &mut Targets, batch: &Batch) -> Result<(), Stop> {
+    for rows in batch.tables.iter().filter(|rows| !rows.entries.is_empty()) {
+        write_table(work, targets, rows).await?;
+    }
+    if work.refused.is_empty() { Ok(()) } else { Err(Stop::Refused(std::mem::take(&mut work.refused))) }
+}
+
+async fn write_table(work: &mut Work<'_>, targets: &mut Targets, rows: &TableBatch) -> Result<(), Stop> {
+    let target = targets.get_mut(rows)?;
+    if rows.route.key.is_empty() {
+        append::write(work, target, rows).await
+    } else if direct::takes(rows) {
+        direct::write(work, target, rows).await
+    } else {
+        staged::write(work, target, rows, (0..rows.entries.len()).collect()).await
+    }
+}
+
+/// Quarantine, constraints that were put off, then progress.
+async fn settle(work: &mut Work<'_>, prepared: &Prepared, batch: &Batch) -> Result<(), Stop> {
+    Failpoint::AfterRows.reach();
+    let kept = quarantine::write(work.client, &prepared.quarantine, &prepared.pipeline, batch)
+        .await
+        .map_err(Stop::quarantine)?;
+    if kept != batch.quarantine.len() as u64 {
+        let message = format!("{} quarantined records gave {kept} rows", batch.quarantine.len());
+        return Err(Stop::defect(None, message));
+    }
+    Failpoint::AfterQuarantine.reach();
+    let constraints = async {
+        let checked = work.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
+        checked.map_err(Stop::constraints)
+    };
+    let progress =
+        async { prepared.progress.advance(work.client, batch, &work.tallies).await.map_err(Stop::ledger) };
+    // One flush; the answers come in order, so that a constraint's refusal is seen before what it causes.
+    let ((), moved) = futures_util::try_join!(constraints, progress)?;
+    Failpoint::AfterProgress.reach();
+    if moved != batch.moves.len() as u64 {
+        let message = format!("{moved} of {} locked progress rows moved", batch.moves.len());
+        return Err(Stop::defect(None, message));
+    }
+    work.lap(Stage::Settle);
+    Ok(())
+}
+
+/// Every offset of each move is a record's outcome or a gap; nothing is written on a batch that miscounts.
+fn check_accounts(batch: &Batch) -> Result<(), Stop> {
+    let mut counted: Vec<u64> = batch.moves.iter().map(|one| one.settled.total() + one.gaps).collect();
+    for entry in batch.tables.iter().flat_map(|rows| &rows.entries) {
+        counted[entry.partition as usize] += 1;
+    }
+    for (one, counted) in batch.moves.iter().zip(counted) {
+        if counted != one.delta.span() {
+            let message = format!(
+                "the batch moves {} over {} offsets and accounts for {counted}",
+                one.partition,
+                one.delta.span()
+            );
+            return Err(Stop::defect(None, message));
+        }
+    }
+    Ok(())
+}

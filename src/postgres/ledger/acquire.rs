@@ -1,6 +1,14 @@
-//! Takes partitions over.
+//! Takes partitions over: raises their epochs, so that whoever held them is fenced from now on.
+//!
+//! A former owner that is frozen inside a transaction holds the rows' locks, and no timeout of the server
+//! fires while a COPY waits for its client. After `timeouts.takeover` its session is terminated, which the
+//! same role may do; the row then tells where its last commit left off.
 
+use std::pin::pin;
 use std::time::Duration;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{Ledger, LedgerError};
 use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
@@ -44,7 +52,78 @@ impl Ledger {
         owner: &str,
         takeover: Duration,
     ) -> Result<Vec<Acquired>, LedgerError> {
-        let _ = (connector, session, pipeline, partitions, owner, takeover);
-        unimplemented!()
+        let topics: Vec<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+        let numbers: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&pipeline, Type::TEXT),
+            (&topics, Type::TEXT_ARRAY),
+            (&numbers, Type::INT4_ARRAY),
+            (&owner, Type::TEXT),
+        ];
+        let sql = self.sql(include_str!("../sql/ledger_acquire.sql"));
+        let mut statement = pin!(session.client().query_typed(&sql, &parameters));
+        // Before lock_timeout ends the statement, which would begin the wait anew.
+        let patience = takeover.min(connector.timeouts().lock / 2);
+        let rows = match tokio::time::timeout(patience, &mut statement).await {
+            Ok(rows) => rows,
+            Err(_) => tokio::select! {
+                biased;
+                rows = &mut statement => rows,
+                error = free_the_way(connector, session.backend_pid()) => return Err(error),
+            },
+        };
+        let rows = rows.map_err(LedgerError::doing("taking partitions over in the ledger"))?;
+        let mut acquired: Vec<Acquired> = rows.iter().map(read).collect();
+        acquired.sort_by(|one, other| one.partition.cmp(&other.partition));
+        Ok(acquired)
+    }
+}
+
+/// Pause between looks at what blocks.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Terminates what blocks a session, again and again until it is dropped; ends only with an error.
+async fn free_the_way(connector: &Connector, blocked: i32) -> LedgerError {
+    let session = match connector.connect().await {
+        Ok(session) => session,
+        Err(error) => return error.into(),
+    };
+    loop {
+        match terminate_blockers(&session, connector.application_name(), blocked).await {
+            Ok(pids) if pids.is_empty() => {}
+            Ok(pids) => {
+                tracing::warn!(?pids, "terminated sessions that held up the takeover of their partitions")
+            }
+            Err(error) => return error,
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Terminates the sessions of this role and application that a session waits for and that wait for no lock
+/// themselves; answers their process ids.
+async fn terminate_blockers(
+    session: &Session,
+    application_name: &str,
+    blocked: i32,
+) -> Result<Vec<i32>, LedgerError> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&blocked, Type::INT4), (&application_name, Type::TEXT)];
+    let rows = session
+        .client()
+        .query_typed(include_str!("../sql/terminate_blockers.sql"), &parameters)
+        .await
+        .map_err(LedgerError::doing("terminating a frozen owner's session"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+fn read(row: &Row) -> Acquired {
+    Acquired {
+        partition: TopicPartition::new(row.get::<_, &str>(0), row.get(1)),
+        topic_id: TopicId(row.get(2)),
+        epoch: Epoch::new(row.get(3)),
+        start: NextOffset::new(row.get(4)),
+        next: NextOffset::new(row.get(5)),
+        halt: row.get(6),
     }
 }

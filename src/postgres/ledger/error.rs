@@ -3,6 +3,7 @@
 use crate::engine::policy::{Failure, FailureClass};
 use crate::postgres::classify::{self, Phase};
 use crate::postgres::connect::ConnectError;
+use crate::postgres::identifier::IdentifierError;
 
 /// Why the ledger can't be used, or not so.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum LedgerError {
         /// What the configuration says.
         configured: String,
     },
+    /// A name that goes into SQL text can't.
+    #[error(transparent)]
+    Name(#[from] IdentifierError),
     /// A filter of the user's in SQL isn't usable.
     #[error("the condition given with --where can't be used: {0}")]
     Condition(String),
@@ -81,9 +85,11 @@ impl LedgerError {
                 return Failure { message: self.to_string(), ..classify::classify(error, Phase::Ledger) };
             }
             Self::Connect(error) => return error.failure(),
-            Self::NeedsOwner { .. } | Self::Newer { .. } | Self::RouteChanged { .. } | Self::Condition(_) => {
-                FailureClass::Schema
-            }
+            Self::NeedsOwner { .. }
+            | Self::Newer { .. }
+            | Self::RouteChanged { .. }
+            | Self::Condition(_)
+            | Self::Name(_) => FailureClass::Schema,
         };
         Failure {
             class,

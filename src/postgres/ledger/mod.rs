@@ -10,12 +10,14 @@ mod migrate;
 mod quarantine;
 mod read;
 mod register;
+mod verify;
 
 pub use self::acquire::Acquired;
 pub use self::error::LedgerError;
 pub use self::quarantine::{QuarantineFilter, QuarantinedRecord};
-pub use self::read::{Decision, Discrepancy, Progress, RegisteredRoute};
+pub use self::read::{Decision, Progress, RegisteredRoute};
 pub use self::register::{Registered, Registration};
+pub use self::verify::Discrepancy;
 
 use super::identifier::{self, IdentifierError};
 

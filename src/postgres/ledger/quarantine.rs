@@ -1,5 +1,8 @@
 //! Looks into the quarantine.
 
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
 use super::{Ledger, LedgerError};
 use crate::engine::position::{Offset, TopicId, TopicPartition};
 use crate::postgres::session::Session;
@@ -66,8 +69,11 @@ pub struct QuarantinedRecord {
     pub resolution: Option<String>,
 }
 
+const FILTERED: &str = include_str!("../sql/ledger_quarantine.sql");
+
 impl Ledger {
-    /// Entries of a pipeline, ordered by topic, partition and offset.
+    /// Entries of a pipeline, ordered by topic, partition and offset. The user's condition sees only what
+    /// the other conditions let through, and runs in a transaction that can't write.
     ///
     /// # Errors
     /// [`LedgerError::Condition`] when the user's condition isn't SQL, a failed statement otherwise.
@@ -77,7 +83,61 @@ impl Ledger {
         pipeline: &str,
         filter: &QuarantineFilter,
     ) -> Result<Vec<QuarantinedRecord>, LedgerError> {
-        let _ = (session, pipeline, filter);
-        unimplemented!()
+        let offset = filter.offset.map(Offset::value);
+        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+            (&pipeline, Type::TEXT),
+            (&filter.topic, Type::TEXT),
+            (&filter.partition, Type::INT4),
+            (&offset, Type::INT8),
+            (&filter.reason, Type::TEXT),
+            (&filter.since_ms, Type::INT8),
+            (&filter.settled, Type::BOOL),
+            (&filter.limit, Type::INT8),
+        ];
+        let condition = filter.condition.as_deref().unwrap_or("true");
+        let sql = self.sql(FILTERED).replace("{condition}", condition);
+        let failed = LedgerError::doing("reading the quarantine");
+        session.client().batch_execute("BEGIN READ ONLY").await.map_err(&failed)?;
+        let result = session.client().query_typed(&sql, &parameters).await;
+        session.client().batch_execute("ROLLBACK").await.map_err(&failed)?;
+        match result {
+            Ok(rows) => Ok(rows.iter().map(read).collect()),
+            Err(error) if filter.condition.is_some() && is_about_the_statement(&error) => {
+                Err(LedgerError::Condition(crate::postgres::classify::describe(&error)))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Syntax, names, types and values (SQLSTATE classes 42, 22), and writing in a transaction that may not.
+fn is_about_the_statement(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        matches!(code.code().get(..2), Some("42" | "22" | "0A")) || code.code() == "25006"
+    })
+}
+
+fn read(row: &Row) -> QuarantinedRecord {
+    let names: Vec<Vec<u8>> = row.get("header_names");
+    let values: Vec<Option<Vec<u8>>> = row.get("header_values");
+    QuarantinedRecord {
+        partition: TopicPartition::new(row.get::<_, &str>("topic"), row.get("partition")),
+        topic_id: TopicId(row.get("topic_id")),
+        offset: Offset::new(row.get("record_offset")),
+        key: row.get("record_key"),
+        value: row.get("record_value"),
+        headers: names.into_iter().zip(values).collect(),
+        record_at_ms: row.get("record_at_ms"),
+        target: row.get("target"),
+        truncated: row.get("truncated"),
+        sha256: row.get("record_sha256"),
+        code: row.get("code"),
+        sqlstate: row.get("sqlstate"),
+        column: row.get("column_name"),
+        reason: row.get("reason"),
+        attempts: row.get("attempts"),
+        first_at_ms: row.get("first_at_ms"),
+        resolved_at_ms: row.get("resolved_at_ms"),
+        resolution: row.get("resolution"),
     }
 }

@@ -4,8 +4,11 @@
 //! caller resolved. Processes that start together agree: the first one's offsets hold, the others' are
 //! dropped.
 
+use tokio_postgres::types::{ToSql, Type};
+
 use super::{Ledger, LedgerError};
 use crate::engine::position::{NextOffset, TopicId};
+use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// What a pipeline does with a topic, and where the topic begins.
@@ -36,18 +39,108 @@ pub enum Registered {
     Known,
 }
 
+const STORED: &str =
+    "SELECT target, key_columns, write_mode FROM {ledger}.pipelines WHERE pipeline = $1 AND topic = $2";
+
+const INSERT_ROUTE: &str = "INSERT INTO {ledger}.pipelines (pipeline, topic, target, key_columns, write_mode) \
+     VALUES ($1, $2, $3, $4, $5)";
+
+const INSERT_PROGRESS: &str = "INSERT INTO {ledger}.progress (pipeline, topic, partition, topic_id, start_offset, next_offset) \
+     SELECT $1, $2, partition, $3, start_offset, start_offset \
+     FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5)) AS given(partition, start_offset)";
+
 impl Ledger {
     /// Registers a topic, or finds that it is registered with the same table, key and write mode.
     ///
     /// # Errors
     /// [`LedgerError::RouteChanged`] when the ledger remembers another table, key or write mode; a failed
-    /// statement otherwise.
+    /// statement otherwise, after which the session is to be discarded.
     pub async fn register(
         &self,
         session: &mut Session,
         registration: &Registration<'_>,
     ) -> Result<Registered, LedgerError> {
-        let _ = (session, registration);
-        unimplemented!()
+        if self.is_registered(session, registration).await? {
+            return Ok(Registered::Known);
+        }
+        let failed = LedgerError::doing("registering a topic in the ledger");
+        let lock =
+            identifier::literal(&format!("tidegate pipeline {} {}", self.schema(), registration.pipeline))
+                .map_err(LedgerError::Name)?;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; \
+             SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({lock}, 0))"
+        );
+        session.client().batch_execute(&begin).await.map_err(&failed)?;
+        let result = self.register_locked(session, registration).await;
+        let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = session.client().batch_execute(end).await.map_err(&failed);
+        let registered = result?;
+        ended?;
+        Ok(registered)
+    }
+
+    /// Whether the topic is registered, and as the configuration says.
+    async fn is_registered(
+        &self,
+        session: &Session,
+        registration: &Registration<'_>,
+    ) -> Result<bool, LedgerError> {
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&registration.pipeline, Type::TEXT), (&registration.topic, Type::TEXT)];
+        let rows = session
+            .client()
+            .query_typed(&self.sql(STORED), &parameters)
+            .await
+            .map_err(LedgerError::doing("looking a topic up in the ledger"))?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        let (target, key, mode): (String, Vec<String>, String) = (row.get(0), row.get(1), row.get(2));
+        if target == registration.target && key == registration.key && mode == registration.write_mode {
+            return Ok(true);
+        }
+        Err(LedgerError::RouteChanged {
+            pipeline: registration.pipeline.to_owned(),
+            topic: registration.topic.to_owned(),
+            stored: shape(&target, &key, &mode),
+            configured: shape(registration.target, registration.key, registration.write_mode),
+        })
+    }
+
+    async fn register_locked(
+        &self,
+        session: &Session,
+        registration: &Registration<'_>,
+    ) -> Result<Registered, LedgerError> {
+        if self.is_registered(session, registration).await? {
+            return Ok(Registered::Known);
+        }
+        let failed = LedgerError::doing("registering a topic in the ledger");
+        let client = session.client();
+        let route: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&registration.pipeline, Type::TEXT),
+            (&registration.topic, Type::TEXT),
+            (&registration.target, Type::TEXT),
+            (&registration.key, Type::TEXT_ARRAY),
+            (&registration.write_mode, Type::TEXT),
+        ];
+        client.query_typed(&self.sql(INSERT_ROUTE), &route).await.map_err(&failed)?;
+        let partitions: Vec<i32> = registration.starts.iter().map(|(partition, _)| *partition).collect();
+        let starts: Vec<i64> = registration.starts.iter().map(|(_, start)| start.value()).collect();
+        let progress: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&registration.pipeline, Type::TEXT),
+            (&registration.topic, Type::TEXT),
+            (&registration.topic_id.0, Type::UUID),
+            (&partitions, Type::INT4_ARRAY),
+            (&starts, Type::INT8_ARRAY),
+        ];
+        client.query_typed(&self.sql(INSERT_PROGRESS), &progress).await.map_err(&failed)?;
+        Ok(Registered::Created)
+    }
+}
+
+fn shape(target: &str, key: &[String], mode: &str) -> String {
+    match key {
+        [] => format!("to table {target}, without a key, by {mode}"),
+        key => format!("to table {target}, by key ({}), by {mode}", key.join(", ")),
     }
 }

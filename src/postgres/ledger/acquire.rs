@@ -4,6 +4,7 @@
 //! fires while a COPY waits for its client. After `timeouts.takeover` its session is terminated, which the
 //! same role may do; the row then tells where its last commit left off.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ impl Ledger {
             Err(_) => tokio::select! {
                 biased;
                 rows = &mut statement => rows,
-                error = free_the_way(connector, session.backend_pid()) => return Err(error),
+                never = free_the_way(connector, session.backend_pid()) => match never {},
             },
         };
         let rows = rows.map_err(LedgerError::doing("taking partitions over in the ledger"))?;
@@ -82,17 +83,25 @@ impl Ledger {
 /// Pause between looks at what blocks.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Terminates what blocks a session, again and again until it is dropped; ends only with an error.
-async fn free_the_way(connector: &Connector, blocked: i32) -> LedgerError {
-    let session = match connector.connect().await {
-        Ok(session) => session,
-        Err(error) => return error.into(),
-    };
+/// Terminates what blocks a session, again and again until it is dropped. Its own trouble is only told: the
+/// blocked statement ends by `lock_timeout` at the latest.
+async fn free_the_way(connector: &Connector, blocked: i32) -> Infallible {
     loop {
-        match terminate_blockers(&session, connector.application_name(), blocked).await {
+        let error: LedgerError = match connector.connect().await {
+            Ok(session) => keep_terminating(&session, connector.application_name(), blocked).await,
+            Err(error) => error.into(),
+        };
+        tracing::warn!("a frozen owner can't be terminated: {error}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn keep_terminating(session: &Session, application_name: &str, blocked: i32) -> LedgerError {
+    loop {
+        match terminate_blockers(session, application_name, blocked).await {
             Ok(pids) if pids.is_empty() => {}
             Ok(pids) => {
-                tracing::warn!(?pids, "terminated sessions that held up the takeover of their partitions")
+                tracing::warn!(?pids, "terminated sessions that held up the takeover of their partitions");
             }
             Err(error) => return error,
         }

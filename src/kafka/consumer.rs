@@ -257,12 +257,6 @@ impl Consumer {
         self.client.member()
     }
 
-    /// Makes the client fail fatally, so that tests see it rebuilt.
-    #[cfg(any(test, feature = "failpoints"))]
-    pub fn fail(&self) {
-        self.client.fail();
-    }
-
     /// Leaves the group, letting go of what is still assigned, and ends the client; returns after
     /// `deadline` and little more, whatever the brokers do. Dropping a consumer doesn't leave the
     /// group, which then waits for the session to time out.
@@ -294,4 +288,63 @@ fn intern(topics: &mut Vec<Arc<str>>, latest: usize, name: &str) -> usize {
         topics.push(Arc::from(name));
         topics.len() - 1
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::kafka::ProblemKind;
+
+    fn member(cluster: &str) -> Consumer {
+        let properties = [("bootstrap.servers", cluster), ("group.id", "g")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Consumer::connect(&properties, 1 << 20).expect("valid properties")
+    }
+
+    #[test]
+    fn names_are_kept_once() {
+        let mut topics = Vec::new();
+        let order = ["a", "a", "b", "a", "c", "b"];
+        let mut latest = 0;
+        let found = order.map(|name| {
+            latest = intern(&mut topics, latest, name);
+            latest
+        });
+        assert_eq!(found, [0, 0, 1, 0, 2, 1]);
+        assert_eq!(topics.iter().map(|topic| &**topic).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_fatal_error_asks_for_a_new_client_and_closing_still_ends() {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        let mut consumer = member(&cluster.bootstrap_servers());
+        consumer.subscribe(["t"]).expect("subscribed");
+        consumer.client.fail();
+        let until = Instant::now() + Duration::from_secs(30);
+        let problem = loop {
+            assert!(Instant::now() < until, "no problem was reported");
+            match consumer.poll(Duration::from_millis(100)) {
+                Polled::Problem(problem) if problem.fatal => break problem,
+                _ => {}
+            }
+        };
+        assert_eq!((problem.kind, problem.code.as_str()), (ProblemKind::Rebuild, "INVALID_REQUEST"));
+        assert!(problem.needs_new_client());
+        consumer.close(Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_refused_property_is_named_and_a_secret_is_not_told() {
+        let properties =
+            [("group.id", "g"), ("ssl.key.pem", "nonsense-secret"), ("security.protocol", "ssl")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let refused = Consumer::connect(&properties, 0).err().expect("refused").to_string();
+        assert!(!refused.contains("nonsense-secret"), "{refused}");
+        let properties = [("group.id", "g"), ("no.such.property", "1")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let refused = Consumer::connect(&properties, 0).err().expect("refused").to_string();
+        assert!(refused.contains("no.such.property"), "{refused}");
+    }
 }

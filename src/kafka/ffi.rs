@@ -244,7 +244,7 @@ impl Client {
     }
 
     /// Makes the client fail fatally, as librdkafka offers for tests.
-    #[cfg(any(test, feature = "failpoints"))]
+    #[cfg(test)]
     pub(super) fn fail(&self) {
         let cause = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_INVALID_REQUEST;
         // SAFETY: the handle is alive and the reason is a C string.

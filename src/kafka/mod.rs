@@ -5,14 +5,14 @@
 //! anything that counts, and never knows what becomes of a record: offsets come in from outside, and
 //! records, ends and rebalances go out one by one. It knows nothing of PostgreSQL.
 
-pub mod consumer;
-pub mod error;
+mod consumer;
+mod error;
 mod ffi;
-pub mod inspector;
+mod inspector;
 mod logging;
-pub mod pattern;
-pub mod problem;
-pub mod properties;
+mod pattern;
+mod problem;
+mod properties;
 
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;

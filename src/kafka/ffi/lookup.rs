@@ -42,12 +42,15 @@ pub(in crate::kafka) fn topics(client: &Client, timeout: Duration) -> Result<Vec
     }
 }
 
+/// A topic's name with its identity, or with its own error.
+pub(in crate::kafka) type Identity = (String, Result<Uuid, Fault>);
+
 /// Asks for the identity of each topic (KIP-516); a topic's own error stands in its place.
 pub(in crate::kafka) fn topic_ids(
     client: &Client,
     names: &[&str],
     timeout: Duration,
-) -> Result<Vec<(String, Result<Uuid, Fault>)>, Fault> {
+) -> Result<Vec<Identity>, Fault> {
     let owned = names.iter().map(|name| CString::new(*name)).collect::<Result<Vec<_>, _>>();
     let owned = owned.map_err(|_| Fault::of(INVALID_ARGUMENT))?;
     let mut pointers: Vec<*const c_char> = owned.iter().map(|name| name.as_ptr()).collect();
@@ -69,7 +72,7 @@ pub(in crate::kafka) fn topic_ids(
 
 /// # Safety
 /// `topic` is a live topic description.
-unsafe fn read_identity(topic: *const c::rd_kafka_TopicDescription_t) -> (String, Result<Uuid, Fault>) {
+unsafe fn read_identity(topic: *const c::rd_kafka_TopicDescription_t) -> Identity {
     // SAFETY: the caller vouches for the description; its parts live as long as it does.
     unsafe {
         let name = text(c::rd_kafka_TopicDescription_name(topic));

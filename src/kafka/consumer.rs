@@ -143,8 +143,8 @@ impl Consumer {
                 Polled::End { partition, next }
             }
             Some(Event::Assign(partitions)) => Polled::Assigned(partitions),
-            Some(Event::Revoke(partitions)) if self.client.assignment_lost() => Polled::Lost(partitions),
-            Some(Event::Revoke(partitions)) => Polled::Revoked(partitions),
+            Some(Event::Revoke { partitions, lost: true }) => Polled::Lost(partitions),
+            Some(Event::Revoke { partitions, lost: false }) => Polled::Revoked(partitions),
             Some(Event::Committed(Ok(()))) => Polled::Idle,
             Some(Event::Committed(Err(fault))) => {
                 // Lag tools see the next one; the stored progress is not concerned.
@@ -267,7 +267,7 @@ impl Consumer {
                 let patience = end.saturating_duration_since(Instant::now()).min(CLOSE_POLL);
                 let unanswered = match self.client.poll(patience) {
                     Some(Event::Assign(_)) => Some(Vec::new()),
-                    Some(Event::Revoke(partitions)) => Some(partitions),
+                    Some(Event::Revoke { partitions, .. }) => Some(partitions),
                     _ => None,
                 };
                 if let Some(partitions) = unanswered {

@@ -115,6 +115,8 @@ pub(super) fn version() -> String {
 pub(super) struct Client {
     handle: NonNull<c::rd_kafka_t>,
     queue: Option<NonNull<c::rd_kafka_queue_t>>,
+    /// The event that was polled last, kept for those who borrow from it.
+    current: Option<NativeEvent>,
     /// Read by librdkafka's threads until the handle is destroyed; see [`Client::destroy`].
     scrubber: Option<Box<Scrubber>>,
 }
@@ -142,7 +144,7 @@ impl Client {
             return Err((None, scrubber.clean(&unsafe { text(reason.as_ptr()) })));
         };
         std::mem::forget(conf);
-        let mut client = Self { handle, queue: None, scrubber: Some(scrubber) };
+        let mut client = Self { handle, queue: None, current: None, scrubber: Some(scrubber) };
         // SAFETY: the handle is alive. Tokens then refresh without being polled for; the call only
         // fails where no SASL mechanism needs it, and its error object is freed by `outcome`.
         let _ = unsafe { outcome(c::rd_kafka_sasl_background_callbacks_enable(client.raw())) };
@@ -161,12 +163,16 @@ impl Client {
         self.handle.as_ptr()
     }
 
-    /// Waits for the next event; `None` when none came within the timeout.
-    pub(super) fn poll(&self, timeout: Duration) -> Option<Event<'_>> {
+    /// Waits for the next event; `None` when none came within the timeout. What the event before
+    /// brought is gone.
+    pub(super) fn poll(&mut self, timeout: Duration) -> Option<Event<'_>> {
         let queue = self.queue?;
-        // SAFETY: the queue lives as long as the client. The event is ours and the wrapper destroys it.
-        let event = unsafe { c::rd_kafka_queue_poll(queue.as_ptr(), millis(timeout)) };
-        Some(NativeEvent::of(NonNull::new(event)?, self).read())
+        self.current = None;
+        // SAFETY: queue and handle live as long as the client, and the event becomes ours.
+        unsafe {
+            let event = NativeEvent::of(c::rd_kafka_queue_poll(queue.as_ptr(), millis(timeout)))?;
+            Some(self.current.insert(event).read(self.handle))
+        }
     }
 
     /// Joins the group for these topics, named literally.
@@ -212,12 +218,6 @@ impl Client {
         code(unsafe { coded::rd_kafka_commit(self.raw(), list.raw(), 1) })
     }
 
-    /// Whether the group gave the partitions of the revocation at hand to others already.
-    pub(super) fn assignment_lost(&self) -> bool {
-        // SAFETY: the handle is alive.
-        unsafe { c::rd_kafka_assignment_lost(self.raw()) != 0 }
-    }
-
     /// The name under which the group knows this member, once it has joined.
     pub(super) fn member(&self) -> Option<String> {
         // SAFETY: the handle is alive; the answer is null or a C string that is ours to free, by
@@ -255,6 +255,7 @@ impl Client {
     /// that doesn't answer, say) goes on in a thread of its own, so that no drop ever hangs.
     pub(super) fn destroy(&mut self, patience: Duration) {
         let Some(scrubber) = self.scrubber.take() else { return };
+        self.current = None;
         let remains = Remains { handle: self.handle, queue: self.queue, scrubber };
         let (done, waiting) = mpsc::sync_channel::<()>(1);
         let reaper = std::thread::Builder::new().name("kafka-close".into());
@@ -287,8 +288,8 @@ unsafe impl Send for Remains {}
 
 impl Remains {
     fn destroy(self) {
-        // SAFETY: `Client::destroy` takes the scrubber out of the client and so runs once; events
-        // borrow the client, so none is alive. The queue goes before its client, as required, and
+        // SAFETY: `Client::destroy` takes the scrubber out of the client and so runs once, with no
+        // event alive. The queue goes before its client, as required, and
         // the scrubber is freed only after librdkafka's threads, which read it, have ended.
         unsafe {
             if let Some(queue) = self.queue {

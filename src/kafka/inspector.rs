@@ -165,11 +165,11 @@ impl Inspector {
             return Err(Error::UnknownTopic { topic: partition.topic.to_string() });
         };
         let (low, end) = (marks.low.value(), marks.end.value());
-        let reader = Client::new(&properties::reader(&self.user)?).map_err(Error::created)?;
+        let mut reader = Client::new(&properties::reader(&self.user)?).map_err(Error::created)?;
         let mut window = i64::try_from(count).unwrap_or(i64::MAX).max(1);
         loop {
             let start = end.saturating_sub(window).max(low);
-            let block = self.read(&reader, partition, start, end, until)?;
+            let block = self.read(&mut reader, partition, start, end, until)?;
             if block.len() >= count || start == low || Instant::now() >= until {
                 return Ok(newest(block, count));
             }
@@ -179,7 +179,7 @@ impl Inspector {
 
     fn read(
         &self,
-        reader: &Client,
+        reader: &mut Client,
         partition: &TopicPartition,
         start: i64,
         end: i64,

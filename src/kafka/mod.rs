@@ -12,7 +12,7 @@ mod inspector;
 mod logging;
 mod pattern;
 mod problem;
-mod properties;
+pub mod properties;
 
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::error::Error;
 
 /// What exactly-once reading rests on; another value is refused.
-const OWNED: [(&str, &str); 6] = [
+const OWNED: [(&str, &str); 8] = [
     // Progress is in PostgreSQL; the group's offsets are sent after it, as a hint.
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -16,19 +16,19 @@ const OWNED: [(&str, &str); 6] = [
     // The end of a partition comes in order with its records: how progress passes trailing markers.
     ("enable.partition.eof", "true"),
     ("isolation.level", "read_committed"),
+    // A flipped bit is noticed before it is stored.
+    ("check.crcs", "true"),
+    // A misspelt topic must not come into being.
+    ("allow.auto.create.topics", "false"),
     // Log lines go straight to the log, also while nobody polls.
     ("log.queue", "false"),
 ];
 
 /// Better than librdkafka's defaults; the user's value goes first.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 5] = [
     ("client.id", "tidegate"),
     ("group.protocol", "classic"),
     ("socket.keepalive.enable", "true"),
-    // A flipped bit is noticed before it is stored.
-    ("check.crcs", "true"),
-    // A misspelt topic must not come into being.
-    ("allow.auto.create.topics", "false"),
     // Added partitions are noticed within half a minute; librdkafka's default is five minutes.
     ("topic.metadata.refresh.interval.ms", "30000"),
     // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
@@ -55,6 +55,11 @@ const FETCH_BYTES_DEFAULT: u64 = 52_428_800;
 
 /// librdkafka's `message.max.bytes`, below which `fetch.max.bytes` may not lie.
 const MESSAGE_BYTES_DEFAULT: u64 = 1_000_000;
+
+/// The properties that Tidegate sets by itself, whatever the configuration says.
+pub fn owned() -> impl Iterator<Item = &'static str> {
+    OWNED.iter().map(|(name, _)| *name)
+}
 
 /// Properties of a member of the group that may hold `memory_bytes` of records not yet polled.
 ///

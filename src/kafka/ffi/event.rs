@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 
 use rdkafka::bindings as c;
 
-use super::{Client, Fault, bytes, code, coded, read_entry, read_list, text};
+use super::{Fault, bytes, code, coded, read_entry, read_list, text};
 use crate::engine::position::{NextOffset, Offset, TopicPartition};
 
 const ASSIGN_PARTITIONS: i32 = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS as i32;
@@ -21,8 +21,13 @@ pub(in crate::kafka) enum Event<'c> {
     End(TopicPartition, NextOffset),
     /// The group gives these partitions, in addition to those held.
     Assign(Vec<TopicPartition>),
-    /// The group takes these partitions, of those held.
-    Revoke(Vec<TopicPartition>),
+    /// The group takes these partitions, of those held; `lost`: others may have them already.
+    Revoke {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// Whether the group didn't wait for us.
+        lost: bool,
+    },
     /// The result of an earlier [`Client::commit`].
     Committed(Result<(), Fault>),
     /// Something went wrong, with the partition where librdkafka names one.
@@ -31,35 +36,43 @@ pub(in crate::kafka) enum Event<'c> {
     Other,
 }
 
-/// An event in librdkafka's memory.
-pub(super) struct NativeEvent<'c> {
-    raw: NonNull<c::rd_kafka_event_t>,
-    client: PhantomData<&'c Client>,
-}
+/// An event in librdkafka's memory, owned.
+pub(super) struct NativeEvent(NonNull<c::rd_kafka_event_t>);
 
-impl Drop for NativeEvent<'_> {
+impl Drop for NativeEvent {
     fn drop(&mut self) {
         // SAFETY: the event is owned by this wrapper and destroyed here only.
-        unsafe { c::rd_kafka_event_destroy(self.raw.as_ptr()) }
+        unsafe { c::rd_kafka_event_destroy(self.0.as_ptr()) }
     }
 }
 
-impl<'c> NativeEvent<'c> {
-    /// Takes over an event that was polled from this client's queue.
-    pub(super) fn of(raw: NonNull<c::rd_kafka_event_t>, _: &'c Client) -> Self {
-        Self { raw, client: PhantomData }
+impl NativeEvent {
+    /// Takes over what a queue gave; `None` for nothing.
+    ///
+    /// # Safety
+    /// `raw` is null or an event that is the caller's to destroy, before its client is.
+    pub(super) unsafe fn of(raw: *mut c::rd_kafka_event_t) -> Option<Self> {
+        NonNull::new(raw).map(Self)
+    }
+
+    /// The event itself, alive as long as `self`.
+    pub(super) fn raw(&self) -> *mut c::rd_kafka_event_t {
+        self.0.as_ptr()
     }
 
     /// Copies what the event says; a message is borrowed.
-    pub(super) fn read(self) -> Event<'c> {
-        let raw = self.raw.as_ptr();
+    ///
+    /// # Safety
+    /// `client` is alive, and the client whose queue gave the event.
+    pub(super) unsafe fn read(&self, client: NonNull<c::rd_kafka_t>) -> Event<'_> {
+        let raw = self.raw();
         // SAFETY: the event is alive until `self` is dropped, and each accessor is called for the
         // type of event that it is documented for. The lists stay the event's own and are copied.
         unsafe {
             match c::rd_kafka_event_type(raw) {
                 c::RD_KAFKA_EVENT_FETCH => match NonNull::new(c::rd_kafka_event_message_next(raw).cast_mut())
                 {
-                    Some(message) => Event::Message(Message { raw: message, _event: self }),
+                    Some(message) => Event::Message(Message { raw: message, event: PhantomData }),
                     None => Event::Other,
                 },
                 c::RD_KAFKA_EVENT_ERROR => self.fault(),
@@ -68,7 +81,10 @@ impl<'c> NativeEvent<'c> {
                     let partitions = partitions.map(|(partition, _, _)| partition).collect();
                     match coded::rd_kafka_event_error(raw) {
                         ASSIGN_PARTITIONS => Event::Assign(partitions),
-                        REVOKE_PARTITIONS => Event::Revoke(partitions),
+                        REVOKE_PARTITIONS => {
+                            let lost = c::rd_kafka_assignment_lost(client.as_ptr()) != 0;
+                            Event::Revoke { partitions, lost }
+                        }
                         other => Event::Fault(None, Fault::of(other)),
                     }
                 }
@@ -84,8 +100,8 @@ impl<'c> NativeEvent<'c> {
         }
     }
 
-    fn fault(self) -> Event<'c> {
-        let raw = self.raw.as_ptr();
+    fn fault(&self) -> Event<'_> {
+        let raw = self.raw();
         // SAFETY: the event is an error event and alive; the partition, where there is one, is a copy
         // that is ours to destroy after reading.
         unsafe {
@@ -109,11 +125,10 @@ impl<'c> NativeEvent<'c> {
     }
 }
 
-/// A record in librdkafka's memory, valid until dropped.
+/// A record in librdkafka's memory, which goes with its event.
 pub(in crate::kafka) struct Message<'c> {
     raw: NonNull<c::rd_kafka_message_t>,
-    /// Owns the message: librdkafka frees it with the event.
-    _event: NativeEvent<'c>,
+    event: PhantomData<&'c NativeEvent>,
 }
 
 impl Message<'_> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::bindings as c;
 use uuid::Uuid;
 
+use super::event::NativeEvent;
 use super::{
     Client, Fault, INVALID_ARGUMENT, List, code, coded, millis, outcome, read_entry, read_error, text,
 };
@@ -63,7 +64,7 @@ pub(in crate::kafka) fn topic_ids(
         c::rd_kafka_DescribeTopics(client.raw(), wanted, request.options.as_ptr(), request.queue.as_ptr());
         c::rd_kafka_TopicCollection_destroy(wanted);
         let answer = request.answer()?;
-        let result = c::rd_kafka_event_DescribeTopics_result(answer.0.as_ptr());
+        let result = c::rd_kafka_event_DescribeTopics_result(answer.raw());
         let mut count = 0;
         let found = c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         Ok((0..count).map(|index| read_identity(*found.add(index))).collect())
@@ -127,7 +128,7 @@ pub(in crate::kafka) fn offsets(
         outcome(c::rd_kafka_AdminOptions_set_isolation_level(request.options.as_ptr(), committed))?;
         c::rd_kafka_ListOffsets(client.raw(), list.raw(), request.options.as_ptr(), request.queue.as_ptr());
         let answer = request.answer()?;
-        let result = c::rd_kafka_event_ListOffsets_result(answer.0.as_ptr());
+        let result = c::rd_kafka_event_ListOffsets_result(answer.raw());
         let mut count = 0;
         let found = c::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
         let read = |index| {
@@ -167,17 +168,17 @@ impl Request {
     }
 
     /// Waits for the result; librdkafka's own limit comes first, ours holds if it doesn't.
-    fn answer(&self) -> Result<Answer, Fault> {
+    fn answer(&self) -> Result<NativeEvent, Fault> {
         let patience = self.timeout.saturating_add(Duration::from_secs(1));
         // SAFETY: the queue is alive, and the event is ours; its wrapper destroys it.
         unsafe {
             let event = c::rd_kafka_queue_poll(self.queue.as_ptr(), millis(patience));
-            let answer = Answer(NonNull::new(event).ok_or_else(|| Fault::of(TIMED_OUT))?);
-            let error = coded::rd_kafka_event_error(answer.0.as_ptr());
+            let answer = NativeEvent::of(event).ok_or_else(|| Fault::of(TIMED_OUT))?;
+            let error = coded::rd_kafka_event_error(answer.raw());
             if error == 0 {
                 return Ok(answer);
             }
-            let message = text(c::rd_kafka_event_error_string(answer.0.as_ptr()));
+            let message = text(c::rd_kafka_event_error_string(answer.raw()));
             Err(Fault { code: error, message, fatal: false })
         }
     }
@@ -191,14 +192,5 @@ impl Drop for Request {
             c::rd_kafka_AdminOptions_destroy(self.options.as_ptr());
             c::rd_kafka_queue_destroy(self.queue.as_ptr());
         }
-    }
-}
-
-struct Answer(NonNull<c::rd_kafka_event_t>);
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        // SAFETY: the event is owned by this wrapper and destroyed here only.
-        unsafe { c::rd_kafka_event_destroy(self.0.as_ptr()) }
     }
 }

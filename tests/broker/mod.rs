@@ -1,0 +1,161 @@
+//! The Kafka module against brokers: librdkafka's mock cluster for injected errors, a real one for the rest.
+
+mod cluster;
+mod group;
+mod injected;
+mod log;
+mod lookup;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tidegate::engine::position::{NextOffset, TopicPartition};
+use tidegate::kafka::{Consumer, Polled, Problem};
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A record as a test compares it: offset, key, value.
+pub(crate) type Seen = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// A member of the group that answers every rebalance and writes down what it sees.
+pub(crate) struct Member {
+    consumer: Option<Consumer>,
+    /// Where each partition begins when it is assigned; 0 unless told.
+    pub(crate) starts: BTreeMap<TopicPartition, i64>,
+    pub(crate) held: BTreeSet<TopicPartition>,
+    pub(crate) records: BTreeMap<TopicPartition, Vec<Seen>>,
+    pub(crate) ends: BTreeMap<TopicPartition, Vec<i64>>,
+    pub(crate) events: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Member {
+    pub(crate) fn join(bootstrap: &str, group: &str, topic: &str, more: &[(&str, &str)]) -> Self {
+        let mut consumer =
+            Consumer::connect(&properties(bootstrap, group, more), 8 << 20).expect("valid properties");
+        consumer.subscribe([topic]).expect("subscribed");
+        Self {
+            consumer: Some(consumer),
+            starts: BTreeMap::new(),
+            held: BTreeSet::new(),
+            records: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            events: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    pub(crate) fn consumer(&mut self) -> &mut Consumer {
+        self.consumer.as_mut().expect("not closed yet")
+    }
+
+    /// Polls once and answers what came.
+    pub(crate) fn step(&mut self, timeout: Duration) {
+        let consumer = self.consumer.as_mut().expect("not closed yet");
+        match consumer.poll(timeout) {
+            Polled::Idle => {}
+            Polled::Record(record) => {
+                let partition = TopicPartition::new(record.topic().clone(), record.partition());
+                let seen =
+                    (record.offset().value(), record.key().map(Vec::from), record.value().map(Vec::from));
+                self.records.entry(partition).or_default().push(seen);
+            }
+            Polled::End { partition, next } => self.ends.entry(partition).or_default().push(next.value()),
+            Polled::Assigned(partitions) => {
+                self.events.push(format!("assigned {}", partitions.len()));
+                let starts = partitions.iter().map(|partition| {
+                    let start = self.starts.get(partition).copied().unwrap_or(0);
+                    (partition.clone(), NextOffset::new(start))
+                });
+                consumer.acknowledge_assignment(&starts.collect::<Vec<_>>()).expect("assigned");
+                self.held.extend(partitions);
+            }
+            Polled::Revoked(partitions) => {
+                self.events.push(format!("revoked {}", partitions.len()));
+                consumer.acknowledge_revocation(&partitions).expect("let go");
+                self.held.retain(|held| !partitions.contains(held));
+            }
+            Polled::Lost(partitions) => {
+                self.events.push(format!("lost {}", partitions.len()));
+                consumer.acknowledge_revocation(&partitions).expect("let go");
+                self.held.retain(|held| !partitions.contains(held));
+            }
+            Polled::Problem(problem) => self.problems.push(problem),
+        }
+    }
+
+    /// Polls until the condition holds.
+    #[track_caller]
+    pub(crate) fn until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        until(what, &mut [self], |members| condition(members[0]));
+    }
+
+    pub(crate) fn offsets(&self, partition: &TopicPartition) -> Vec<i64> {
+        self.records
+            .get(partition)
+            .map(|seen| seen.iter().map(|(offset, _, _)| *offset).collect())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn last_end(&self, partition: &TopicPartition) -> Option<i64> {
+        self.ends.get(partition).and_then(|ends| ends.last()).copied()
+    }
+
+    /// Leaves; fails when that isn't over long after its deadline.
+    #[track_caller]
+    pub(crate) fn close(mut self, deadline: Duration) {
+        let consumer = self.consumer.take().expect("not closed yet");
+        within(PATIENCE, "closing the consumer", move || consumer.close(deadline));
+    }
+}
+
+/// Polls all members in turn until the condition holds.
+#[track_caller]
+pub(crate) fn until(
+    what: &str,
+    members: &mut [&mut Member],
+    mut condition: impl FnMut(&[&mut Member]) -> bool,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition(members) {
+        if Instant::now() > deadline {
+            for (index, member) in members.iter().enumerate() {
+                let ends = &member.ends;
+                eprintln!(
+                    "member {index}: {:?}, ends {ends:?}, problems {:?}",
+                    member.events, member.problems
+                );
+            }
+            panic!("not within {PATIENCE:?}: {what}");
+        }
+        for member in members.iter_mut() {
+            member.step(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Fails when the work isn't done in time, instead of hanging.
+#[track_caller]
+pub(crate) fn within(patience: Duration, what: &str, work: impl FnOnce() + Send + 'static) {
+    let (done, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    assert!(waiting.recv_timeout(patience).is_ok(), "not within {patience:?}, or panicked: {what}");
+}
+
+pub(crate) fn properties(bootstrap: &str, group: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let common = [
+        ("bootstrap.servers", bootstrap),
+        ("group.id", group),
+        ("reconnect.backoff.ms", "20"),
+        ("reconnect.backoff.max.ms", "200"),
+    ];
+    common.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+pub(crate) fn partition(topic: &str, number: i32) -> TopicPartition {
+    TopicPartition::new(topic, number)
+}

@@ -225,14 +225,30 @@ impl Inspector {
         place: Place,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let doing = "asking where the logs begin and end";
-        let found = lookup::offsets(&self.client, partitions, place, self.timeout).map_err(|fault| {
-            self.failed(doing, partitions.first().map(|partition| &*partition.topic), fault)
-        })?;
+        let found = match lookup::offsets(&self.client, partitions, place, self.timeout) {
+            Ok(found) => found,
+            // No leader at all: none of these partitions exists, or all are without one for a moment.
+            Err(fault) if code_name(fault.code) == "_NOENT" => {
+                let topic = self.missing(partitions)?.ok_or_else(|| Error::refused(doing, fault))?;
+                return Err(Error::UnknownTopic { topic });
+            }
+            Err(fault) => return Err(self.failed(doing, None, fault)),
+        };
         let each = found.into_iter().map(|(partition, offset)| match offset {
             Ok(offset) => Ok((partition, offset)),
             Err(fault) => Err(self.failed(doing, Some(&partition.topic), fault)),
         });
         each.collect()
+    }
+
+    /// The topic of the first of these partitions that the cluster doesn't have.
+    fn missing(&self, partitions: &[TopicPartition]) -> Result<Option<String>, Error> {
+        let topics = self.topics()?;
+        let exists = |wanted: &&TopicPartition| {
+            let found = topics.iter().find(|info| *info.name == *wanted.topic);
+            found.is_some_and(|info| info.partitions.contains(&wanted.partition))
+        };
+        Ok(partitions.iter().find(|wanted| !exists(wanted)).map(|missing| missing.topic.to_string()))
     }
 
     fn failed(&self, doing: &str, topic: Option<&str>, fault: Fault) -> Error {

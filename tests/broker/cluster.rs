@@ -1,7 +1,7 @@
 //! What tests do to a cluster beside consuming: topics, records, transactions.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -43,6 +43,22 @@ impl Cluster {
         }
         let results = wait(self.admin.create_topics([&new], &AdminOptions::new())).expect("answered");
         results[0].as_ref().expect("created");
+        self.await_leaders(topic, partitions as usize);
+    }
+
+    /// The controller's word is there before the broker's own view of the topics.
+    fn await_leaders(&self, topic: &str, partitions: usize) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let metadata = self.admin.inner().fetch_metadata(Some(topic), PATIENCE).expect("answered");
+            let led =
+                metadata.topics()[0].partitions().iter().filter(|partition| partition.leader() >= 0).count();
+            if led == partitions {
+                return;
+            }
+            assert!(Instant::now() < until, "{led} of {partitions} partitions of {topic} have a leader");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn delete(&self, topic: &str) {
@@ -54,6 +70,7 @@ impl Cluster {
         let new = NewPartitions::new(topic, partitions);
         let results = wait(self.admin.create_partitions([&new], &AdminOptions::new())).expect("answered");
         results[0].as_ref().expect("grown");
+        self.await_leaders(topic, partitions);
     }
 
     /// Removes the records before this offset, as retention does.

@@ -54,6 +54,8 @@ fn topics_and_partitions_are_listed() {
     let missing = unique("missing");
     assert_eq!(inspector.partitions(&missing), Err(Error::UnknownTopic { topic: missing.clone() }));
     let asked = inspector.watermarks(&[partition(&missing, 0)]);
+    assert_eq!(asked, Err(Error::UnknownTopic { topic: missing.clone() }));
+    let asked = inspector.watermarks(&[partition(&topic, 0), partition(&missing, 0)]);
     assert_eq!(asked, Err(Error::UnknownTopic { topic: missing }));
 }
 
@@ -75,7 +77,7 @@ fn watermarks_follow_writes_and_retention() {
 #[test]
 fn a_time_is_found_in_each_partition_or_its_end_is_told() {
     let cluster = real();
-    let topic = cluster.topic("time", 3, &[]);
+    let topic = cluster.topic("time", 3, &[("retention.ms", "-1")]);
     let writer = cluster.writer(&[]);
     for n in 0..5 {
         writer.put_at(&topic, 0, 1_700_000_000_000 + n * 1000, "v");

@@ -4,13 +4,21 @@
 //! arguments, effects go out as values. The same inputs therefore always give the same outputs, which
 //! is what lets a simulator replay a failure from its seed.
 
-pub mod batch;
-pub mod commit;
-pub mod decode;
-pub mod outcome;
-pub mod policy;
 pub mod position;
 pub mod record;
+pub mod outcome;
+pub mod shape;
 pub mod route;
 pub mod row;
-pub mod shape;
+pub mod decode;
+pub mod key;
+pub mod fold;
+pub mod evidence;
+pub mod batch;
+pub mod segment;
+pub mod halt;
+pub mod backoff;
+pub mod breaker;
+pub mod policy;
+pub mod commit;
+pub mod machine;

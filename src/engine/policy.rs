@@ -3,6 +3,8 @@
 //! The database side names the class of a failure by its SQLSTATE and phase; the machine asks this
 //! module what to do. All matches are exhaustive: a new class doesn't compile until it is decided here.
 
+use super::halt::HaltCode;
+
 /// What kind of trouble a refused or broken transaction was in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum FailureClass {
@@ -53,6 +55,38 @@ impl FailureClass {
             Self::Ambiguous => "ambiguous",
             Self::Defect => "defect",
         }
+    }
+}
+
+/// What is done about a transaction that was rolled back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// The same batch again after a wait, for ever.
+    Wait,
+    /// A smaller batch after a wait: it may be its size that fails.
+    WaitSmaller,
+    /// The same batch again after a wait, a bounded number of times, then halt.
+    WaitBounded,
+    /// Smaller batches until the culprit stands alone.
+    Search,
+    /// The partitions stand still under this code.
+    Halt(HaltCode),
+}
+
+/// Tries of a batch after which its size is suspected.
+const SUSPECT_SIZE_AFTER: u32 = 3;
+
+/// Decides what is done about a failure of a class that was met `attempts` times before.
+pub fn dispose(class: FailureClass, attempts: u32) -> Disposition {
+    match class {
+        FailureClass::Conflict if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
+        FailureClass::Resources if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
+        FailureClass::Conflict | FailureClass::Unavailable | FailureClass::Resources => Disposition::Wait,
+        FailureClass::Record | FailureClass::Collision => Disposition::Search,
+        FailureClass::Schema => Disposition::Halt(HaltCode::SchemaMismatch),
+        FailureClass::Integrity => Disposition::Halt(HaltCode::DatabaseDamaged),
+        FailureClass::Ambiguous => Disposition::WaitBounded,
+        FailureClass::Defect => Disposition::Halt(HaltCode::Defect),
     }
 }
 

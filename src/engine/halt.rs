@@ -1,0 +1,177 @@
+//! Named stops.
+//!
+//! Where the promise can't be kept, a partition stands still with one of these codes; each has a page
+//! in `docs/halts/` and tells its remedy. Some are looked at again by themselves, since someone may have
+//! put the cause right; the others wait for an operator's decision or a restart.
+
+use std::fmt;
+
+/// Why a partition stands still.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum HaltCode {
+    /// The topic was deleted and created again.
+    TopicRecreated,
+    /// Retention removed records that were not applied yet.
+    RetentionPassed,
+    /// The log ends before the position: it was truncated.
+    LogTruncated,
+    /// The partition's progress row is gone.
+    ProgressMissing,
+    /// The broker hands out a corrupt batch.
+    LogCorrupt,
+    /// Kafka refuses access to the topic or the group.
+    KafkaDenied,
+    /// The group refuses this member's configuration.
+    GroupConflict,
+    /// Another process owns the partition in the ledger.
+    OwnedElsewhere,
+    /// A record doesn't fit and `on_bad_record` is `halt`.
+    BadRecord,
+    /// Too large a share of the records doesn't fit.
+    TooManyBadRecords,
+    /// The table, a column, an index or a privilege is missing or differs.
+    SchemaMismatch,
+    /// PostgreSQL reports damaged data.
+    DatabaseDamaged,
+    /// A failure of unknown kind persisted.
+    UnknownFailure,
+    /// A statement of Tidegate's own is wrong.
+    Defect,
+    /// The pipeline wrote this topic elsewhere, or with another key or mode.
+    RouteChanged,
+}
+
+impl HaltCode {
+    /// All codes, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::TopicRecreated,
+        Self::RetentionPassed,
+        Self::LogTruncated,
+        Self::ProgressMissing,
+        Self::LogCorrupt,
+        Self::KafkaDenied,
+        Self::GroupConflict,
+        Self::OwnedElsewhere,
+        Self::BadRecord,
+        Self::TooManyBadRecords,
+        Self::SchemaMismatch,
+        Self::DatabaseDamaged,
+        Self::UnknownFailure,
+        Self::Defect,
+        Self::RouteChanged,
+    ];
+
+    /// The stable code; its page is `docs/halts/<code>.md`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TopicRecreated => "TG-101",
+            Self::RetentionPassed => "TG-102",
+            Self::LogTruncated => "TG-103",
+            Self::ProgressMissing => "TG-104",
+            Self::LogCorrupt => "TG-105",
+            Self::KafkaDenied => "TG-106",
+            Self::GroupConflict => "TG-107",
+            Self::OwnedElsewhere => "TG-201",
+            Self::BadRecord => "TG-301",
+            Self::TooManyBadRecords => "TG-302",
+            Self::SchemaMismatch => "TG-303",
+            Self::DatabaseDamaged => "TG-304",
+            Self::UnknownFailure => "TG-305",
+            Self::Defect => "TG-306",
+            Self::RouteChanged => "TG-307",
+        }
+    }
+
+    /// What the operator can do next, in one sentence.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::TopicRecreated => {
+                "run under a new pipeline name to read the new topic, or restore the old one"
+            }
+            Self::RetentionPassed => {
+                "the missing offsets can't be read again; run under a new pipeline name, or restore them"
+            }
+            Self::LogTruncated => "find out which records the broker lost; run under a new pipeline name",
+            Self::ProgressMissing => "restore the ledger's row from a backup; it is never guessed",
+            Self::LogCorrupt => "check the broker's disks and the replicas of this partition",
+            Self::KafkaDenied => "grant READ and DESCRIBE on the topic and READ on the group",
+            Self::GroupConflict => {
+                "give each member its own group.instance.id and the same assignment strategy"
+            }
+            Self::OwnedElsewhere => {
+                "stop the other process of this pipeline; work is taken over when its row stops moving"
+            }
+            Self::BadRecord => "put the record right upstream, or set on_bad_record: quarantine",
+            Self::TooManyBadRecords => {
+                "look at the quarantine's newest reasons; put the producer or the route right, then restart"
+            }
+            Self::SchemaMismatch => {
+                "run `tidegate check`; the partition is tried again by itself once the schema fits"
+            }
+            Self::DatabaseDamaged => "restore the database; nothing is retried by itself",
+            Self::UnknownFailure => "look the error up; the partition is tried again by itself",
+            Self::Defect => "report the error with its statement; nothing is retried by itself",
+            Self::RouteChanged => "give the pipeline a new name, or set table, key and write mode back",
+        }
+    }
+
+    /// Whether the cause is looked at again without an operator.
+    pub const fn is_probed(self) -> bool {
+        match self {
+            Self::KafkaDenied | Self::OwnedElsewhere | Self::SchemaMismatch | Self::UnknownFailure => true,
+            Self::TopicRecreated
+            | Self::RetentionPassed
+            | Self::LogTruncated
+            | Self::ProgressMissing
+            | Self::LogCorrupt
+            | Self::GroupConflict
+            | Self::BadRecord
+            | Self::TooManyBadRecords
+            | Self::DatabaseDamaged
+            | Self::Defect
+            | Self::RouteChanged => false,
+        }
+    }
+}
+
+/// A named stop with what was seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Halt {
+    /// Which stop.
+    pub code: HaltCode,
+    /// What was seen: ids, offsets, the database's message; never a record's values.
+    pub evidence: String,
+}
+
+impl Halt {
+    /// A stop with its evidence.
+    pub fn new(code: HaltCode, evidence: impl Into<String>) -> Self {
+        Self { code, evidence: evidence.into() }
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.code.code(), self.evidence, self.code.remedy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_listed_once_in_order() {
+        let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
+        let mut sorted = codes.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(codes, sorted);
+    }
+
+    #[test]
+    fn a_halt_says_code_evidence_and_remedy() {
+        let text = Halt::new(HaltCode::ProgressMissing, "no row for events[3]").to_string();
+        assert!(text.starts_with("TG-104: no row for events[3]; restore"), "{text}");
+    }
+}

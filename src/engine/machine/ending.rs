@@ -1,0 +1,310 @@
+//! What follows from each way in which a transaction can end.
+
+use super::search::Search;
+use super::{Command, Exit, Flight, Machine, Millis, Report, Tenure, Trouble};
+use crate::engine::backoff::Backoff;
+use crate::engine::batch::{Batch, Pending};
+use crate::engine::commit::{CommitOutcome, Fence};
+use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::outcome::Tally;
+use crate::engine::policy::{Disposition, Failure, FailureClass, dispose};
+use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::row::{Reject, RejectCode};
+use crate::engine::segment::{Segment, TenureId, lacks};
+
+impl Machine {
+    pub(super) fn written(
+        &mut self,
+        now: Millis,
+        batch: Batch,
+        outcome: CommitOutcome,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(flight) = self.flight.take() else { return };
+        match outcome {
+            CommitOutcome::Committed(tallies) => {
+                if self.trouble.unknown.take().is_some() {
+                    commands.push(Command::Report(Report::UnknownResolved { applied: false }));
+                }
+                self.committed(now, batch, &flight, &tallies, commands);
+            }
+            CommitOutcome::AlreadyCommitted => {
+                let tallies = self.resolve_unknown(&batch, commands);
+                self.committed(now, batch, &flight, &tallies, commands);
+            }
+            CommitOutcome::Fenced(fences) => {
+                self.fenced(&batch, &flight, &fences, commands);
+                self.take_back(batch);
+            }
+            CommitOutcome::Refused(pendings) => self.refuse(batch, &flight, &pendings),
+            CommitOutcome::RolledBack(failure) => self.failed(now, batch, &flight, failure, commands),
+            CommitOutcome::Unknown(failure, tallies) => {
+                let moves = batch.moves.iter().zip(tallies);
+                self.trouble.unknown = Some(
+                    moves.map(|(moved, tally)| (moved.partition.clone(), moved.delta.to(), tally)).collect(),
+                );
+                self.take_back(batch);
+                self.back_off(now, self.limits.transient, &failure, commands);
+                commands.push(Command::Report(Report::Failed(failure)));
+            }
+        }
+        self.let_go(commands);
+    }
+
+    /// Partitions that waited for the flight's end leave. One that was to halt stays if its earlier records
+    /// were not committed: the next cut meets the bad record again.
+    fn let_go(&mut self, commands: &mut Vec<Command>) {
+        for id in self.ids(|held| held.exit.is_some()) {
+            match self.held.get_mut(&id).and_then(|held| held.exit.take()) {
+                Some(Exit::Release) => self.release(id, commands),
+                Some(Exit::Halt(_)) | None => {}
+            }
+        }
+    }
+
+    fn resolve_unknown(&mut self, batch: &Batch, commands: &mut Vec<Command>) -> Vec<Tally> {
+        let known = self.trouble.unknown.take();
+        if known.is_some() {
+            commands.push(Command::Report(Report::UnknownResolved { applied: true }));
+        }
+        let known = known.unwrap_or_default();
+        let tally_of = |partition: &TopicPartition, to: NextOffset| {
+            known.iter().find(|(known, end, _)| known == partition && *end == to).map(|(_, _, tally)| *tally)
+        };
+        batch
+            .moves
+            .iter()
+            .map(|moved| tally_of(&moved.partition, moved.delta.to()).unwrap_or_default())
+            .collect()
+    }
+
+    fn committed(
+        &mut self,
+        now: Millis,
+        batch: Batch,
+        flight: &Flight,
+        tallies: &[Tally],
+        commands: &mut Vec<Command>,
+    ) {
+        for ((id, moved), tally) in flight.tenures.iter().zip(&batch.moves).zip(tallies) {
+            let next = moved.delta.to();
+            let Some(held) = self.held.get_mut(id) else { continue };
+            held.tenure.next = next;
+            held.staged = held.staged.max(next);
+            commands.push(Command::Advise(moved.partition.clone(), next));
+            commands.push(Command::Report(Report::Settled {
+                partition: moved.partition.clone(),
+                table: held.tenure.route.table.to_string(),
+                tally: *tally,
+                next,
+                newest_at_ms: moved.newest_at_ms,
+            }));
+        }
+        self.halt_behind_flight(flight, commands);
+        let records = tallies.iter().map(Tally::total).sum();
+        for (route, (records, bad)) in &flight.judged {
+            self.breakers[*route as usize].count(now, *records, *bad);
+        }
+        self.trouble = Trouble::default();
+        let mut oldest_at_ms = None;
+        if let Some(front) = self.segments.front_mut() {
+            oldest_at_ms = flight.tenures.iter().filter_map(|id| front.oldest_ms(*id)).min();
+            let start = front.start();
+            front.restore(&self.routes, batch);
+            front.advance_to(flight.end);
+            self.search = self.search.passed(flight.end - start);
+        }
+        self.drop_empty_front();
+        self.staged_since = (self.waiting() > 0).then_some(now);
+        commands.push(Command::Report(Report::Batch { records, oldest_at_ms }));
+    }
+
+    fn halt_behind_flight(&mut self, flight: &Flight, commands: &mut Vec<Command>) {
+        for id in &flight.tenures {
+            if let Some(Exit::Halt(halt)) =
+                self.held.get_mut(id).and_then(|held| held.exit.take_if(|exit| matches!(exit, Exit::Halt(_))))
+            {
+                self.halt(*id, halt, commands);
+            }
+        }
+    }
+
+    fn drop_empty_front(&mut self) {
+        while self.segments.front().is_some_and(Segment::is_empty) {
+            self.segments.pop_front();
+            self.search = Search::None;
+        }
+    }
+
+    fn take_back(&mut self, batch: Batch) {
+        if let Some(front) = self.segments.front_mut() {
+            front.restore(&self.routes, batch);
+        }
+    }
+
+    /// What is stored decides: another owner, our own earlier commit, or a database that went back.
+    fn fenced(&mut self, batch: &Batch, flight: &Flight, fences: &[Fence], commands: &mut Vec<Command>) {
+        for fence in fences {
+            let (Some(&id), Some(moved)) = (flight.tenures.get(fence.index), batch.moves.get(fence.index))
+            else {
+                continue;
+            };
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            let Some(stored) = fence.stored.clone() else {
+                let evidence = format!("the ledger has no row for {}", moved.partition);
+                self.halt(id, Halt::new(HaltCode::ProgressMissing, evidence), commands);
+                continue;
+            };
+            if stored.epoch > moved.epoch {
+                let Tenure { partition, generation, .. } = held.tenure.clone();
+                self.held.remove(&id);
+                commands.push(Command::Fenced(partition, generation, stored));
+            } else if stored.epoch == moved.epoch
+                && stored.next > moved.delta.from()
+                && stored.next <= held.staged
+            {
+                // Our own COMMIT was applied, under a cut that is not this one.
+                held.tenure.next = stored.next;
+                self.settle_unknown(id, &moved.partition, stored.next, commands);
+            } else {
+                self.reclaim(id, commands);
+            }
+        }
+    }
+
+    fn settle_unknown(
+        &mut self,
+        id: TenureId,
+        partition: &TopicPartition,
+        next: NextOffset,
+        commands: &mut Vec<Command>,
+    ) {
+        let unknown = self.trouble.unknown.as_mut();
+        let place = unknown
+            .as_ref()
+            .and_then(|known| known.iter().position(|(of, to, _)| of == partition && *to == next));
+        if let (Some(known), Some(place), Some(held)) = (unknown, place, self.held.get(&id)) {
+            let (partition, next, tally) = known.swap_remove(place);
+            let table = held.tenure.route.table.to_string();
+            commands.push(Command::Report(Report::UnknownResolved { applied: true }));
+            commands.push(Command::Report(Report::Settled {
+                partition,
+                table,
+                tally,
+                next,
+                newest_at_ms: None,
+            }));
+        }
+    }
+
+    /// These records have neither a row to change nor all values for a new one.
+    fn refuse(&mut self, batch: Batch, flight: &Flight, pendings: &[Pending]) {
+        self.take_back(batch);
+        let Some(front) = self.segments.front_mut() else { return };
+        for pending in pendings {
+            let id = flight.tenures[pending.partition as usize];
+            let Some(held) = self.held.get(&id) else { continue };
+            if let Some(place) = front.find(id, pending.offset) {
+                front.reject(place, lacks(&held.tenure.route, pending.column));
+            }
+        }
+    }
+
+    fn failed(
+        &mut self,
+        now: Millis,
+        batch: Batch,
+        flight: &Flight,
+        failure: Failure,
+        commands: &mut Vec<Command>,
+    ) {
+        let start = self.segments.front().map_or(0, Segment::start);
+        let places = flight.end - start;
+        self.take_back(batch);
+        match dispose(failure.class, self.trouble.attempts) {
+            Disposition::Wait => {
+                self.back_off(now, self.limits.transient, &failure, commands);
+            }
+            Disposition::WaitSmaller => {
+                self.search = Search::failed(places, None);
+                self.back_off(now, self.limits.transient, &failure, commands);
+            }
+            Disposition::WaitBounded => {
+                if !self.back_off(now, self.limits.ambiguous, &failure, commands) {
+                    self.halt_flight(flight, HaltCode::UnknownFailure, &failure, commands);
+                }
+            }
+            Disposition::Search => self.search_culprit(flight, places, &failure, commands),
+            Disposition::Halt(code) => self.halt_flight(flight, code, &failure, commands),
+        }
+        commands.push(Command::Report(Report::Failed(failure)));
+    }
+
+    /// Narrows the batch to its culprit in arrival order; a record that fails alone is the culprit.
+    fn search_culprit(
+        &mut self,
+        flight: &Flight,
+        places: usize,
+        failure: &Failure,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(front) = self.segments.front_mut() else { return };
+        if places > 1 {
+            self.search = Search::failed(places, failure.suspect);
+            return;
+        }
+        let place = front.start();
+        if failure.class == FailureClass::Record && front.is_record(place) {
+            front.reject(place, refused(failure));
+            self.search = Search::None;
+        } else {
+            self.halt_flight(flight, HaltCode::Defect, failure, commands);
+        }
+    }
+
+    fn halt_flight(
+        &mut self,
+        flight: &Flight,
+        code: HaltCode,
+        failure: &Failure,
+        commands: &mut Vec<Command>,
+    ) {
+        let state = failure.sqlstate.as_deref().map_or(String::new(), |state| format!(" (SQLSTATE {state})"));
+        for id in &flight.tenures {
+            let Some(held) = self.held.get(id) else { continue };
+            let table = held.tenure.route.table.to_string();
+            if failure.table.as_ref().is_none_or(|named| *named == table) {
+                let evidence = format!("writing {table}: {}{state}", failure.message);
+                self.halt(*id, Halt::new(code, evidence), commands);
+            }
+        }
+        self.trouble = Trouble::default();
+        self.search = Search::None;
+    }
+
+    /// Sets the next try's time; `false` when the tries are used up.
+    fn back_off(
+        &mut self,
+        now: Millis,
+        backoff: Backoff,
+        failure: &Failure,
+        commands: &mut Vec<Command>,
+    ) -> bool {
+        self.trouble.attempts = self.trouble.attempts.saturating_add(1);
+        let Some(wait_ms) = backoff.wait_ms(self.trouble.attempts, self.dice.f64()) else {
+            return false;
+        };
+        self.trouble.resume_at = Some(now + wait_ms);
+        commands.push(Command::Report(Report::Retrying { class: failure.class, wait_ms }));
+        true
+    }
+}
+
+fn refused(failure: &Failure) -> Reject {
+    Reject {
+        code: RejectCode::Refused,
+        column: failure.column.clone(),
+        sqlstate: failure.sqlstate.clone(),
+        reason: failure.message.clone(),
+    }
+}

@@ -1,0 +1,424 @@
+//! One lane's decisions: an input comes in, commands go out, nothing waits.
+//!
+//! The lane holds partitions under claims, stages their records, and has at most one batch in flight.
+//! What it does about each way in which a transaction can end is written here and in [`super::policy`],
+//! and nowhere else.
+
+mod message;
+mod search;
+mod ending;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use self::search::Search;
+use super::breaker::Breaker;
+use super::decode::Decoder;
+use super::halt::{Halt, HaltCode};
+use super::outcome::Tally;
+use super::position::{Generation, NextOffset, TopicPartition};
+use super::record::RecordBlock;
+use super::route::Route;
+use super::segment::{Cut, Holding, RouteSlot, Segment, TenureId};
+
+pub use self::message::{Command, Input, LaneLimits, Millis, Report, Tenure};
+
+/// A partition that the lane holds.
+struct Held {
+    tenure: Tenure,
+    /// The log agrees with the position.
+    validated: bool,
+    /// Records and ends that arrived before that.
+    parked: Vec<Parked>,
+    /// The offset after the last record staged.
+    staged: NextOffset,
+    log_end: Option<i64>,
+    /// What happens to it when the batch in flight has ended.
+    exit: Option<Exit>,
+}
+
+/// Why a partition leaves the lane once the batch in flight has ended.
+enum Exit {
+    /// The group took it away.
+    Release,
+    /// It stands still in front of a record.
+    Halt(Halt),
+}
+
+enum Parked {
+    Records(Arc<RecordBlock>),
+    End(NextOffset),
+}
+
+struct Flight {
+    end: usize,
+    tenures: Vec<TenureId>,
+    judged: BTreeMap<u32, (u64, u64)>,
+}
+
+/// Counts tries of the same work.
+#[derive(Default)]
+struct Trouble {
+    attempts: u32,
+    resume_at: Option<Millis>,
+    /// The last COMMIT's outcome is unknown; what it would have settled, by partition and target.
+    unknown: Option<Vec<(TopicPartition, NextOffset, Tally)>>,
+}
+
+/// One lane's state.
+pub struct Machine {
+    limits: LaneLimits,
+    dice: fastrand::Rng,
+    held: BTreeMap<TenureId, Held>,
+    next_tenure: TenureId,
+    routes: Vec<RouteSlot>,
+    breakers: Vec<Breaker>,
+    segments: VecDeque<Segment>,
+    flight: Option<Flight>,
+    trouble: Trouble,
+    search: Search,
+    staged_since: Option<Millis>,
+}
+
+impl Machine {
+    /// A lane that holds nothing; `seed` drives the jitter of its waits.
+    pub fn new(limits: LaneLimits, seed: u64) -> Self {
+        Self {
+            limits,
+            dice: fastrand::Rng::with_seed(seed),
+            held: BTreeMap::new(),
+            next_tenure: 0,
+            routes: Vec::new(),
+            breakers: Vec::new(),
+            segments: VecDeque::new(),
+            flight: None,
+            trouble: Trouble::default(),
+            search: Search::None,
+            staged_since: None,
+        }
+    }
+
+    /// Takes one input and says what to do, in order.
+    #[must_use = "commands that are not performed are lost records"]
+    pub fn step(&mut self, now: Millis, input: Input) -> Vec<Command> {
+        let mut commands = Vec::new();
+        match input {
+            Input::Assigned(tenure) => self.assign(tenure),
+            Input::Validated(partition, generation) => {
+                self.validated(now, &partition, generation, &mut commands)
+            }
+            Input::Halted(partition, generation, halt) => {
+                if let Some(id) = self.find(&partition, generation) {
+                    self.halt(id, halt, &mut commands);
+                }
+            }
+            Input::Records(block) => self.accept(now, block, &mut commands),
+            Input::End(partition, generation, next) => self.accept_end(now, &partition, generation, next),
+            Input::LogEnd(partition, end) => {
+                for held in self.held.values_mut().filter(|held| held.tenure.partition == partition) {
+                    held.log_end = Some(end);
+                }
+            }
+            Input::Revoked(partition, generation) => self.revoke(&partition, generation, &mut commands),
+            Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
+            Input::Tick => {}
+        }
+        self.write_next(now, &mut commands);
+        commands
+    }
+
+    /// When the machine wants a [`Input::Tick`], if nothing else happens before.
+    pub fn wake(&self) -> Option<Millis> {
+        if self.flight.is_some() || self.waiting() == 0 {
+            return None;
+        }
+        self.trouble.resume_at.or_else(|| self.staged_since.map(|since| since + self.limits.linger_ms))
+    }
+
+    /// Whether nothing is staged or in flight.
+    pub fn is_idle(&self) -> bool {
+        self.flight.is_none() && self.waiting() == 0
+    }
+
+    /// Whether a transaction is under way.
+    pub fn is_writing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Positions, oldest waiting record's timestamp and epoch of each held partition.
+    pub fn positions(&self) -> impl Iterator<Item = (&Tenure, Option<i64>)> {
+        self.held.iter().map(|(id, held)| {
+            let oldest = self.segments.iter().find_map(|segment| segment.oldest_ms(*id));
+            (&held.tenure, oldest)
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        self.segments.iter().map(Segment::len).sum()
+    }
+
+    fn find(&self, partition: &TopicPartition, generation: Generation) -> Option<TenureId> {
+        self.held
+            .iter()
+            .find(|(_, held)| held.tenure.generation == generation && held.tenure.partition == *partition)
+            .map(|(id, _)| *id)
+    }
+
+    fn assign(&mut self, tenure: Tenure) {
+        self.held.retain(|_, held| held.tenure.partition != tenure.partition);
+        let id = self.next_tenure;
+        self.next_tenure += 1;
+        self.route_of(&tenure.route);
+        let staged = tenure.next;
+        let held = Held { tenure, validated: false, parked: Vec::new(), staged, log_end: None, exit: None };
+        self.held.insert(id, held);
+    }
+
+    fn route_of(&mut self, route: &Arc<Route>) -> u32 {
+        if let Some(index) = self.routes.iter().position(|slot| Arc::ptr_eq(&slot.route, route)) {
+            return index as u32;
+        }
+        let same_target = |slot: &&RouteSlot| {
+            slot.route.table == route.table && slot.route.key == route.key && slot.route.mode == route.mode
+        };
+        let targets = self.routes.iter().map(|slot| slot.target + 1).max().unwrap_or(0);
+        let target = self.routes.iter().find(same_target).map_or(targets, |slot| slot.target);
+        self.routes.push(RouteSlot {
+            route: Arc::clone(route),
+            decoder: Decoder::new(Arc::clone(route)),
+            target,
+        });
+        self.breakers.push(Breaker::new(self.limits.breaker));
+        (self.routes.len() - 1) as u32
+    }
+
+    fn validated(
+        &mut self,
+        now: Millis,
+        partition: &TopicPartition,
+        generation: Generation,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(id) = self.find(partition, generation) else { return };
+        let Some(held) = self.held.get_mut(&id) else { return };
+        held.validated = true;
+        for parked in std::mem::take(&mut held.parked) {
+            match parked {
+                Parked::Records(block) => self.stage(now, id, block, commands),
+                Parked::End(next) => self.stage_end(now, id, next),
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Millis, block: Arc<RecordBlock>, commands: &mut Vec<Command>) {
+        let Some(id) = self.find(block.partition(), block.generation()) else { return };
+        let Some(held) = self.held.get_mut(&id) else { return };
+        match (&held.exit, held.validated) {
+            (Some(_), _) => {}
+            (None, true) => self.stage(now, id, block, commands),
+            (None, false) => held.parked.push(Parked::Records(block)),
+        }
+    }
+
+    fn accept_end(
+        &mut self,
+        now: Millis,
+        partition: &TopicPartition,
+        generation: Generation,
+        next: NextOffset,
+    ) {
+        let Some(id) = self.find(partition, generation) else { return };
+        let Some(held) = self.held.get_mut(&id) else { return };
+        match (&held.exit, held.validated) {
+            (Some(_), _) => {}
+            (None, true) => self.stage_end(now, id, next),
+            (None, false) => held.parked.push(Parked::End(next)),
+        }
+    }
+
+    fn stage(&mut self, now: Millis, id: TenureId, block: Arc<RecordBlock>, commands: &mut Vec<Command>) {
+        let Some(held) = self.held.get(&id) else { return };
+        let route = Arc::clone(&held.tenure.route);
+        let route = self.route_of(&route);
+        for index in 0..block.len() {
+            let offset = block.get(index).offset;
+            let Some(held) = self.held.get_mut(&id) else { return };
+            if held.staged.has_passed(offset) {
+                let partition = held.tenure.partition.clone();
+                commands.push(Command::Report(Report::Behind { partition, offset: offset.value() }));
+                continue;
+            }
+            held.staged = offset.next();
+            self.staged_since.get_or_insert(now);
+            open_segment(&mut self.segments, self.flight.is_some(), &self.limits).push(
+                id,
+                &mut self.routes,
+                route,
+                &block,
+                index as u32,
+            );
+        }
+    }
+
+    fn stage_end(&mut self, now: Millis, id: TenureId, next: NextOffset) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        if next > held.staged {
+            held.staged = next;
+            self.staged_since.get_or_insert(now);
+            open_segment(&mut self.segments, self.flight.is_some(), &self.limits).push_end(id, next);
+        }
+    }
+
+    fn revoke(&mut self, partition: &TopicPartition, generation: Generation, commands: &mut Vec<Command>) {
+        let Some(id) = self.find(partition, generation) else {
+            // A tenure that halted or was fenced is gone already, and holds nothing.
+            commands.push(Command::Released(partition.clone(), generation));
+            return;
+        };
+        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
+        match self.held.get_mut(&id) {
+            Some(held) if in_flight => held.exit = Some(Exit::Release),
+            _ => self.release(id, commands),
+        }
+    }
+
+    fn release(&mut self, id: TenureId, commands: &mut Vec<Command>) {
+        if let Some(held) = self.held.remove(&id) {
+            commands.push(Command::Released(held.tenure.partition, held.tenure.generation));
+        }
+    }
+
+    fn halt(&mut self, id: TenureId, halt: Halt, commands: &mut Vec<Command>) {
+        if let Some(held) = self.held.remove(&id) {
+            let Tenure { partition, generation, epoch, .. } = held.tenure;
+            commands.push(Command::Halt(partition, generation, epoch, halt));
+        }
+    }
+
+    fn reclaim(&mut self, id: TenureId, commands: &mut Vec<Command>) {
+        if let Some(held) = self.held.remove(&id) {
+            commands.push(Command::Reclaim(held.tenure.partition, held.tenure.generation));
+        }
+    }
+
+    /// Cuts and writes the next batch, unless one is in flight, a wait is on, or more records are worth waiting for.
+    fn write_next(&mut self, now: Millis, commands: &mut Vec<Command>) {
+        if self.flight.is_some() || self.trouble.resume_at.is_some_and(|at| now < at) {
+            return;
+        }
+        while let Some(mut segment) = self.segments.pop_front() {
+            if segment.is_empty() {
+                continue;
+            }
+            if self.lingers(now, &segment) {
+                self.segments.push_front(segment);
+                return;
+            }
+            let held = self.writable();
+            let cut = segment.cut(self.search.limit(), &held, &self.routes);
+            if self.trip_breakers(now, &cut, commands) {
+                // The batch holds records of partitions that have just stopped: cut again without them.
+                if let Some(batch) = cut.batch {
+                    segment.restore(&self.routes, batch);
+                }
+                self.segments.push_front(segment);
+                continue;
+            }
+            self.stop_at_bad_records(&cut, commands);
+            let Cut { batch, end, tenures, judged, .. } = cut;
+            let Some(batch) = batch else {
+                self.search = self.search.passed(end - segment.start());
+                segment.advance_to(end);
+                self.segments.push_front(segment);
+                continue;
+            };
+            self.segments.push_front(segment);
+            self.flight = Some(Flight { end, tenures, judged });
+            self.trouble.resume_at = None;
+            commands.push(Command::Write(Box::new(batch)));
+            return;
+        }
+        self.search = Search::None;
+        self.staged_since = None;
+    }
+
+    fn lingers(&self, now: Millis, segment: &Segment) -> bool {
+        let full = segment.len() >= self.limits.batch_rows || segment.bytes() >= self.limits.batch_bytes;
+        let fresh = self.staged_since.is_some_and(|since| now < since + self.limits.linger_ms);
+        fresh && !full && self.segments.is_empty() && self.search == Search::None
+    }
+
+    fn writable(&self) -> BTreeMap<TenureId, Holding> {
+        self.held
+            .iter()
+            .filter(|(_, held)| held.validated && held.exit.is_none())
+            .map(|(id, held)| {
+                let Tenure { partition, topic_id, epoch, next, .. } = held.tenure.clone();
+                (*id, Holding { partition, topic_id, epoch, next, log_end: held.log_end })
+            })
+            .collect()
+    }
+
+    /// Halts the routes whose share of misfits this batch would carry over the limit.
+    fn trip_breakers(&mut self, now: Millis, cut: &Cut, commands: &mut Vec<Command>) -> bool {
+        let mut tripped = false;
+        for (route, (records, bad)) in &cut.judged {
+            if *bad > 0 && self.breakers[*route as usize].would_trip(now, *records, *bad) {
+                self.halt_route(*route, commands);
+                tripped = true;
+            }
+        }
+        tripped
+    }
+
+    /// Partitions stop in front of a bad record where the route says so: at once, or when the batch that
+    /// holds their earlier records has ended.
+    fn stop_at_bad_records(&mut self, cut: &Cut, commands: &mut Vec<Command>) {
+        for (id, offset, reject) in &cut.stops {
+            let column =
+                reject.column.as_deref().map_or(String::new(), |column| format!(" column {column}:"));
+            let evidence =
+                format!("record at offset {offset}:{column} {} ({})", reject.reason, reject.code.name());
+            let halt = Halt::new(HaltCode::BadRecord, evidence);
+            match self.held.get_mut(id) {
+                Some(held) if cut.tenures.contains(id) => held.exit = Some(Exit::Halt(halt)),
+                _ => self.halt(*id, halt, commands),
+            }
+        }
+    }
+
+    fn halt_route(&mut self, route: u32, commands: &mut Vec<Command>) {
+        let limits = self.limits.breaker;
+        let evidence = format!(
+            "more than {} of the last records into {} don't fit (bad_records.halt_above, over {} s)",
+            limits.halt_above,
+            self.routes[route as usize].route.table,
+            limits.over_ms / 1000
+        );
+        let slot = Arc::clone(&self.routes[route as usize].route);
+        for id in self.ids(|held| Arc::ptr_eq(&held.tenure.route, &slot)) {
+            self.halt(id, Halt::new(HaltCode::TooManyBadRecords, evidence.clone()), commands);
+        }
+    }
+
+    fn ids(&self, choose: impl Fn(&Held) -> bool) -> Vec<TenureId> {
+        self.held.iter().filter(|(_, held)| choose(held)).map(|(id, _)| *id).collect()
+    }
+}
+
+/// The segment that takes the next record: the last one, unless it is full or in flight.
+fn open_segment<'s>(
+    segments: &'s mut VecDeque<Segment>,
+    flying: bool,
+    limits: &LaneLimits,
+) -> &'s mut Segment {
+    let sealed = flying && segments.len() == 1;
+    let full = segments.back().is_none_or(|last| {
+        last.start() > 0 || last.len() >= limits.batch_rows || last.bytes() >= limits.batch_bytes
+    });
+    if sealed || full {
+        segments.push_back(Segment::default());
+    }
+    let last = segments.len() - 1;
+    &mut segments[last]
+}

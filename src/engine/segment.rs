@@ -1,0 +1,526 @@
+//! Decoded records in arrival order, waiting to be cut into batches.
+//!
+//! A segment keeps the blocks that its records came from, so that a batch can be cut again from any part
+//! of them: without a partition that was lost, up to a record that the database refused, or one by one.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
+use super::decode::Decoder;
+use super::fold::{Change, Folded, fold, missing_column, single};
+use super::outcome::{Outcome, Tally};
+use super::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
+use super::record::RecordBlock;
+use super::route::{OnBadRecord, Route, WriteMode};
+use super::row::{Decoded, Encoding, Reject, RejectCode};
+use super::shape::ColumnSet;
+
+/// Bytes of a record over the limit that the quarantine keeps.
+const HEAD_BYTES: usize = 4096;
+
+/// Identifies one assignment of one partition to this lane; never used again.
+pub type TenureId = u32;
+
+/// What cutting a batch needs to know of a partition.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The incarnation of its topic.
+    pub topic_id: TopicId,
+    /// The epoch under which it is owned.
+    pub epoch: Epoch,
+    /// The stored position.
+    pub next: NextOffset,
+    /// The log's end as last seen.
+    pub log_end: Option<i64>,
+}
+
+/// A route with its decoder, and the target that it shares with routes of the same table, key and mode.
+pub struct RouteSlot {
+    /// The route.
+    pub route: Arc<Route>,
+    /// Its decoder.
+    pub decoder: Decoder,
+    /// Index of the target.
+    pub target: usize,
+}
+
+/// Records in arrival order, with their fields by target.
+#[derive(Default)]
+pub struct Segment {
+    records: Vec<Staged>,
+    targets: Vec<TargetBuffer>,
+    start: usize,
+    bytes: usize,
+}
+
+struct TargetBuffer {
+    encoding: Encoding,
+    arena: Vec<u8>,
+}
+
+struct Staged {
+    tenure: TenureId,
+    offset: Offset,
+    timestamp_ms: Option<i64>,
+    route: u32,
+    origin: Option<(Arc<RecordBlock>, u32)>,
+    content: Content,
+}
+
+enum Content {
+    Row {
+        columns: ColumnSet,
+        fields: Range<u32>,
+        lacks_required: bool,
+        unproven: bool,
+    },
+    Delete {
+        columns: ColumnSet,
+        fields: Range<u32>,
+    },
+    Filtered,
+    Rejected(Box<Reject>),
+    /// No record: the log's end, past whatever holds no record.
+    End(NextOffset),
+}
+
+/// A batch, and where it ends in the segment.
+pub struct Cut {
+    /// The batch; `None` when nothing in the range moves any partition.
+    pub batch: Option<Batch>,
+    /// The segment's place behind the last record of the range.
+    pub end: usize,
+    /// The tenures of the batch's moves.
+    pub tenures: Vec<TenureId>,
+    /// Partitions that stop at a record, by `on_bad_record: halt`.
+    pub stops: Vec<(TenureId, Offset, Reject)>,
+    /// Records and misfits by route, for the breaker.
+    pub judged: BTreeMap<u32, (u64, u64)>,
+}
+
+impl Segment {
+    /// Records not yet committed.
+    pub fn len(&self) -> usize {
+        self.records.len() - self.start
+    }
+
+    /// Whether all records are behind.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the records as they came.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The place of the first record that is not behind.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Leaves everything before `place` behind.
+    pub fn advance_to(&mut self, place: usize) {
+        self.start = place;
+    }
+
+    /// Timestamp of the oldest waiting record of a tenure, milliseconds since the Unix epoch.
+    pub fn oldest_ms(&self, tenure: TenureId) -> Option<i64> {
+        self.records[self.start..]
+            .iter()
+            .find(|staged| staged.tenure == tenure)
+            .and_then(|staged| staged.timestamp_ms)
+    }
+
+    /// Decodes the block's record at `index` and appends it.
+    pub fn push(
+        &mut self,
+        tenure: TenureId,
+        routes: &mut [RouteSlot],
+        route: u32,
+        block: &Arc<RecordBlock>,
+        index: u32,
+    ) {
+        let record = block.get(index as usize);
+        self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let mut content = self.decode(&mut routes[route as usize], block, index);
+        if content.is_none() {
+            self.turn_to_text(routes, routes[route as usize].target);
+            content = self.decode(&mut routes[route as usize], block, index);
+        }
+        self.records.push(Staged {
+            tenure,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            route,
+            origin: Some((Arc::clone(block), index)),
+            content: content.unwrap_or_else(|| Content::Rejected(Box::new(undecidable()))),
+        });
+    }
+
+    /// Appends the log's end for a tenure.
+    pub fn push_end(&mut self, tenure: TenureId, next: NextOffset) {
+        self.records.push(Staged {
+            tenure,
+            offset: Offset::new(next.value() - 1),
+            timestamp_ms: None,
+            route: 0,
+            origin: None,
+            content: Content::End(next),
+        });
+    }
+
+    /// Marks the record at `place` as one that can't be written.
+    pub fn reject(&mut self, place: usize, reject: Reject) {
+        self.records[place].content = Content::Rejected(Box::new(reject));
+    }
+
+    /// The places of a partition's record by its offset, within the live part.
+    pub fn find(&self, tenure: TenureId, offset: Offset) -> Option<usize> {
+        (self.start..self.records.len()).find(|&place| {
+            self.records[place].tenure == tenure
+                && self.records[place].offset == offset
+                && self.is_record(place)
+        })
+    }
+
+    /// Whether a place holds a record rather than a log's end.
+    pub fn is_record(&self, place: usize) -> bool {
+        !matches!(self.records[place].content, Content::End(_))
+    }
+
+    /// Takes back the arenas that a batch travelled with.
+    pub fn restore(&mut self, routes: &[RouteSlot], batch: Batch) {
+        for table in batch.tables {
+            let target =
+                routes.iter().find(|slot| Arc::ptr_eq(&slot.route, &table.route)).map(|slot| slot.target);
+            if let Some(buffer) = target.and_then(|target| self.targets.get_mut(target)) {
+                buffer.arena = table.arena;
+            }
+        }
+    }
+
+    /// Gives `None` when the target must turn to text first.
+    fn decode(&mut self, slot: &mut RouteSlot, block: &RecordBlock, index: u32) -> Option<Content> {
+        while self.targets.len() <= slot.target {
+            self.targets.push(TargetBuffer { encoding: Encoding::Binary, arena: Vec::new() });
+        }
+        let buffer = &mut self.targets[slot.target];
+        let from = buffer.arena.len() as u32;
+        let record = block.get(index as usize);
+        let decoded = slot.decoder.decode(block.partition(), &record, buffer.encoding, &mut buffer.arena);
+        let fields = from..buffer.arena.len() as u32;
+        Some(match decoded {
+            Decoded::Row { columns, lacks_required, unproven } => {
+                Content::Row { columns, fields, lacks_required, unproven }
+            }
+            Decoded::Delete { columns } => Content::Delete { columns, fields },
+            Decoded::Filtered => Content::Filtered,
+            Decoded::Rejected(reject) => Content::Rejected(Box::new(reject)),
+            Decoded::NeedsText => return None,
+        })
+    }
+
+    /// Encodes all waiting records of a target as text, since one of them has no certain binary form.
+    fn turn_to_text(&mut self, routes: &mut [RouteSlot], target: usize) {
+        self.targets[target] = TargetBuffer { encoding: Encoding::Text, arena: Vec::new() };
+        for place in self.start..self.records.len() {
+            let route = self.records[place].route;
+            let Some((block, index)) = self.records[place].origin.clone() else { continue };
+            let was_refused = matches!(self.records[place].content, Content::Rejected(_));
+            if routes[route as usize].target != target || was_refused {
+                continue;
+            }
+            let content = self.decode(&mut routes[route as usize], &block, index);
+            self.records[place].content =
+                content.unwrap_or_else(|| Content::Rejected(Box::new(undecidable())));
+        }
+    }
+
+    /// Cuts a batch of at most `limit` places from the live part, for the partitions that are held.
+    pub fn cut(&mut self, limit: usize, held: &BTreeMap<TenureId, Holding>, routes: &[RouteSlot]) -> Cut {
+        let mut end = self.records.len().min(self.start.saturating_add(limit.max(1)));
+        loop {
+            let survey = self.survey(end, held, routes);
+            let mut tables = Vec::new();
+            let mut cut = None;
+            let mut refused = Vec::new();
+            let mut settled = survey.settled;
+            for (target, changes) in survey.changes {
+                let route = Arc::clone(&routes[changes.0 as usize].route);
+                let buffer = &mut self.targets[target];
+                let folded = fold_target(&route, changes.1, &mut buffer.arena);
+                cut = min_option(cut, folded.cut);
+                refused.extend(folded.refused);
+                for (index, outcome) in folded.settled {
+                    settled[index as usize].add(outcome, 1);
+                }
+                if !folded.entries.is_empty() {
+                    tables.push((target, route, folded.entries));
+                }
+            }
+            if let Some(cut) = cut {
+                end = self.start + cut as usize;
+                continue;
+            }
+            if !refused.is_empty() {
+                for (arrival, column) in refused {
+                    let place = self.start + arrival as usize;
+                    let reject = lacks(&routes[self.records[place].route as usize].route, column);
+                    self.reject(place, reject);
+                }
+                continue;
+            }
+            let batch = self.assemble(survey.moves, settled, tables, survey.quarantine);
+            return Cut { batch, end, tenures: survey.tenures, stops: survey.stops, judged: survey.judged };
+        }
+    }
+
+    /// Walks the range once: which partitions move how far, which changes and misfits there are.
+    fn survey(&self, end: usize, held: &BTreeMap<TenureId, Holding>, routes: &[RouteSlot]) -> Survey {
+        let mut survey = Survey::default();
+        let mut places: BTreeMap<TenureId, Option<u32>> = BTreeMap::new();
+        for place in self.start..end {
+            let staged = &self.records[place];
+            let Some(holding) = held.get(&staged.tenure) else { continue };
+            if !self.moves_on(staged, holding) {
+                continue;
+            }
+            let route = &routes[staged.route as usize].route;
+            if let (Content::Rejected(reject), OnBadRecord::Halt) = (&staged.content, route.on_bad_record) {
+                // The partition stops in front of this record; what came before it goes on.
+                if places.get(&staged.tenure) != Some(&None) {
+                    survey.stops.push((staged.tenure, staged.offset, Reject::clone(reject)));
+                    survey.seal(&mut places, staged.tenure);
+                }
+                continue;
+            }
+            let index = match places.get(&staged.tenure) {
+                Some(None) => continue,
+                Some(Some(index)) => *index,
+                None => {
+                    let index = survey.open(staged.tenure, holding);
+                    places.insert(staged.tenure, Some(index));
+                    index
+                }
+            };
+            survey.advance(index, staged);
+            self.sort_out(place, index, routes, &mut survey);
+        }
+        survey
+    }
+
+    fn moves_on(&self, staged: &Staged, holding: &Holding) -> bool {
+        match staged.content {
+            Content::End(next) => next > holding.next,
+            Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                !holding.next.has_passed(staged.offset)
+            }
+        }
+    }
+
+    fn sort_out(&self, place: usize, index: u32, routes: &[RouteSlot], survey: &mut Survey) {
+        let staged = &self.records[place];
+        let slot = &routes[staged.route as usize];
+        let bad = u64::from(matches!(staged.content, Content::Rejected(_)));
+        if self.is_record(place) {
+            let judged = survey.judged.entry(staged.route).or_default();
+            *judged = (judged.0 + 1, judged.1 + bad);
+        }
+        let (columns, fields, deletes, lacks_required, unproven) = match &staged.content {
+            Content::End(_) => return,
+            Content::Filtered => return survey.settled[index as usize].add(Outcome::Filtered, 1),
+            Content::Rejected(reject) => {
+                survey.settled[index as usize].add(Outcome::Quarantined, 1);
+                return survey.quarantine.extend(keep(index, staged, &slot.route, reject));
+            }
+            Content::Row { columns, fields, lacks_required, unproven } => {
+                (columns, fields, false, *lacks_required, *unproven)
+            }
+            Content::Delete { columns, fields } => (columns, fields, true, false, false),
+        };
+        let changes = survey.changes.entry(slot.target).or_insert_with(|| (staged.route, Vec::new()));
+        changes.1.push(Change {
+            partition: index,
+            offset: staged.offset,
+            arrival: (place - self.start) as u32,
+            deletes,
+            columns: columns.clone(),
+            fields: fields.clone(),
+            key: 0..0,
+            lacks_required,
+            unproven,
+        });
+    }
+
+    fn assemble(
+        &mut self,
+        moves: Vec<Moving>,
+        settled: Vec<Tally>,
+        tables: Vec<(usize, Arc<Route>, Vec<super::batch::Entry>)>,
+        quarantine: Vec<QuarantineRecord>,
+    ) -> Option<Batch> {
+        let moves: Vec<_> =
+            moves.into_iter().zip(settled).filter_map(|(moving, settled)| moving.finish(settled)).collect();
+        if moves.is_empty() {
+            return None;
+        }
+        let tables = tables
+            .into_iter()
+            .map(|(target, route, entries)| {
+                let buffer = &mut self.targets[target];
+                TableBatch {
+                    route,
+                    encoding: buffer.encoding,
+                    arena: std::mem::take(&mut buffer.arena),
+                    entries,
+                }
+            })
+            .collect();
+        Some(Batch { moves, tables, quarantine })
+    }
+}
+
+#[derive(Default)]
+struct Survey {
+    moves: Vec<Moving>,
+    tenures: Vec<TenureId>,
+    settled: Vec<Tally>,
+    /// By target: a route of it, and its changes.
+    changes: BTreeMap<usize, (u32, Vec<Change>)>,
+    quarantine: Vec<QuarantineRecord>,
+    stops: Vec<(TenureId, Offset, Reject)>,
+    judged: BTreeMap<u32, (u64, u64)>,
+}
+
+struct Moving {
+    holding: Holding,
+    to: NextOffset,
+    records: u64,
+    newest_at_ms: Option<i64>,
+}
+
+impl Survey {
+    fn open(&mut self, tenure: TenureId, holding: &Holding) -> u32 {
+        let index = self.moves.len() as u32;
+        self.moves.push(Moving {
+            holding: holding.clone(),
+            to: holding.next,
+            records: 0,
+            newest_at_ms: None,
+        });
+        self.tenures.push(tenure);
+        self.settled.push(Tally::default());
+        index
+    }
+
+    /// No further record of the tenure belongs to this batch.
+    fn seal(&mut self, places: &mut BTreeMap<TenureId, Option<u32>>, tenure: TenureId) {
+        places.insert(tenure, None);
+    }
+
+    fn advance(&mut self, index: u32, staged: &Staged) {
+        let moving = &mut self.moves[index as usize];
+        match staged.content {
+            Content::End(next) => moving.to = moving.to.max(next),
+            Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                moving.to = staged.offset.next();
+                moving.records += 1;
+                moving.newest_at_ms = moving.newest_at_ms.max(staged.timestamp_ms);
+            }
+        }
+    }
+}
+
+impl Moving {
+    fn finish(self, settled: Tally) -> Option<PartitionMove> {
+        let delta = ProgressDelta::new(self.holding.next, self.to)?;
+        Some(PartitionMove {
+            partition: self.holding.partition,
+            topic_id: self.holding.topic_id,
+            epoch: self.holding.epoch,
+            delta,
+            settled,
+            gaps: delta.span() - self.records,
+            log_end: self.holding.log_end,
+            newest_at_ms: self.newest_at_ms,
+        })
+    }
+}
+
+/// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order.
+fn fold_target(route: &Route, mut changes: Vec<Change>, arena: &mut Vec<u8>) -> Folded {
+    if route.mode == WriteMode::Append {
+        let (lacking, whole): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| change.lacks_required);
+        let missing = |change: &Change| (change.arrival, missing_column(&route.table, &change.columns));
+        return Folded {
+            entries: whole.iter().map(single).collect(),
+            refused: lacking.iter().map(missing).collect(),
+            ..Folded::default()
+        };
+    }
+    for change in &mut changes {
+        change.key = super::key::locate(route, &change.columns, &change.fields, arena);
+    }
+    super::key::sort(&mut changes, arena);
+    fold(&route.table, route.mode, &changes, arena)
+}
+
+fn min_option(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The reject of a record whose key is absent and that lacks the column at `place`.
+pub fn lacks(route: &Route, place: u32) -> Reject {
+    let name = route.table.columns.get(place as usize).map_or("", |column| column.name.as_str());
+    Reject {
+        code: RejectCode::MissingValue,
+        column: Some(name.to_owned()),
+        sqlstate: Some("23502".to_owned()),
+        reason: format!(
+            "the record lacks a value for {name}, which a new row needs, and its key has no row yet"
+        ),
+    }
+}
+
+fn undecidable() -> Reject {
+    Reject {
+        code: RejectCode::BadValue,
+        column: None,
+        sqlstate: None,
+        reason: "the record has neither a binary nor a text form for its table".to_owned(),
+    }
+}
+
+/// Copies a record with all that is needed to look at it and to try it again.
+fn keep(index: u32, staged: &Staged, route: &Route, reject: &Reject) -> Option<QuarantineRecord> {
+    let (block, place) = staged.origin.as_ref()?;
+    let record = block.get(*place as usize);
+    let whole = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+    let truncated = (whole > route.record_bytes_max).then(|| super::evidence::fingerprint(&record));
+    let limit = if truncated.is_some() { HEAD_BYTES } else { usize::MAX };
+    let head = |bytes: &[u8]| bytes[..bytes.len().min(limit)].to_vec();
+    Some(QuarantineRecord {
+        partition: index,
+        offset: staged.offset,
+        timestamp_ms: staged.timestamp_ms,
+        key: record.key.map(head),
+        value: record.value.map(head),
+        headers: record
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)))
+            .collect(),
+        target: route.table.to_string(),
+        truncated,
+        reject: reject.clone(),
+    })
+}

@@ -11,10 +11,12 @@
 //!    refused by data, not by timing.
 //! 3. A lane writes only while its epoch is the one stored; an old owner is fenced by the same row lock.
 
-pub mod config;
 pub mod engine;
-pub mod kafka;
-pub mod postgres;
 pub mod source;
 pub mod store;
+pub mod lane;
+pub mod kafka;
+pub mod postgres;
+pub mod service;
 pub mod telemetry;
+pub mod config;

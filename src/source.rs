@@ -1,5 +1,7 @@
 //! What a lane tells the log. Implemented by the Kafka consumer's thread and by the simulator.
 
+use crate::engine::commit::StoredProgress;
+use crate::engine::halt::Halt;
 use crate::engine::position::{Generation, NextOffset, TopicPartition};
 
 /// Takes what lanes have to say about their partitions; calls return at once.
@@ -10,9 +12,12 @@ pub trait Source: Send + 'static {
     /// The lane has let go of the partition as far as that generation goes.
     fn released(&self, partition: &TopicPartition, generation: Generation);
 
-    /// The partition stands still (or goes on) by a decision of its lane.
-    fn hold(&self, partition: &TopicPartition, held: bool);
+    /// The partition stands still: nothing more is wanted of it.
+    fn halted(&self, partition: &TopicPartition, generation: Generation, halt: &Halt);
 
-    /// Another owner was seen, or the database went back: the partition must be claimed anew.
+    /// Another owner was seen.
+    fn fenced(&self, partition: &TopicPartition, generation: Generation, stored: &StoredProgress);
+
+    /// The stored position isn't the one that was held: the partition must be claimed anew.
     fn reclaim(&self, partition: &TopicPartition, generation: Generation);
 }

@@ -4,6 +4,7 @@
 //! fills it, a lane reads it and keeps it until its records are committed, so that a record that the
 //! database refuses can be quarantined with its exact bytes.
 
+use std::any::Any;
 use std::ops::Range;
 
 use super::position::{Generation, Offset, TopicPartition};
@@ -16,6 +17,7 @@ pub struct RecordBlock {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<HeaderEntry>,
+    deposit: Option<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,14 @@ pub struct Headers<'a> {
 impl RecordBlock {
     /// An empty block for records of `partition`, fetched under `generation`.
     pub fn new(partition: TopicPartition, generation: Generation) -> Self {
-        Self { partition, generation, bytes: Vec::new(), entries: Vec::new(), headers: Vec::new() }
+        Self {
+            partition,
+            generation,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            headers: Vec::new(),
+            deposit: None,
+        }
     }
 
     /// Copies a record to the end of the block.
@@ -88,6 +97,11 @@ impl RecordBlock {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         start..self.bytes.len() as u32
+    }
+
+    /// Attaches something that is dropped with the block, such as a share of the memory budget.
+    pub fn deposit(&mut self, deposit: impl Any + Send + Sync) {
+        self.deposit = Some(Box::new(deposit));
     }
 
     /// The partition that the records come from.

@@ -136,6 +136,17 @@ impl Segment {
             .and_then(|staged| staged.timestamp_ms)
     }
 
+    /// Records of a tenure that stand at `next` or behind it.
+    pub fn waiting_for(&self, tenure: TenureId, next: NextOffset) -> usize {
+        let places = self.start..self.records.len();
+        places
+            .filter(|&place| {
+                let staged = &self.records[place];
+                staged.tenure == tenure && !next.has_passed(staged.offset) && self.is_record(place)
+            })
+            .count()
+    }
+
     /// Decodes the block's record at `index` and appends it.
     pub fn push(
         &mut self,

@@ -5,7 +5,7 @@
 
 pub mod board;
 pub mod http;
-mod labels;
+pub mod labels;
 pub mod logging;
 pub mod metrics;
 mod registrar;

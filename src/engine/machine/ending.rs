@@ -106,6 +106,7 @@ impl Machine {
             self.breakers[*route as usize].count(now, *records, *bad);
         }
         self.trouble = Trouble::default();
+        let bytes = batch.tables.iter().map(|table| table.arena.len()).sum();
         let mut oldest_at_ms = None;
         if let Some(front) = self.segments.front_mut() {
             oldest_at_ms = flight.tenures.iter().filter_map(|id| front.oldest_ms(*id)).min();
@@ -116,7 +117,7 @@ impl Machine {
         }
         self.drop_empty_front();
         self.staged_since = (self.waiting() > 0).then_some(now);
-        commands.push(Command::Report(Report::Batch { records, oldest_at_ms }));
+        commands.push(Command::Report(Report::Batch { records, bytes, oldest_at_ms }));
     }
 
     fn halt_behind_flight(&mut self, flight: &Flight, commands: &mut Vec<Command>) {
@@ -157,7 +158,7 @@ impl Machine {
             };
             if stored.epoch > moved.epoch {
                 let Tenure { partition, generation, .. } = held.tenure.clone();
-                self.held.remove(&id);
+                self.remove(id, commands);
                 commands.push(Command::Fenced(partition, generation, stored));
             } else if stored.epoch == moved.epoch
                 && stored.next > moved.delta.from()

@@ -112,6 +112,8 @@ pub enum Report {
     Batch {
         /// Records.
         records: u64,
+        /// Bytes of their encoded rows.
+        bytes: usize,
         /// Oldest record timestamp, milliseconds since the Unix epoch.
         oldest_at_ms: Option<i64>,
     },
@@ -128,6 +130,13 @@ pub enum Report {
         class: FailureClass,
         /// Milliseconds.
         wait_ms: u64,
+    },
+    /// Records that were read are dropped unwritten: their partition left, or is read again.
+    Dropped {
+        /// The partition.
+        partition: TopicPartition,
+        /// How many.
+        records: u64,
     },
     /// A record came with an offset below the position; it was dropped.
     Behind {

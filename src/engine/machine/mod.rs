@@ -50,6 +50,15 @@ enum Parked {
     End(NextOffset),
 }
 
+impl Parked {
+    fn records(&self) -> usize {
+        match self {
+            Self::Records(block) => block.len(),
+            Self::End(_) => 0,
+        }
+    }
+}
+
 struct Flight {
     end: usize,
     tenures: Vec<TenureId>,
@@ -103,7 +112,7 @@ impl Machine {
     pub fn step(&mut self, now: Millis, input: Input) -> Vec<Command> {
         let mut commands = Vec::new();
         match input {
-            Input::Assigned(tenure) => self.assign(tenure),
+            Input::Assigned(tenure) => self.assign(tenure, &mut commands),
             Input::Validated(partition, generation) => {
                 self.validated(now, &partition, generation, &mut commands)
             }
@@ -164,8 +173,10 @@ impl Machine {
             .map(|(id, _)| *id)
     }
 
-    fn assign(&mut self, tenure: Tenure) {
-        self.held.retain(|_, held| held.tenure.partition != tenure.partition);
+    fn assign(&mut self, tenure: Tenure, commands: &mut Vec<Command>) {
+        for id in self.ids(|held| held.tenure.partition == tenure.partition) {
+            self.remove(id, commands);
+        }
         let id = self.next_tenure;
         self.next_tenure += 1;
         self.route_of(&tenure.route);
@@ -211,10 +222,13 @@ impl Machine {
     }
 
     fn accept(&mut self, now: Millis, block: Arc<RecordBlock>, commands: &mut Vec<Command>) {
-        let Some(id) = self.find(block.partition(), block.generation()) else { return };
+        let dropped = Report::Dropped { partition: block.partition().clone(), records: block.len() as u64 };
+        let Some(id) = self.find(block.partition(), block.generation()) else {
+            return commands.push(Command::Report(dropped));
+        };
         let Some(held) = self.held.get_mut(&id) else { return };
         match (&held.exit, held.validated) {
-            (Some(_), _) => {}
+            (Some(_), _) => commands.push(Command::Report(dropped)),
             (None, true) => self.stage(now, id, block, commands),
             (None, false) => held.parked.push(Parked::Records(block)),
         }
@@ -282,21 +296,34 @@ impl Machine {
         }
     }
 
+    /// Takes a partition out of the lane; what it has staged is never written under this tenure.
+    fn remove(&mut self, id: TenureId, commands: &mut Vec<Command>) -> Option<Held> {
+        let held = self.held.remove(&id)?;
+        let staged: usize =
+            self.segments.iter().map(|segment| segment.waiting_for(id, held.tenure.next)).sum();
+        let parked: usize = held.parked.iter().map(Parked::records).sum();
+        if staged + parked > 0 {
+            let partition = held.tenure.partition.clone();
+            commands.push(Command::Report(Report::Dropped { partition, records: (staged + parked) as u64 }));
+        }
+        Some(held)
+    }
+
     fn release(&mut self, id: TenureId, commands: &mut Vec<Command>) {
-        if let Some(held) = self.held.remove(&id) {
+        if let Some(held) = self.remove(id, commands) {
             commands.push(Command::Released(held.tenure.partition, held.tenure.generation));
         }
     }
 
     fn halt(&mut self, id: TenureId, halt: Halt, commands: &mut Vec<Command>) {
-        if let Some(held) = self.held.remove(&id) {
+        if let Some(held) = self.remove(id, commands) {
             let Tenure { partition, generation, epoch, .. } = held.tenure;
             commands.push(Command::Halt(partition, generation, epoch, halt));
         }
     }
 
     fn reclaim(&mut self, id: TenureId, commands: &mut Vec<Command>) {
-        if let Some(held) = self.held.remove(&id) {
+        if let Some(held) = self.remove(id, commands) {
             commands.push(Command::Reclaim(held.tenure.partition, held.tenure.generation));
         }
     }

@@ -1,0 +1,178 @@
+//! A lane: one task that waits for one thing at a time, asks the machine what follows, and does it.
+//!
+//! The transaction runs in a task of its own, so that nothing that happens here can drop it half-way. While
+//! it runs, the lane goes on decoding what arrives: that is the next batch.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::time::{Duration, sleep_until};
+
+use crate::engine::batch::Batch;
+use crate::engine::machine::{Command, Input, Machine, Millis, Report};
+use crate::engine::position::{Epoch, TopicPartition};
+use crate::source::Source;
+use crate::store::{CommitOutcome, Store};
+
+/// The two ways into a lane. Control overtakes data; what it overtakes is recognised by its generation.
+#[derive(Clone, Debug)]
+pub struct LaneSender {
+    control: mpsc::UnboundedSender<Input>,
+    data: mpsc::UnboundedSender<Input>,
+}
+
+/// The lane's ends of [`LaneSender`].
+#[derive(Debug)]
+pub struct LaneInbox {
+    control: mpsc::UnboundedReceiver<Input>,
+    data: mpsc::UnboundedReceiver<Input>,
+}
+
+/// Makes the ways into a lane. What waits in them is bounded by the budget that the sender charges.
+pub fn channel() -> (LaneSender, LaneInbox) {
+    let (control_in, control) = mpsc::unbounded_channel();
+    let (data_in, data) = mpsc::unbounded_channel();
+    (LaneSender { control: control_in, data: data_in }, LaneInbox { control, data })
+}
+
+impl LaneSender {
+    /// Sends an assignment, a revocation or a finding about a partition.
+    pub fn control(&self, input: Input) {
+        // A lane that has ended holds nothing, so there is nobody to tell.
+        let _ = self.control.send(input);
+    }
+
+    /// Sends records or the log's end.
+    pub fn data(&self, input: Input) {
+        let _ = self.data.send(input);
+    }
+}
+
+/// What a lane lets others know.
+pub enum Fact<'a> {
+    /// A decision or a result.
+    Report(Report),
+    /// A transaction ended.
+    Transaction {
+        /// How.
+        outcome: &'a CommitOutcome,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// The lane is alive, and holds these partitions.
+    Beat(&'a Machine),
+}
+
+/// How often a lane shows that it is alive.
+const BEAT: Duration = Duration::from_secs(1);
+
+enum Work {
+    Write(Box<Batch>),
+    NoteHalt(TopicPartition, Epoch, String),
+}
+
+struct Written {
+    batch: Box<Batch>,
+    outcome: CommitOutcome,
+    elapsed: Duration,
+}
+
+/// Runs a lane until its senders are gone and the last transaction has ended.
+pub async fn run<S: Store, L: Source>(
+    mut machine: Machine,
+    store: S,
+    source: L,
+    mut inbox: LaneInbox,
+    mut tell: impl FnMut(Fact<'_>) + Send,
+) {
+    let (work, work_queue) = mpsc::unbounded_channel();
+    let (done_in, mut done) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(write_all(store, work_queue, done_in));
+    let clock = Instant::now();
+    let mut beat = tokio::time::interval(BEAT);
+    let mut open = true;
+    while open || machine.is_writing() {
+        let wake = machine.wake().map(|at| tokio::time::Instant::from_std(clock + Duration::from_millis(at)));
+        let input = tokio::select! {
+            biased;
+            Some(written) = done.recv() => {
+                let Written { batch, outcome, elapsed } = written;
+                tell(Fact::Transaction { outcome: &outcome, elapsed });
+                Input::Written(batch, outcome)
+            }
+            received = inbox.control.recv(), if open => match received {
+                Some(input) => input,
+                None => {
+                    open = false;
+                    continue;
+                }
+            },
+            _ = beat.tick() => {
+                tell(Fact::Beat(&machine));
+                continue;
+            }
+            Some(input) = inbox.data.recv(), if open => input,
+            () = sleep_until(wake.unwrap_or_else(far_away)), if open && wake.is_some() => Input::Tick,
+        };
+        let now = clock.elapsed().as_millis() as Millis;
+        for command in machine.step(now, input) {
+            perform(command, &work, &source, &mut tell);
+        }
+        tokio::task::yield_now().await;
+    }
+    drop(work);
+    // The writer ends with its queue; a panic in it has been printed already.
+    let _ = writer.await;
+}
+
+fn far_away() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(3600)
+}
+
+fn perform(
+    command: Command,
+    work: &mpsc::UnboundedSender<Work>,
+    source: &impl Source,
+    tell: &mut impl FnMut(Fact<'_>),
+) {
+    match command {
+        Command::Write(batch) => send(work, Work::Write(batch)),
+        Command::Advise(partition, next) => source.advise(&partition, next),
+        Command::Released(partition, generation) => source.released(&partition, generation),
+        Command::Reclaim(partition, generation) => source.reclaim(&partition, generation),
+        Command::Fenced(partition, generation, stored) => source.fenced(&partition, generation, &stored),
+        Command::Halt(partition, generation, epoch, halt) => {
+            source.halted(&partition, generation, &halt);
+            send(work, Work::NoteHalt(partition, epoch, halt.to_string()));
+        }
+        Command::Report(report) => tell(Fact::Report(report)),
+    }
+}
+
+fn send(work: &mpsc::UnboundedSender<Work>, item: Work) {
+    // The writer lives as long as the lane holds this end.
+    let _ = work.send(item);
+}
+
+async fn write_all<S: Store>(
+    mut store: S,
+    mut work: mpsc::UnboundedReceiver<Work>,
+    done: mpsc::UnboundedSender<Written>,
+) {
+    while let Some(item) = work.recv().await {
+        match item {
+            Work::Write(batch) => {
+                let begin = Instant::now();
+                let outcome = store.write(&batch).await;
+                let written = Written { batch, outcome, elapsed: begin.elapsed() };
+                if done.send(written).is_err() {
+                    return;
+                }
+            }
+            // A note that can't be stored is only a note: the halt itself stands in metrics and logs.
+            Work::NoteHalt(partition, epoch, halt) => {
+                let _ = store.note_halt(&partition, epoch, Some(&halt)).await;
+            }
+        }
+    }
+}

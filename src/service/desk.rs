@@ -1,0 +1,172 @@
+//! The ledger and the catalogue over a session that is made anew when it breaks.
+//!
+//! The poll thread and the keeper have a desk each, beside the lanes' own connections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(super) use crate::postgres::ledger::{Acquired, Progress, Registered, Registration};
+
+use crate::engine::position::TopicPartition;
+use crate::engine::shape::Table;
+use crate::postgres::catalogue::{self, CatalogueError};
+use crate::postgres::connect::{ConnectError, Connector};
+use crate::postgres::ledger::{Ledger, LedgerError};
+use crate::postgres::session::Session;
+
+/// A desk of one pipeline and process.
+#[derive(Debug)]
+pub(super) struct Desk {
+    connector: Connector,
+    ledger: Ledger,
+    pipeline: String,
+    owner: String,
+    takeover: Duration,
+    session: Option<Session>,
+}
+
+/// Why something could not be had from the database.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeskError {
+    /// No session.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The ledger said no.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The catalogue said no.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// It took too long.
+    #[error("PostgreSQL gave no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl Desk {
+    /// A desk that connects when it is first asked.
+    pub(super) fn new(
+        connector: Connector,
+        ledger: Ledger,
+        pipeline: &str,
+        owner: &str,
+        takeover: Duration,
+    ) -> Self {
+        let (pipeline, owner) = (pipeline.to_owned(), owner.to_owned());
+        Self { connector, ledger, pipeline, owner, takeover, session: None }
+    }
+
+    async fn open(&mut self) -> Result<Session, ConnectError> {
+        match self.session.take() {
+            Some(session) if !session.is_closed() => Ok(session),
+            Some(_) | None => self.connector.connect().await,
+        }
+    }
+
+    /// Keeps a session whose last call went well; one in doubt is given up.
+    fn settle<T, E: Into<DeskError>>(
+        &mut self,
+        session: Session,
+        result: Result<T, E>,
+    ) -> Result<T, DeskError> {
+        match result {
+            Ok(value) => {
+                self.session = Some(session);
+                Ok(value)
+            }
+            Err(error) => {
+                session.discard();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Creates or upgrades the ledger, if this role may.
+    ///
+    /// # Errors
+    /// No connection, or the SQL that an owner must run.
+    pub(super) async fn ensure(&mut self) -> Result<(), DeskError> {
+        let mut session = self.open().await?;
+        let result = self.ledger.ensure(&mut session).await.map(|_| ());
+        self.settle(session, result)
+    }
+
+    /// Registers a topic.
+    ///
+    /// # Errors
+    /// No connection, or a route that isn't the one remembered.
+    pub(super) async fn register(
+        &mut self,
+        registration: &Registration<'_>,
+    ) -> Result<Registered, DeskError> {
+        let mut session = self.open().await?;
+        let result = self.ledger.register(&mut session, registration).await;
+        self.settle(session, result)
+    }
+
+    /// The topics that the pipeline is registered for.
+    ///
+    /// # Errors
+    /// No connection, or a failed statement.
+    pub(super) async fn registered(&mut self) -> Result<Vec<String>, DeskError> {
+        let session = self.open().await?;
+        let result = self.ledger.routes(&session, &self.pipeline).await;
+        let routes = self.settle(session, result)?;
+        Ok(routes.into_iter().map(|route| route.topic).collect())
+    }
+
+    /// Claims partitions, all in one statement.
+    ///
+    /// # Errors
+    /// No connection, a failed statement, or no answer `within` the given time.
+    pub(super) async fn acquire(
+        &mut self,
+        partitions: &[TopicPartition],
+        within: Duration,
+    ) -> Result<Vec<Acquired>, DeskError> {
+        let claim = async {
+            let session = self.open().await?;
+            let (connector, takeover) = (&self.connector, self.takeover);
+            let result = self
+                .ledger
+                .acquire(connector, &session, &self.pipeline, partitions, &self.owner, takeover)
+                .await;
+            self.settle(session, result)
+        };
+        tokio::time::timeout(within, claim).await.unwrap_or(Err(DeskError::TimedOut(within)))
+    }
+
+    /// Where all partitions of the pipeline stand.
+    ///
+    /// # Errors
+    /// No connection, or a failed statement.
+    pub(super) async fn progress(&mut self) -> Result<Vec<Progress>, DeskError> {
+        let session = self.open().await?;
+        let result = self.ledger.progress(&session, &self.pipeline).await;
+        self.settle(session, result)
+    }
+
+    /// Open quarantine records by topic.
+    ///
+    /// # Errors
+    /// No connection, or a failed statement.
+    pub(super) async fn open_quarantine(&mut self) -> Result<BTreeMap<String, u64>, DeskError> {
+        let session = self.open().await?;
+        let result = self.ledger.open_quarantine(&session, &self.pipeline).await;
+        self.settle(session, result)
+    }
+
+    /// A table's shape.
+    ///
+    /// # Errors
+    /// No connection, or a table that can't be written to as the key asks.
+    pub(super) async fn table(
+        &mut self,
+        schema: &str,
+        name: &str,
+        key: &[String],
+    ) -> Result<Table, DeskError> {
+        let session = self.open().await?;
+        let result = catalogue::load_table(&session, schema, name, key).await;
+        self.settle(session, result)
+    }
+}

@@ -1,0 +1,147 @@
+//! What lanes report, as metrics, board and log lines.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::engine::machine::{Machine, Report};
+use crate::engine::position::TopicPartition;
+use crate::lane::Fact;
+use crate::store::CommitOutcome;
+use crate::telemetry::board::{Board, ConditionName, Heartbeat};
+use crate::telemetry::labels::{Dependency, Resolved, TransactionResult};
+use crate::telemetry::metrics::{Metrics, PartitionMetrics, Standing, TableMetrics};
+
+/// Turns one lane's facts into telemetry.
+pub(super) struct Facts {
+    board: Board,
+    metrics: Metrics,
+    beat: Heartbeat,
+    tables: BTreeMap<(String, String), TableMetrics>,
+    partitions: BTreeMap<TopicPartition, PartitionMetrics>,
+}
+
+/// Milliseconds since the Unix epoch by the wall clock: for display, never for decisions.
+pub(super) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+impl Facts {
+    /// Facts of the lane behind `beat`.
+    pub(super) fn new(board: Board, metrics: Metrics, beat: Heartbeat) -> Self {
+        Self { board, metrics, beat, tables: BTreeMap::new(), partitions: BTreeMap::new() }
+    }
+
+    /// Takes a fact.
+    pub(super) fn tell(&mut self, fact: Fact<'_>) {
+        match fact {
+            Fact::Beat(machine) => self.standing(machine),
+            Fact::Transaction { outcome, elapsed } => {
+                self.beat.beat();
+                self.metrics.transaction(result_of(outcome), elapsed.as_secs_f64());
+                self.tell_database(outcome);
+            }
+            Fact::Report(report) => self.report(report),
+        }
+    }
+
+    fn tell_database(&self, outcome: &CommitOutcome) {
+        match outcome {
+            CommitOutcome::Committed(_)
+            | CommitOutcome::AlreadyCommitted
+            | CommitOutcome::Fenced(_)
+            | CommitOutcome::Refused(_) => {
+                self.metrics.dependency(Dependency::Postgres, true);
+                self.board.condition(ConditionName::Database, Ok(()));
+            }
+            CommitOutcome::RolledBack(failure) | CommitOutcome::Unknown(failure, _) => {
+                use crate::engine::policy::FailureClass::{Resources, Unavailable};
+                if matches!(failure.class, Unavailable | Resources) {
+                    self.metrics.dependency(Dependency::Postgres, false);
+                    self.board.condition(ConditionName::Database, Err(failure.message.clone()));
+                }
+            }
+        }
+    }
+
+    fn standing(&mut self, machine: &Machine) {
+        self.beat.beat();
+        let mut seen = Vec::new();
+        for (tenure, oldest_ms) in machine.positions() {
+            let log_end = self.log_end(&tenure.partition);
+            let standing = Standing { next: tenure.next, log_end, low: None, oldest_ms };
+            self.partition(&tenure.partition).progress(&standing);
+            seen.push(tenure.partition.clone());
+        }
+        self.partitions.retain(|partition, _| seen.contains(partition));
+    }
+
+    fn log_end(&self, partition: &TopicPartition) -> Option<i64> {
+        self.board
+            .read(|state| state.partitions.get(partition).and_then(|partition| partition.log_end_offset))
+    }
+
+    fn partition(&mut self, partition: &TopicPartition) -> &PartitionMetrics {
+        let metrics = &self.metrics;
+        self.partitions.entry(partition.clone()).or_insert_with(|| metrics.partition(partition))
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Settled { partition, table, tally, next, newest_at_ms } => {
+                let now = now_ms();
+                let metrics = &self.metrics;
+                let topic = partition.topic.to_string();
+                self.tables
+                    .entry((topic, table))
+                    .or_insert_with_key(|(topic, table)| metrics.table(topic, table))
+                    .settled(&tally, now, newest_at_ms);
+                self.metrics.end_to_end(now, newest_at_ms);
+                self.board.partition(&partition, |state| {
+                    state.next_offset = Some(next.value());
+                    state.log_end_offset = state.log_end_offset.map(|end| end.max(next.value()));
+                });
+                let log_end = self.log_end(&partition);
+                let standing = Standing { next, log_end, low: None, oldest_ms: None };
+                self.partition(&partition).progress(&standing);
+            }
+            Report::Batch { records, bytes, oldest_at_ms } => {
+                self.metrics.batch(records as usize, bytes);
+                self.metrics.end_to_end(now_ms(), oldest_at_ms);
+            }
+            Report::Failed(failure) => {
+                self.metrics.postgres_error(failure.class, failure.sqlstate.as_deref());
+                let (class, sqlstate) = (failure.class.name(), failure.sqlstate.as_deref());
+                tracing::warn!(
+                    class,
+                    sqlstate,
+                    table = failure.table,
+                    "a transaction failed: {}",
+                    failure.message
+                );
+            }
+            Report::UnknownResolved { applied } => {
+                self.metrics.commit_resolved(if applied { Resolved::Applied } else { Resolved::NotApplied });
+                tracing::info!(applied, "a COMMIT without an answer is resolved");
+            }
+            Report::Retrying { class, wait_ms } => {
+                self.metrics.retried(class);
+                tracing::debug!(class = class.name(), wait_ms, "the transaction is tried again");
+            }
+            Report::Dropped { partition, records } => {
+                self.metrics.topic(&partition.topic).discarded(records);
+            }
+            Report::Behind { partition, offset } => {
+                tracing::error!(%partition, offset, "a record came from behind the position and was dropped");
+            }
+        }
+    }
+}
+
+fn result_of(outcome: &CommitOutcome) -> TransactionResult {
+    match outcome {
+        CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted => TransactionResult::Committed,
+        CommitOutcome::Fenced(_) => TransactionResult::Fenced,
+        CommitOutcome::Refused(_) | CommitOutcome::RolledBack(_) => TransactionResult::RolledBack,
+        CommitOutcome::Unknown(..) => TransactionResult::Unknown,
+    }
+}

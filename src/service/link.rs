@@ -1,0 +1,101 @@
+//! The way from lanes and the keeper back to the poll thread, and from there to the keeper.
+
+use std::sync::mpsc;
+
+use tokio::sync::mpsc as tokio_mpsc;
+
+use crate::engine::commit::StoredProgress;
+use crate::engine::halt::Halt;
+use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::source::Source;
+
+/// What the poll thread is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Applied up to here.
+    Advise(TopicPartition, NextOffset),
+    /// A lane has let go.
+    Released(TopicPartition, Generation),
+    /// A partition stands still.
+    Halted(TopicPartition, Generation, Halt),
+    /// Another owner was seen.
+    Fenced(TopicPartition, Generation, StoredProgress),
+    /// Claim it anew, if it is ours.
+    Reclaim(TopicPartition, Generation),
+    /// Claim a fenced or halted partition anew, if it is ours and still stands still.
+    Retry(TopicPartition),
+    /// Subscribe to exactly these topics.
+    Subscribe(Vec<String>),
+    /// Drain and leave the group.
+    Stop,
+}
+
+/// What the keeper is told.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// A partition was claimed here: does its position agree with the log?
+    Claimed(Claimed),
+    /// A partition stands still here.
+    Halted(TopicPartition, Halt),
+    /// Another process owns a partition that the group gave to us.
+    Fenced(TopicPartition, StoredProgress),
+    /// The partition isn't ours any more.
+    Gone(TopicPartition),
+}
+
+/// A claim whose position is to be held against the log.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed {
+    /// The partition.
+    pub(super) partition: TopicPartition,
+    /// The assignment's number.
+    pub(super) generation: Generation,
+    /// The lane that holds it.
+    pub(super) lane: usize,
+    /// The stored position.
+    pub(super) next: NextOffset,
+    /// The incarnation that the ledger knows.
+    pub(super) topic_id: TopicId,
+}
+
+/// Sends orders to the poll thread.
+#[derive(Clone, Debug)]
+pub(super) struct PollLink(mpsc::Sender<Order>);
+
+/// Sends notices to the keeper.
+pub(super) type KeeperLink = tokio_mpsc::UnboundedSender<Notice>;
+
+impl PollLink {
+    /// A link, and the poll thread's end of it.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Order>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Sends an order. A poll thread that has ended owns nothing, so nothing is lost with it.
+    pub(super) fn send(&self, order: Order) {
+        let _ = self.0.send(order);
+    }
+}
+
+impl Source for PollLink {
+    fn advise(&self, partition: &TopicPartition, next: NextOffset) {
+        self.send(Order::Advise(partition.clone(), next));
+    }
+
+    fn released(&self, partition: &TopicPartition, generation: Generation) {
+        self.send(Order::Released(partition.clone(), generation));
+    }
+
+    fn halted(&self, partition: &TopicPartition, generation: Generation, halt: &Halt) {
+        self.send(Order::Halted(partition.clone(), generation, halt.clone()));
+    }
+
+    fn fenced(&self, partition: &TopicPartition, generation: Generation, stored: &StoredProgress) {
+        self.send(Order::Fenced(partition.clone(), generation, stored.clone()));
+    }
+
+    fn reclaim(&self, partition: &TopicPartition, generation: Generation) {
+        self.send(Order::Reclaim(partition.clone(), generation));
+    }
+}

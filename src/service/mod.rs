@@ -1,0 +1,338 @@
+//! The wiring: the only place that knows Kafka and PostgreSQL.
+//!
+//! A thread polls, lanes write, the keeper looks things up, HTTP shows it all. They talk by messages; what
+//! waits between them is bounded by the memory budget. Nothing here is needed for correctness: PostgreSQL
+//! refuses whatever comes too late.
+
+pub mod resolve;
+mod discovery;
+mod budget;
+mod desk;
+mod facts;
+mod fence;
+mod finish;
+mod keeper;
+mod link;
+mod poll;
+mod shutdown;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::budget::Budget;
+use self::desk::Desk;
+use self::discovery::Discovery;
+use self::facts::Facts;
+use self::finish::Finish;
+use self::keeper::Keeper;
+use self::link::{Order, PollLink};
+use self::poll::Poll;
+use crate::config::{BackoffStrategy, Settings};
+use crate::engine::backoff::{Backoff, Growth};
+use crate::engine::breaker::BreakerLimits;
+use crate::engine::halt::HaltCode;
+use crate::engine::machine::{LaneLimits, Machine};
+use crate::kafka::{self, Inspector};
+use crate::lane::{self, LaneSender};
+use crate::postgres::connect::{Connector, ServerSettings, SessionTimeouts, SettingsError};
+use crate::postgres::identifier::IdentifierError;
+use crate::postgres::ledger::Ledger;
+use crate::postgres::write::Writer;
+use crate::telemetry::board::Board;
+use crate::telemetry::http;
+use crate::telemetry::metrics::Metrics;
+
+pub use self::discovery::{mode_word, selects};
+
+/// Longest wait for an answer to a look-up in Kafka.
+const LOOK_UP: Duration = Duration::from_secs(10);
+/// A lane beats every second; a stall of its task this long is no longer explained by decoding.
+const LANE_PULSE: Duration = Duration::from_secs(30);
+/// The keeper waits for several look-ups in a row at most.
+const KEEPER_PULSE: Duration = Duration::from_secs(180);
+/// What the poll thread may take beyond the drain limit.
+const POLL_PULSE: Duration = Duration::from_secs(60);
+
+/// What kind of run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RunOptions {
+    /// Ends once the ends seen at start are reached.
+    pub until_caught_up: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RunEnd {
+    /// By a signal, in good order.
+    Stopped,
+    /// Every partition has reached the end that was seen at start.
+    CaughtUp,
+    /// What is left stands still, for these reasons.
+    Halted(Vec<String>),
+}
+
+/// Why a run can't begin. What time may cure is never one of these.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The connection settings.
+    #[error("postgres.url: {0}")]
+    Postgres(#[from] SettingsError),
+    /// The ledger's name.
+    #[error("postgres.ledger: {0}")]
+    Ledger(#[from] IdentifierError),
+    /// Kafka's properties.
+    #[error("kafka: {0}")]
+    Kafka(#[from] kafka::Error),
+    /// The endpoints.
+    #[error(transparent)]
+    Http(#[from] http::BindError),
+    /// Signal handlers or the poll thread.
+    #[error("the operating system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// Whether the configuration has to change.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Postgres(_) | Self::Ledger(_) | Self::Kafka(_) => true,
+            Self::Http(_) | Self::System(_) => false,
+        }
+    }
+}
+
+/// The connector of a pipeline's sessions.
+///
+/// # Errors
+/// When the connection settings can't be used. `env` gives PG* variables and HOME.
+pub fn connector(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Connector, SettingsError> {
+    let look_up = |name: &str| env.get(name).cloned();
+    let server = ServerSettings::resolve(settings.postgres.url.expose_secret(), &look_up)?;
+    let timeouts = SessionTimeouts {
+        connect: settings.timeouts.connect,
+        statement: settings.timeouts.statement,
+        lock: settings.timeouts.lock,
+        idle_in_transaction: settings.timeouts.idle_in_transaction,
+    };
+    Connector::new(server, settings.pipeline.as_str(), timeouts)
+}
+
+/// The properties for Kafka's client, secrets included.
+pub fn kafka_properties(settings: &Settings) -> Vec<(String, String)> {
+    settings.kafka.expose().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Everything that runs, and what ends it.
+struct Running {
+    poll: PollLink,
+    poll_thread: std::thread::JoinHandle<()>,
+    lanes: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    http: JoinHandle<()>,
+    stop: CancellationToken,
+    board: Board,
+}
+
+/// Runs the pipeline until a signal, or until it has caught up where that is asked for. Kafka and PostgreSQL are
+/// waited for as long as it takes.
+///
+/// # Errors
+/// What no waiting cures: see [`StartError`].
+pub async fn run(
+    settings: Settings,
+    env: &BTreeMap<String, String>,
+    options: RunOptions,
+) -> Result<RunEnd, StartError> {
+    let settings = Arc::new(settings);
+    let properties = kafka_properties(&settings);
+    let instance = instance_name();
+    let connector = connector(&settings, env)?;
+    let ledger = Ledger::new(&settings.postgres.ledger)?;
+    let inspector = Arc::new(Inspector::connect(&properties, LOOK_UP)?);
+    let board = Board::new(settings.pipeline.as_str(), &instance);
+    let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
+    let metrics = Metrics::new(settings.pipeline.as_str(), &kafka::librdkafka_version(), &codes);
+    let server = http::Server::bind(settings.http.listen).await?;
+    tracing::info!(
+        pipeline = settings.pipeline.as_str(), instance, version = env!("CARGO_PKG_VERSION"),
+        kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(), http = %server.address(),
+        lanes = settings.workers.get(), "tidegate starts"
+    );
+    let desk = || {
+        let takeover = settings.timeouts.takeover;
+        Desk::new(connector.clone(), ledger.clone(), settings.pipeline.as_str(), &instance, takeover)
+    };
+    let (registered_in, registered) = watch::channel(keeper::Registration::default());
+    let parts = Parts {
+        settings: &settings,
+        connector: &connector,
+        ledger: &ledger,
+        board: &board,
+        metrics: &metrics,
+    };
+    let running = start(parts, properties, Arc::clone(&inspector), [desk(), desk()], registered_in, server)?;
+    let finish = async {
+        if options.until_caught_up {
+            finish::wait(inspector, desk(), board.clone(), registered).await
+        } else {
+            std::future::pending().await
+        }
+    };
+    let end = tokio::select! {
+        signal = shutdown::requested() => {
+            tracing::info!(signal = signal?, "shutting down: draining");
+            RunEnd::Stopped
+        }
+        finish = finish => match finish {
+            Finish::CaughtUp => RunEnd::CaughtUp,
+            Finish::Halted(reasons) => RunEnd::Halted(reasons),
+        },
+    };
+    running.end(settings.timeouts.drain).await;
+    Ok(end)
+}
+
+/// A name that tells operators where a partition's owner runs, and that no other process has.
+fn instance_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "unknown" } else { host.trim() };
+    let unique = Uuid::new_v4().simple().to_string();
+    format!("{host}/{}/{}", std::process::id(), &unique[..8])
+}
+
+struct Parts<'a> {
+    settings: &'a Arc<Settings>,
+    connector: &'a Connector,
+    ledger: &'a Ledger,
+    board: &'a Board,
+    metrics: &'a Metrics,
+}
+
+fn start(
+    parts: Parts<'_>,
+    properties: Vec<(String, String)>,
+    inspector: Arc<Inspector>,
+    [poll_desk, keeper_desk]: [Desk; 2],
+    registered: watch::Sender<keeper::Registration>,
+    server: http::Server,
+) -> Result<Running, StartError> {
+    let Parts { settings, board, metrics, .. } = parts;
+    let (poll_link, orders) = PollLink::new();
+    let (senders, lanes) = start_lanes(&parts, &poll_link);
+    let (keeper_link, notices) = mpsc::unbounded_channel();
+    let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
+    let poll = Poll {
+        properties,
+        memory_bytes: settings.limits.memory.get(),
+        drain: settings.timeouts.drain,
+        desk: poll_desk,
+        runtime: tokio::runtime::Handle::current(),
+        lanes: senders.clone(),
+        routes,
+        orders,
+        keeper: keeper_link,
+        budget: Budget::new(settings.limits.memory.get()),
+        board: board.clone(),
+        metrics: metrics.clone(),
+    };
+    let poll_beat = board.heartbeat("poll", POLL_PULSE + settings.timeouts.drain * 2);
+    let poll_thread =
+        std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(|| poll::run(poll, poll_beat))?;
+    let keeper = Keeper {
+        desk: keeper_desk,
+        discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
+        inspector,
+        routes: routes_in,
+        poll: poll_link.clone(),
+        lanes: senders,
+        notices,
+        board: board.clone(),
+        metrics: metrics.clone(),
+        registered,
+    };
+    let stop = CancellationToken::new();
+    let keeper = tokio::spawn(keeper::run(keeper, board.heartbeat("keeper", KEEPER_PULSE), stop.clone()));
+    let http = tokio::spawn(server.serve(board.clone(), metrics.clone(), stop.clone()));
+    Ok(Running { poll: poll_link, poll_thread, lanes, keeper, http, stop, board: board.clone() })
+}
+
+fn start_lanes(parts: &Parts<'_>, poll: &PollLink) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
+    let limits = lane_limits(parts.settings);
+    (0..parts.settings.workers.get())
+        .map(|number| {
+            let (sender, inbox) = lane::channel();
+            let machine = Machine::new(limits, fastrand::u64(..));
+            let store =
+                Writer::new(parts.connector.clone(), parts.ledger.clone(), parts.settings.pipeline.as_str());
+            let beat = parts.board.heartbeat(format!("lane {number}"), LANE_PULSE);
+            let mut facts = Facts::new(parts.board.clone(), parts.metrics.clone(), beat);
+            let task =
+                tokio::spawn(lane::run(machine, store, poll.clone(), inbox, move |fact| facts.tell(fact)));
+            (sender, task)
+        })
+        .unzip()
+}
+
+fn lane_limits(settings: &Settings) -> LaneLimits {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let growth = |strategy| match strategy {
+        BackoffStrategy::Exponential => Growth::Exponential,
+        BackoffStrategy::Linear => Growth::Linear,
+    };
+    let (transient, ambiguous) = (settings.retry.transient, settings.retry.ambiguous);
+    LaneLimits {
+        batch_rows: settings.limits.batch_rows.get() as usize,
+        batch_bytes: usize::try_from(settings.limits.batch_bytes.get()).unwrap_or(usize::MAX),
+        linger_ms: millis(settings.limits.linger),
+        breaker: BreakerLimits {
+            halt_above: settings.bad_records.halt_above,
+            over_ms: millis(settings.bad_records.over),
+            at_least: settings.bad_records.at_least.get(),
+        },
+        transient: Backoff {
+            growth: growth(transient.backoff.strategy),
+            first_ms: millis(transient.backoff.first),
+            max_ms: millis(transient.max),
+            attempts: None,
+        },
+        ambiguous: Backoff {
+            growth: growth(ambiguous.backoff.strategy),
+            first_ms: millis(ambiguous.backoff.first),
+            max_ms: millis(transient.max),
+            attempts: Some(ambiguous.attempts.get()),
+        },
+    }
+}
+
+impl Running {
+    /// Drains: the group's partitions are let go first, then the lanes end, then everything else.
+    async fn end(self, drain: Duration) {
+        self.board.drain();
+        self.poll.send(Order::Stop);
+        let poll_thread = self.poll_thread;
+        let left = tokio::task::spawn_blocking(move || poll_thread.join());
+        if tokio::time::timeout(drain + Duration::from_secs(10), left).await.is_err() {
+            tracing::warn!("the consumer didn't leave its group in time; its session will expire");
+        }
+        self.stop.cancel();
+        let rest = async {
+            let _ = self.keeper.await;
+            for lane in self.lanes {
+                let _ = lane.await;
+            }
+            let _ = self.http.await;
+        };
+        if tokio::time::timeout(Duration::from_secs(5), rest).await.is_err() {
+            tracing::warn!("a lane didn't end in time; what it had in flight is fenced by its next owner");
+        }
+        tracing::info!("tidegate ends");
+    }
+}

@@ -1,0 +1,112 @@
+//! Does a claimed position agree with the log?
+//!
+//! librdkafka neither checks an assigned offset nor notices that a topic was created anew, so both are
+//! looked up before a partition's first commit.
+
+use std::collections::BTreeMap;
+
+use super::link::Claimed;
+use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::position::{TopicId, TopicPartition};
+use crate::kafka::Watermarks;
+
+/// What the log says to a claim.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It agrees.
+    Valid,
+    /// It doesn't.
+    Halt(Halt),
+    /// It said nothing about this partition: ask again.
+    Unknown,
+}
+
+/// Holds a claim against what was looked up.
+pub(super) fn verdict(
+    claim: &Claimed,
+    ids: &BTreeMap<String, TopicId>,
+    marks: &BTreeMap<TopicPartition, Watermarks>,
+) -> Verdict {
+    let (Some(id), Some(marks)) = (ids.get(&*claim.partition.topic), marks.get(&claim.partition)) else {
+        return Verdict::Unknown;
+    };
+    if *id != claim.topic_id {
+        let evidence = format!(
+            "topic {} has id {id}, and progress belongs to id {}",
+            claim.partition.topic, claim.topic_id
+        );
+        return Verdict::Halt(Halt::new(HaltCode::TopicRecreated, evidence));
+    }
+    let (low, end, next) = (marks.low, marks.end, claim.next);
+    if next < low {
+        let evidence = format!(
+            "{}: offsets {next} to {low} (exclusive) are gone from the log and were not applied",
+            claim.partition
+        );
+        return Verdict::Halt(Halt::new(HaltCode::RetentionPassed, evidence));
+    }
+    if next > end {
+        let evidence = format!("{}: progress stands at {next}, and the log ends at {end}", claim.partition);
+        return Verdict::Halt(Halt::new(HaltCode::LogTruncated, evidence));
+    }
+    Verdict::Valid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::position::{Generation, NextOffset};
+    use uuid::Uuid;
+
+    fn check(next: i64, stored: u128, actual: u128, low: i64, end: i64) -> Verdict {
+        let partition = TopicPartition::new("events", 3);
+        let claim = Claimed {
+            partition: partition.clone(),
+            generation: Generation(1),
+            lane: 0,
+            next: NextOffset::new(next),
+            topic_id: TopicId(Uuid::from_u128(stored)),
+        };
+        let ids = BTreeMap::from([("events".to_owned(), TopicId(Uuid::from_u128(actual)))]);
+        let marks = Watermarks { low: NextOffset::new(low), end: NextOffset::new(end) };
+        verdict(&claim, &ids, &BTreeMap::from([(partition, marks)]))
+    }
+
+    fn code(verdict: Verdict) -> Option<HaltCode> {
+        match verdict {
+            Verdict::Halt(halt) => Some(halt.code),
+            Verdict::Valid | Verdict::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn positions_within_the_log_are_valid_to_both_borders() {
+        for next in [5, 7, 10] {
+            assert_eq!(check(next, 1, 1, 5, 10), Verdict::Valid, "{next}");
+        }
+    }
+
+    #[test]
+    fn what_lies_outside_halts_by_name() {
+        assert_eq!(code(check(4, 1, 1, 5, 10)), Some(HaltCode::RetentionPassed));
+        assert_eq!(code(check(11, 1, 1, 5, 10)), Some(HaltCode::LogTruncated));
+    }
+
+    #[test]
+    fn another_incarnation_halts_even_where_the_position_fits() {
+        assert_eq!(code(check(7, 1, 2, 5, 10)), Some(HaltCode::TopicRecreated));
+    }
+
+    #[test]
+    fn silence_is_no_verdict() {
+        let partition = TopicPartition::new("events", 3);
+        let claim = Claimed {
+            partition,
+            generation: Generation(1),
+            lane: 0,
+            next: NextOffset::new(1),
+            topic_id: TopicId(Uuid::nil()),
+        };
+        assert_eq!(verdict(&claim, &BTreeMap::new(), &BTreeMap::new()), Verdict::Unknown);
+    }
+}

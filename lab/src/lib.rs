@@ -5,6 +5,7 @@
 //! the ledger against the oracle; the proxy and the process handle provoke what production brings.
 //! Nothing here is part of the product, and nothing in the product knows of it.
 
+pub mod binary;
 pub mod checker;
 pub mod event;
 pub mod fixture;

@@ -15,12 +15,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Kills, freezes and restarts under load, then proves by SQL that nothing was lost or doubled.
+    Demo(command::demo::Options),
+    /// Catches up with a million records, against plain COPY on the same machine.
+    Bench(command::bench::Options),
     /// Starts Kafka and PostgreSQL, prints their addresses and waits for Ctrl-C.
     Servers(command::servers::Options),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Demo(options) => command::demo::run(&options),
+        Command::Bench(options) => command::bench::run(&options),
         Command::Servers(options) => command::servers::run(&options),
     }
 }

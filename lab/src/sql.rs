@@ -56,3 +56,25 @@ fn text_row(message: &SimpleQueryMessage) -> Option<TextRow> {
     let SimpleQueryMessage::Row(row) = message else { return None };
     Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
 }
+
+/// A connection that asks again and again without connecting anew.
+#[derive(Debug)]
+pub struct Watch {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+}
+
+impl Watch {
+    /// Connects. Not callable inside of an async runtime.
+    pub fn open(url: &str) -> Result<Watch> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let client = runtime.block_on(connect(url))?;
+        Ok(Watch { runtime, client })
+    }
+
+    /// The single whole number that the query returns.
+    pub fn number(&self, sql: &str) -> Result<i64> {
+        let row = self.runtime.block_on(self.client.query_one(sql, &[]));
+        Ok(row.with_context(|| format!("running {sql}"))?.try_get(0)?)
+    }
+}

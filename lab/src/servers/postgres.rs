@@ -149,6 +149,11 @@ impl Postgres {
         bail!("PostgreSQL of {} doesn't start: {failures}", bin.display())
     }
 
+    /// Whether it was given in the environment, and so can't be stopped or paused.
+    pub fn is_given(&self) -> bool {
+        matches!(self.body, Body::Given(_))
+    }
+
     /// `host:port`.
     pub fn address(&self) -> &str {
         &self.address

@@ -1,5 +1,6 @@
 //! PostgreSQL on a real server.
 
+mod catalogue;
 mod ledger;
 
 use std::time::Duration;

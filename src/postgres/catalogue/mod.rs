@@ -1,25 +1,215 @@
-//! Target tables as the catalogue tells them.
+//! Target tables as the catalogue tells them: columns, types, key, and what may refuse a row.
+//!
+//! A shape is read whole, for one table and all its partitions, and handed over as a value of the engine.
+//! It is as old as its reading: DDL afterwards shows itself as an error of the write path, after which the
+//! shape is read again. What can't be a target is refused here, with the SQL that mends it.
 
-use crate::engine::shape::Table;
+mod error;
+mod key;
+mod privileges;
+mod types;
+
+use tokio_postgres::types::Type;
+
+pub use self::error::CatalogueError;
+pub use self::privileges::{MissingPrivilege, missing_privileges};
+use self::types::Types;
+use crate::engine::shape::{Column, Table, TableTraits};
 use crate::postgres::session::Session;
 
-/// Why a table can't be a target.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// The catalogue can't be read.
-    #[error("the catalogue can't be read: {}", crate::postgres::classify::describe(.0))]
-    Database(#[from] tokio_postgres::Error),
-}
-
-/// Loads a table and what decides how it is written.
+/// Loads a table and what decides how it is written. `key` names the key's columns, none for `append`.
 ///
 /// # Errors
-/// See [`CatalogueError`].
+/// When the table isn't there, can't be a target, or the key isn't one: see [`CatalogueError`].
 pub async fn load_table(
-    _session: &Session,
-    _schema: &str,
-    _name: &str,
-    _key: &[String],
+    session: &Session,
+    schema: &str,
+    name: &str,
+    key: &[String],
 ) -> Result<Table, CatalogueError> {
-    unimplemented!()
+    let relation = find_relation(session, schema, name).await?;
+    let read = load_columns(session, relation.oid).await?;
+    let indexes = key::load_indexes(session, relation.oid).await?;
+    let found = load_found(session, relation.oid).await?;
+    refuse_unkept(&format!("{schema}.{name}"), &relation, &found)?;
+    let mut columns = read.columns;
+    let bytewise_index = match key {
+        [] => false,
+        key => key::check_key((schema, name), &columns, &indexes, key)?,
+    };
+    let bytewise_key = bytewise_index
+        && key.iter().all(|wanted| {
+            let place = columns.iter().position(|column| column.name == *wanted);
+            place.is_some_and(|place| read.deterministic[place] && types::is_bytewise(&columns[place].type_))
+        });
+    if found.insert_triggers {
+        // Such a trigger may fill what a record lacks: only the database can tell whether it does.
+        for column in columns.iter_mut().filter(|column| column.not_null && !key.contains(&column.name)) {
+            column.has_default = true;
+        }
+    }
+    let traits = TableTraits {
+        insert_triggers: found.insert_triggers,
+        update_triggers: found.update_triggers,
+        delete_triggers: found.delete_triggers,
+        row_security: relation.row_security,
+        refuses_rows: found.any_trigger
+            || found.constraints
+            || found.lacks_default_partition
+            || relation.is_partition
+            || relation.row_security
+            || read.constrained
+            || indexes.iter().any(|index| index.refuses_rows(key)),
+        bytewise_key,
+    };
+    Ok(Table { oid: relation.oid, schema: schema.to_owned(), name: name.to_owned(), columns, traits })
+}
+
+struct Relation {
+    oid: u32,
+    is_partition: bool,
+    row_security: bool,
+    persistence: String,
+    has_children: bool,
+}
+
+async fn find_relation(session: &Session, schema: &str, name: &str) -> Result<Relation, CatalogueError> {
+    let failed = CatalogueError::doing("looking the table up in the catalogue");
+    let client = session.client();
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&schema, Type::NAME), (&name, Type::NAME)];
+    let rows = client
+        .query_typed(include_str!("../sql/catalogue_relation.sql"), &parameters)
+        .await
+        .map_err(&failed)?;
+    let table = format!("{schema}.{name}");
+    let Some(row) = rows.first() else {
+        let rows =
+            client.query_typed(include_str!("../sql/catalogue_names.sql"), &[]).await.map_err(&failed)?;
+        let known: Vec<String> =
+            rows.iter().map(|row| format!("{}.{}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
+        let elsewhere = known.iter().find(|known| known.split_once('.').is_some_and(|(_, at)| at == name));
+        let nearest = elsewhere.cloned().or_else(|| nearest(&table, known.iter().map(String::as_str)));
+        return Err(CatalogueError::NoTable { table, nearest });
+    };
+    let kind = match row.get::<_, &str>(1) {
+        "r" | "p" => {
+            return Ok(Relation {
+                oid: row.get(0),
+                persistence: row.get(2),
+                is_partition: row.get(3),
+                row_security: row.get(4),
+                has_children: row.get(5),
+            });
+        }
+        "v" => "a view",
+        "m" => "a materialized view",
+        "f" => "a foreign table",
+        "S" => "a sequence",
+        "i" | "I" => "an index",
+        "c" => "a composite type",
+        _ => "a relation of another kind",
+    };
+    Err(CatalogueError::NotATable { table, kind })
+}
+
+struct Columns {
+    columns: Vec<Column>,
+    /// Of each column, whether its collation is deterministic.
+    deterministic: Vec<bool>,
+    /// A domain's constraint or a generated column's expression can refuse a row.
+    constrained: bool,
+}
+
+async fn load_columns(session: &Session, table: u32) -> Result<Columns, CatalogueError> {
+    let rows = session
+        .client()
+        .query_typed(include_str!("../sql/catalogue_columns.sql"), &[(&table, Type::OID)])
+        .await
+        .map_err(CatalogueError::doing("reading columns from the catalogue"))?;
+    let oids: Vec<u32> = rows.iter().map(|row| row.get(1)).collect();
+    let types = Types::load(session, &oids).await?;
+    let mut constrained = false;
+    let mut columns = Vec::with_capacity(rows.len());
+    for (row, &oid) in rows.iter().zip(&oids) {
+        let (identity, computed): (&str, bool) = (row.get(5), row.get(6));
+        constrained |= computed || types.has_constraint(oid);
+        columns.push(Column {
+            name: row.get(0),
+            type_: types.column_type(oid, row.get(2)),
+            not_null: row.get::<_, bool>(3) || types.refuses_null(oid),
+            has_default: row.get::<_, bool>(4) || !identity.is_empty() || types.has_default(oid),
+            generated: computed || identity == "a",
+        });
+    }
+    Ok(Columns { columns, deterministic: rows.iter().map(|row| row.get(7)).collect(), constrained })
+}
+
+/// What was found on the table and its partitions.
+struct Found {
+    insert_triggers: bool,
+    update_triggers: bool,
+    delete_triggers: bool,
+    any_trigger: bool,
+    constraints: bool,
+    lacks_default_partition: bool,
+    foreign_partitions: Option<String>,
+    unlogged_partitions: Option<String>,
+}
+
+async fn load_found(session: &Session, table: u32) -> Result<Found, CatalogueError> {
+    let failed = CatalogueError::doing("reading triggers and constraints from the catalogue");
+    let rows = session
+        .client()
+        .query_typed(include_str!("../sql/catalogue_traits.sql"), &[(&table, Type::OID)])
+        .await
+        .map_err(failed)?;
+    let row = rows.first().expect("a SELECT without FROM has one row");
+    Ok(Found {
+        insert_triggers: row.get(0),
+        update_triggers: row.get(1),
+        delete_triggers: row.get(2),
+        any_trigger: row.get(3),
+        constraints: row.get(4),
+        lacks_default_partition: row.get(5),
+        foreign_partitions: row.get(6),
+        unlogged_partitions: row.get(7),
+    })
+}
+
+/// Refuses tables whose rows don't live and die with progress.
+fn refuse_unkept(table: &str, relation: &Relation, found: &Found) -> Result<(), CatalogueError> {
+    let refuse = |why: String| Err(CatalogueError::NotTransactional { table: table.to_owned(), why });
+    if let Some(foreign) = &found.foreign_partitions {
+        return refuse(format!(
+            "its partitions {foreign} are foreign tables, which another server commits: detach them, or name the \
+             local partition as the target"
+        ));
+    }
+    if let Some(unlogged) = &found.unlogged_partitions {
+        return refuse(match relation.persistence.as_str() {
+            "t" => "it is temporary and ends with its session: name a permanent table".into(),
+            _ => format!(
+                "{unlogged} is unlogged, so that a crash of the server empties it while progress stays: ALTER TABLE \
+                 … SET LOGGED"
+            ),
+        });
+    }
+    if relation.has_children {
+        return refuse(
+            "it has child tables by inheritance, which its unique index doesn't cover: name a child table, or use \
+             partitions instead"
+                .into(),
+        );
+    }
+    Ok(())
+}
+
+/// The known name that is spelt most like `wanted`, if any is near.
+fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|name| (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), name))
+        .min()
+        .filter(|(distance, name)| *distance * 3 <= name.len().max(wanted.len()))
+        .map(|(_, name)| name.to_owned())
 }

@@ -1,0 +1,40 @@
+WITH tree AS (
+    SELECT $1 AS oid
+    UNION
+    SELECT CAST(node.relid AS oid) FROM pg_catalog.pg_partition_tree(CAST($1 AS regclass)) AS node
+), triggers AS (
+    -- Bits of tgtype: 1 row, 2 before, 4 insert, 8 delete, 16 update (pg_trigger.h).
+    SELECT trigger.tgtype
+    FROM tree
+    JOIN pg_catalog.pg_trigger AS trigger ON trigger.tgrelid = tree.oid
+    WHERE NOT trigger.tgisinternal
+      AND trigger.tgenabled IN (
+          'A',
+          CASE pg_catalog.current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END
+      )
+), rules AS (
+    SELECT rule.ev_type
+    FROM tree
+    JOIN pg_catalog.pg_rewrite AS rule ON rule.ev_class = tree.oid
+    WHERE rule.ev_enabled <> 'D'
+)
+SELECT EXISTS (SELECT FROM triggers WHERE tgtype & 7 = 7) OR EXISTS (SELECT FROM rules WHERE ev_type = '3'),
+       EXISTS (SELECT FROM triggers WHERE tgtype & 19 = 19) OR EXISTS (SELECT FROM rules WHERE ev_type = '2'),
+       EXISTS (SELECT FROM triggers WHERE tgtype & 11 = 11) OR EXISTS (SELECT FROM rules WHERE ev_type = '4'),
+       EXISTS (SELECT FROM triggers),
+       EXISTS (
+           SELECT FROM tree
+           JOIN pg_catalog.pg_constraint AS rule ON tree.oid IN (rule.conrelid, rule.confrelid)
+           WHERE rule.contype IN ('c', 'f', 'x')
+       ),
+       EXISTS (
+           SELECT FROM tree
+           JOIN pg_catalog.pg_partitioned_table AS parent ON parent.partrelid = tree.oid
+           WHERE parent.partdefid = 0
+       ),
+       (SELECT pg_catalog.string_agg(CAST(CAST(part.oid AS regclass) AS text), ', ')
+        FROM tree JOIN pg_catalog.pg_class AS part ON part.oid = tree.oid
+        WHERE part.relkind = 'f'),
+       (SELECT pg_catalog.string_agg(CAST(CAST(part.oid AS regclass) AS text), ', ')
+        FROM tree JOIN pg_catalog.pg_class AS part ON part.oid = tree.oid
+        WHERE part.relkind = 'r' AND part.relpersistence <> 'p')

@@ -1,0 +1,34 @@
+WITH RECURSIVE wanted(oid) AS (
+    SELECT pg_catalog.unnest($1)
+    UNION
+    SELECT part.oid
+    FROM wanted
+    CROSS JOIN LATERAL (
+        SELECT base.typbasetype FROM pg_catalog.pg_type AS base
+        WHERE base.oid = wanted.oid AND base.typtype = 'd'
+        UNION ALL
+        SELECT element.oid FROM pg_catalog.pg_type AS element WHERE element.typarray = wanted.oid
+        UNION ALL
+        SELECT span.rngsubtype FROM pg_catalog.pg_range AS span WHERE span.rngtypid = wanted.oid
+    ) AS part(oid)
+)
+SELECT kind.oid,
+       CAST(namespace.nspname AS text),
+       CAST(kind.typname AS text),
+       CAST(kind.typtype AS text),
+       kind.typbasetype,
+       kind.typtypmod,
+       kind.typnotnull,
+       kind.typdefault IS NOT NULL,
+       EXISTS (
+           SELECT FROM pg_catalog.pg_constraint AS rule WHERE rule.contypid = kind.oid AND rule.contype = 'c'
+       ),
+       COALESCE((SELECT element.oid FROM pg_catalog.pg_type AS element WHERE element.typarray = kind.oid), 0),
+       COALESCE((SELECT span.rngsubtype FROM pg_catalog.pg_range AS span WHERE span.rngtypid = kind.oid), 0),
+       ARRAY(
+           SELECT CAST(label.enumlabel AS text) FROM pg_catalog.pg_enum AS label
+           WHERE label.enumtypid = kind.oid ORDER BY label.enumsortorder
+       )
+FROM wanted
+JOIN pg_catalog.pg_type AS kind ON kind.oid = wanted.oid
+JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = kind.typnamespace

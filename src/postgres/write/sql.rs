@@ -211,8 +211,9 @@ impl TableNames {
         let same = if data.is_empty() {
             "true".to_owned()
         } else {
+            // The casts keep the parser from comparing column by column.
             format!(
-                "(ROW({}) OPERATOR(pg_catalog.*=) ROW({}))",
+                "(ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record)",
                 list(&data, |place| format!("t.{}", self.columns[place])),
                 list(&data, |place| format!("s.c{place}"))
             )
@@ -262,10 +263,11 @@ impl TableNames {
         let aliases = list(&probed, |place| format!("c{place}"));
         let found = list(&probed, |place| format!("t.{}", self.columns[place]));
         KeySql {
+            // Counted rather than asked with EXISTS, which would be planned for its first row: a nested loop.
             collides: format!(
-                "SELECT EXISTS (SELECT FROM {stage} AS a JOIN {stage} AS b ON {twins} \
-                 WHERE a.ord OPERATOR(pg_catalog.<) b.ord AND a.ord OPERATOR(pg_catalog.>=) $1 \
-                 AND b.ord OPERATOR(pg_catalog.>=) $1)"
+                "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 FROM {stage} AS a JOIN {stage} AS b \
+                 ON {twins} AND a.ord OPERATOR(pg_catalog.<) b.ord \
+                 WHERE a.ord OPERATOR(pg_catalog.>=) $1 AND b.ord OPERATOR(pg_catalog.>=) $1"
             ),
             lock: format!(
                 "SELECT pg_catalog.array_agg(x.ord) FROM (SELECT s.ord FROM {stage} AS s \

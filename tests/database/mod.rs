@@ -2,6 +2,8 @@
 
 mod catalogue;
 mod ledger;
+mod literals;
+mod types;
 
 use std::time::Duration;
 

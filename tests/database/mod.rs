@@ -1,6 +1,9 @@
 //! PostgreSQL on a real server.
 
 mod catalogue;
+mod certificates;
+mod classify;
+mod connect;
 mod ledger;
 mod literals;
 mod types;

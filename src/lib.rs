@@ -20,4 +20,3 @@ pub mod postgres;
 pub mod service;
 pub mod telemetry;
 pub mod config;
-pub mod cli;

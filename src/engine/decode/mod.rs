@@ -15,8 +15,6 @@ mod field;
 mod json;
 mod plan;
 mod presence;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -87,7 +87,7 @@ async fn open_and_probe(
     Ok(found)
 }
 
-/// Copies rows of new keys into the table; returns the refusal of a unique index after taking everything back.
+/// Copies rows of new keys into the table; returns the refusal of a unique index after taking them back.
 async fn copy_new(
     work: &mut Work<'_>,
     target: &mut Target,

@@ -63,7 +63,8 @@ struct Connection {
 }
 
 impl Writer {
-    /// A writer of `pipeline` with the ledger in the database that `connector` reaches. Connects on first use.
+    /// A writer of `pipeline`, whose ledger lies in the database that `connector` reaches. Connects on
+    /// first use.
     pub fn new(connector: Connector, ledger: Ledger, pipeline: &str) -> Self {
         let sql = ProgressSql::new(&ledger);
         Self {
@@ -119,7 +120,7 @@ impl Writer {
     async fn write_batch(&mut self, batch: &Batch) -> CommitOutcome {
         self.timings = Timings::default();
         let started = Instant::now();
-        // While it is away from `self`, dropping this future drops the connection, which then gives itself up.
+        // While it is away from `self`, dropping this future drops the connection, which gives itself up.
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
             Err(failure) => return CommitOutcome::RolledBack(failure),
@@ -259,7 +260,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Outside of a runtime there is nobody to send the cancel request; the client's end closes the session.
+        // Outside of a runtime nobody can send the cancel request; the client's end closes the session.
         if self.in_doubt
             && let Some(session) = self.session.take()
             && tokio::runtime::Handle::try_current().is_ok()

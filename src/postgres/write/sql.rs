@@ -13,7 +13,8 @@ use crate::postgres::ledger::Ledger;
 
 /// The statements on the ledger.
 pub(super) struct ProgressSql {
-    /// Pipeline, topics, partitions → place (from 1), topic id, next offset, epoch, owner; locked in that order.
+    /// Pipeline, topics, partitions → place (from 1), topic id, next offset, epoch, owner; locked in the
+    /// order given.
     pub(super) lock: String,
     /// Moves and counts; see [`super::progress::Progress::advance`] for the parameters.
     pub(super) advance: String,

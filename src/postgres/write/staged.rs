@@ -102,7 +102,7 @@ pub(super) async fn write(
         pending.sort_unstable();
     }
     let message = format!(
-        "{} rows of {} kept being changed by other writers or hidden by row-level security in {ROUNDS_MAX} tries",
+        "{} rows of {} were changed by other writers, or hidden by row-level security, in {ROUNDS_MAX} tries",
         pending.len(),
         target.table
     );

@@ -1,0 +1,334 @@
+//! Writing batches into real tables.
+
+mod commit;
+mod fences;
+mod outcomes;
+mod races;
+mod shapes;
+mod triggers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lab::fixture::Fresh;
+use tidegate::engine::batch::{Batch, Entry, Op, PartitionMove, Pending, TableBatch};
+use tidegate::engine::commit::CommitOutcome;
+use tidegate::engine::outcome::{Outcome, Tally};
+use tidegate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
+use tidegate::engine::route::{OnBadRecord, OnTombstone, Route, UnknownFields, WriteMode};
+use tidegate::engine::row::{Encoding, push_field};
+use tidegate::engine::shape::{ColumnSet, Table};
+use tidegate::postgres::catalogue;
+use tidegate::postgres::ledger::Ledger;
+use tidegate::postgres::session::Session;
+use tidegate::postgres::write::Writer;
+use tidegate::store::Store;
+use uuid::Uuid;
+
+use super::{TIMEOUTS, connector_to, session};
+
+/// The incarnation of every test's topic.
+const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(0x7064));
+
+/// A way to the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Path {
+    /// Probe and COPY into the table.
+    Direct,
+    /// Binary rows through the stage.
+    StagedBinary,
+    /// Text rows through the stage.
+    StagedText,
+}
+
+impl Path {
+    const ALL: [Self; 3] = [Self::Direct, Self::StagedBinary, Self::StagedText];
+
+    fn encoding(self) -> Encoding {
+        match self {
+            Self::Direct | Self::StagedBinary => Encoding::Binary,
+            Self::StagedText => Encoding::Text,
+        }
+    }
+}
+
+/// A value in both encodings.
+#[derive(Clone, PartialEq, Debug)]
+enum V {
+    Null,
+    /// `integer`
+    I(i32),
+    /// `text`, `varchar`, `json`, `bpchar`, an enum
+    T(&'static str),
+    /// The same, made at run time.
+    S(String),
+    /// A small whole number as `numeric`, with this many trailing zeros behind the point.
+    N(u16, u16),
+}
+
+impl V {
+    fn bytes(&self, encoding: Encoding) -> Option<Vec<u8>> {
+        match (self, encoding) {
+            (Self::Null, _) => None,
+            (Self::I(number), Encoding::Binary) => Some(number.to_be_bytes().to_vec()),
+            (Self::I(number), Encoding::Text) => Some(number.to_string().into_bytes()),
+            (Self::T(text), _) => Some(text.as_bytes().to_vec()),
+            (Self::S(text), _) => Some(text.as_bytes().to_vec()),
+            (Self::N(number, scale), Encoding::Binary) => {
+                // numeric_recv: digits, weight, sign, scale, base 10000 digits.
+                Some([1u16, 0, 0, *scale, *number].iter().flat_map(|part| part.to_be_bytes()).collect())
+            }
+            (Self::N(number, 0), Encoding::Text) => Some(number.to_string().into_bytes()),
+            (Self::N(number, scale), Encoding::Text) => {
+                Some(format!("{number}.{}", "0".repeat(usize::from(*scale))).into_bytes())
+            }
+        }
+    }
+}
+
+/// One record of a batch.
+#[derive(Clone, Debug)]
+struct Record {
+    op: Op,
+    partition: u32,
+    values: Vec<(&'static str, V)>,
+    lacks: Option<&'static str>,
+}
+
+/// A record that inserts or updates.
+fn put(values: &[(&'static str, V)]) -> Record {
+    Record { op: Op::Merge, partition: 0, values: values.to_vec(), lacks: None }
+}
+
+/// A record that deletes; the values are the key's.
+fn delete(values: &[(&'static str, V)]) -> Record {
+    Record { op: Op::Delete, ..put(values) }
+}
+
+/// A whole new row.
+fn replace(values: &[(&'static str, V)]) -> Record {
+    Record { op: Op::Replace, ..put(values) }
+}
+
+impl Record {
+    /// The same record in the second partition.
+    fn second(self) -> Self {
+        Self { partition: 1, ..self }
+    }
+
+    /// The same record, which lacks a required column.
+    fn lacking(self, column: &'static str) -> Self {
+        Self { lacks: Some(column), ..self }
+    }
+}
+
+/// A writer with its table, its route and where its two partitions stand.
+struct Bench {
+    fresh: Fresh,
+    session: Session,
+    writer: Writer,
+    route: Arc<Route>,
+    next: [i64; 2],
+    epoch: i64,
+}
+
+impl Bench {
+    /// Creates the ledger and the table `target`.
+    async fn new(ddl: &str, key: &[&str], mode: WriteMode) -> Self {
+        Self::with(Fresh::new("write"), ddl, "target", key, mode).await
+    }
+
+    async fn with(fresh: Fresh, ddl: &str, table: &str, key: &[&str], mode: WriteMode) -> Self {
+        let ledger = Ledger::new("tidegate").unwrap();
+        let mut session = session(&fresh).await;
+        ledger.ensure(&mut session).await.unwrap();
+        session.client().batch_execute(ddl).await.unwrap();
+        let insert = "INSERT INTO tidegate.progress \
+                      (pipeline, topic, partition, topic_id, epoch, start_offset, next_offset) \
+                      SELECT $1, 't', n, $2, 1, 0, 0 FROM generate_series(0, 1) AS n";
+        session.client().execute(insert, &[&fresh.pipeline, &TOPIC_ID.0]).await.unwrap();
+        let connector = connector_to(&fresh.url, &fresh.pipeline, TIMEOUTS);
+        let writer = Writer::new(connector, ledger, &fresh.pipeline);
+        let route = route_to(&session, table, key, mode).await;
+        Self { fresh, session, writer, route, next: [0, 0], epoch: 1 }
+    }
+
+    /// A batch of these records from where the partitions stand.
+    fn batch(&self, path: Path, records: &[Record]) -> Batch {
+        let moved: Vec<u32> =
+            (0..2).filter(|number| records.iter().any(|record| record.partition == *number)).collect();
+        let moves = moved
+            .iter()
+            .map(|&number| {
+                let count = records.iter().filter(|record| record.partition == number).count() as i64;
+                self.move_of(number, count.max(1))
+            })
+            .collect();
+        let rows = self.rows_of(path, records, &moved);
+        Batch { moves, tables: vec![rows], quarantine: Vec::new() }
+    }
+
+    /// The move of a partition over this many offsets.
+    fn move_of(&self, number: u32, offsets: i64) -> PartitionMove {
+        let from = self.next[number as usize];
+        PartitionMove {
+            partition: TopicPartition::new("t", number as i32),
+            topic_id: TOPIC_ID,
+            epoch: Epoch::new(self.epoch),
+            delta: ProgressDelta::new(NextOffset::new(from), NextOffset::new(from + offsets)).unwrap(),
+            settled: Tally::default(),
+            gaps: 0,
+            log_end: None,
+            newest_at_ms: None,
+        }
+    }
+
+    fn rows_of(&self, path: Path, records: &[Record], moved: &[u32]) -> TableBatch {
+        let mut route = (*self.route).clone();
+        if path != Path::Direct {
+            let mut table = (*route.table).clone();
+            table.traits.bytewise_key = false;
+            route.table = Arc::new(table);
+        }
+        let encoding = path.encoding();
+        let mut arena = Vec::new();
+        let mut entries = Vec::new();
+        let mut offsets = self.next;
+        for (arrival, record) in records.iter().enumerate() {
+            let offset = offsets[record.partition as usize];
+            offsets[record.partition as usize] += 1;
+            let partition = moved.iter().position(|number| *number == record.partition).unwrap() as u32;
+            let entry = entry_of(&route, encoding, &mut arena, record, partition, offset, arrival as u32);
+            entries.push(entry);
+        }
+        let mut rows = TableBatch { route: Arc::new(route), encoding, arena, entries };
+        if !rows.route.key.is_empty() {
+            let mut entries = std::mem::take(&mut rows.entries);
+            entries.sort_by(|a, b| rows.key(a).cmp(rows.key(b)));
+            let keys: std::collections::BTreeSet<_> = entries.iter().map(|entry| rows.key(entry)).collect();
+            assert_eq!(keys.len(), entries.len(), "the test gives a key twice");
+            rows.entries = entries;
+        }
+        rows
+    }
+
+    /// Writes a batch and remembers where the partitions stand.
+    async fn write(&mut self, batch: &Batch) -> CommitOutcome {
+        let outcome = self.writer.write(batch).await;
+        if matches!(outcome, CommitOutcome::Committed(_)) {
+            for one in &batch.moves {
+                self.next[one.partition.partition as usize] = one.delta.to().value();
+            }
+        }
+        outcome
+    }
+
+    /// Writes records that must be committed, and tells their outcomes, partition by partition.
+    async fn put(&mut self, path: Path, records: &[Record]) -> String {
+        let batch = self.batch(path, records);
+        match self.write(&batch).await {
+            CommitOutcome::Committed(tallies) => tallies.iter().map(told).collect::<Vec<_>>().join(" | "),
+            other => panic!("{path:?}: {other:?} for {:?}", records.iter().take(12).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The rows of the target as text, sorted.
+    async fn rows(&self) -> Vec<String> {
+        self.texts("SELECT t::text FROM target AS t ORDER BY 1").await
+    }
+
+    async fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = self.session.client().query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or_else(|| "NULL".into())).collect()
+    }
+
+    async fn run(&self, sql: &str) {
+        self.session.client().batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// Position, and the counters of the ledger as [`told`] tells them.
+    async fn ledger(&self, partition: i32) -> (i64, String) {
+        let columns = Outcome::ALL.map(Outcome::name).join(", ");
+        let sql = format!(
+            "SELECT next_offset, next_offset - start_offset - gaps, {columns} FROM tidegate.progress \
+             WHERE pipeline = $1 AND topic = 't' AND partition = $2"
+        );
+        let row = self.session.client().query_one(&sql, &[&self.fresh.pipeline, &partition]).await.unwrap();
+        let mut tally = Tally::default();
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            tally.add(outcome, row.get::<_, i64>(index + 2) as u64);
+        }
+        assert_eq!(tally.total() as i64, row.get::<_, i64>(1), "the ledger's accounts");
+        (row.get(0), told(&tally))
+    }
+
+    /// Nothing of a batch may be left where it wasn't committed.
+    async fn assert_at(&self, next: i64) {
+        assert_eq!(self.ledger(0).await.0, next);
+    }
+}
+
+/// A tally in words: the outcomes that occur.
+fn told(tally: &Tally) -> String {
+    let parts: Vec<String> = Outcome::ALL
+        .into_iter()
+        .filter(|outcome| tally.get(*outcome) > 0)
+        .map(|outcome| format!("{} {outcome}", tally.get(outcome)))
+        .collect();
+    parts.join(", ")
+}
+
+async fn route_to(session: &Session, table: &str, key: &[&str], mode: WriteMode) -> Arc<Route> {
+    let names: Vec<String> = key.iter().map(|name| (*name).to_owned()).collect();
+    let table: Table = catalogue::load_table(session, "public", table, &names).await.unwrap();
+    let key = key.iter().map(|name| table.column(name).unwrap().0).collect();
+    Arc::new(Route {
+        topic: "t".into(),
+        table: Arc::new(table),
+        key,
+        mode,
+        mappings: Vec::new(),
+        unknown_fields: UnknownFields::Ignore,
+        on_tombstone: OnTombstone::Delete,
+        on_bad_record: OnBadRecord::Quarantine,
+        record_bytes_max: 1 << 24,
+    })
+}
+
+fn entry_of(
+    route: &Route,
+    encoding: Encoding,
+    arena: &mut Vec<u8>,
+    record: &Record,
+    partition: u32,
+    offset: i64,
+    arrival: u32,
+) -> Entry {
+    let place = |name: &str| route.table.column(name).unwrap_or_else(|| panic!("no column {name}")).0;
+    let values: BTreeMap<usize, &V> =
+        record.values.iter().map(|(name, value)| (place(name), value)).collect();
+    let start = arena.len() as u32;
+    for value in values.values() {
+        push_field(arena, value.bytes(encoding).as_deref());
+    }
+    let middle = arena.len() as u32;
+    for column in &route.key {
+        push_field(arena, values[column].bytes(encoding).as_deref());
+    }
+    let end = arena.len() as u32;
+    let lacks = record.lacks.map(|name| Pending {
+        partition,
+        offset: Offset::new(offset),
+        column: place(name) as u32,
+    });
+    Entry {
+        partition,
+        offset: Offset::new(offset),
+        arrival,
+        op: record.op,
+        columns: ColumnSet::new(route.table.columns.len(), values.into_keys()),
+        fields: start..middle,
+        key: middle..end,
+        needs_existing: lacks.into_iter().collect(),
+    }
+}

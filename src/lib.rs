@@ -20,3 +20,4 @@ pub mod postgres;
 pub mod service;
 pub mod telemetry;
 pub mod config;
+pub mod cli;

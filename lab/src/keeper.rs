@@ -46,8 +46,10 @@ impl Keeper {
         let root = tempfile::Builder::new().prefix("tidegate-lab-").tempdir()?.keep();
         // Servers that run as another user must be able to pass through, not to list.
         fs::set_permissions(&root, fs::Permissions::from_mode(0o711))?;
+        let script = root.join("keeper.sh");
+        fs::write(&script, SCRIPT)?;
         let mut shell = Command::new("sh")
-            .args(["-c", SCRIPT, "lab-keeper"])
+            .arg(&script)
             .arg(&root)
             .current_dir("/")
             .stdin(Stdio::piped())

@@ -4,6 +4,7 @@
 //! are `timestamp` (RFC 3339, UTC), `level`, `message`, `target` and those of the event, all on one level.
 //! Nobody hands a payload, a key or a secret to an event: there is no filter here that could catch it.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -35,14 +36,30 @@ pub enum LoggingError {
     Installed,
 }
 
+/// What the environment says about logs.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `RUST_LOG`, which replaces the configured level.
+    pub rust_log: Option<String>,
+    /// `NO_COLOR`
+    pub no_colour: bool,
+}
+
+impl Environment {
+    /// From variables; empty ones count as absent.
+    pub fn of(variables: &BTreeMap<String, String>) -> Self {
+        let set = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+        Self { rust_log: set(EnvFilter::DEFAULT_ENV).cloned(), no_colour: set("NO_COLOR").is_some() }
+    }
+}
+
 /// Begins to log to standard error for the rest of the process's life.
 ///
 /// # Errors
 /// When `level` or `RUST_LOG` can't be read, or when a logger is installed already.
-pub fn init(format: Format, level: &str) -> Result<(), LoggingError> {
-    let variable = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|value| !value.is_empty());
-    let filter = filter(level, variable.as_deref())?;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+pub fn init(format: Format, level: &str, environment: &Environment) -> Result<(), LoggingError> {
+    let filter = filter(level, environment.rust_log.as_deref())?;
+    let colour = std::io::stderr().is_terminal() && !environment.no_colour;
     install(format, filter, colour, std::io::stderr)
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lab::servers::{Kafka, KafkaOptions};
+use tidegate::engine::position::NextOffset;
 use tidegate::kafka::ProblemKind;
 
 use super::cluster::{Cluster, real, unique};
@@ -100,6 +101,70 @@ fn a_partition_that_is_taken_and_given_back_at_once_delivers_nothing_old() {
         assert_eq!(seen, expected, "round {round}");
     }
     first.close(Duration::from_secs(10));
+}
+
+#[test]
+fn an_answer_may_leave_partitions_out_and_they_begin_later_or_never() {
+    for (name, protocol) in [("later", "classic"), ("later848", "consumer")] {
+        let cluster = real();
+        let topic = cluster.topic(name, 2, &[]);
+        let all = [partition(&topic, 0), partition(&topic, 1)];
+        let writer = cluster.writer(&[]);
+        for number in 0..2 {
+            writer.put_many(&topic, number, (0..10).map(|n| n.to_string()));
+        }
+        let group = unique(name);
+        let more = [("group.protocol", protocol)];
+        let mut first = Member::join(&cluster.bootstrap, &group, &topic, &more);
+        first.withheld.extend(all.clone());
+        first.until("an answer without partitions", |member| member.held.len() == 2);
+        assert_eq!(first.consumer().assigned().count(), 0);
+        for _ in 0..5 {
+            first.step(Duration::from_millis(50));
+        }
+        assert!(first.records.is_empty() && first.problems.is_empty(), "{:?}", first.problems);
+
+        // One begins later; a stranger in the list to let go of doesn't matter.
+        first.consumer().assign(&[(all[0].clone(), NextOffset::new(4))]).expect("assigned");
+        first.until("its records", |member| member.last_end(&all[0]) == Some(10));
+        assert_eq!(first.offsets(&all[0]), (4..10).collect::<Vec<_>>());
+        assert!(first.consumer().assign(&[(all[0].clone(), NextOffset::new(0))]).is_err(), "assigned twice");
+
+        // The group takes one of the two, begun or not, and the rebalance comes to its end.
+        let mut second = Member::join(&cluster.bootstrap, &group, &topic, &more);
+        until("one partition each", &mut [&mut first, &mut second], |members| {
+            members[0].held.len() == 1 && members[1].held.len() == 1
+        });
+        let moved = second.held.first().cloned().expect("one");
+        until("the moved records", &mut [&mut first, &mut second], |members| {
+            members[1].last_end(&moved) == Some(10)
+        });
+        first.consumer().unassign(&all).expect("let go");
+        first.consumer().unassign(&all).expect("nothing left to let go of");
+        assert_eq!(first.consumer().assigned().count(), 0);
+        first.close(Duration::from_secs(10));
+        second.until("both partitions", |member| member.held.len() == 2);
+        second.close(Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn a_deleted_topic_takes_its_partitions_along_and_leaves_the_member() {
+    let cluster = real();
+    let (kept, deleted) = (cluster.topic("kept", 1, &[]), cluster.topic("deleted", 1, &[]));
+    let more = [("topic.metadata.refresh.interval.ms", "300")];
+    let mut member = Member::join(&cluster.bootstrap, &unique("deleted"), &kept, &more);
+    member.consumer().subscribe([kept.as_str(), deleted.as_str()]).expect("subscribed");
+    member.until("both topics", |member| member.held.len() == 2);
+    cluster.delete(&deleted);
+    member.until("the news", |member| {
+        member.problems.iter().any(|problem| problem.kind == ProblemKind::Position)
+            || !member.held.contains(&partition(&deleted, 0))
+    });
+    cluster.writer(&[]).put(&kept, 0, None, Some("still read"));
+    member.until("the other topic's record", |member| member.offsets(&partition(&kept, 0)) == [0]);
+    assert!(member.problems.iter().all(|problem| !problem.needs_new_client()), "{:?}", member.problems);
+    member.close(Duration::from_secs(10));
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub(crate) struct Member {
     consumer: Option<Consumer>,
     /// Where each partition begins when it is assigned; 0 unless told.
     pub(crate) starts: BTreeMap<TopicPartition, i64>,
+    /// Partitions that are not assigned in the answer to the group.
+    pub(crate) withheld: BTreeSet<TopicPartition>,
+    /// What the group gave, assigned or not.
     pub(crate) held: BTreeSet<TopicPartition>,
     pub(crate) records: BTreeMap<TopicPartition, Vec<Seen>>,
     pub(crate) ends: BTreeMap<TopicPartition, Vec<i64>>,
@@ -38,6 +41,7 @@ impl Member {
         Self {
             consumer: Some(consumer),
             starts: BTreeMap::new(),
+            withheld: BTreeSet::new(),
             held: BTreeSet::new(),
             records: BTreeMap::new(),
             ends: BTreeMap::new(),
@@ -64,7 +68,8 @@ impl Member {
             Polled::End { partition, next } => self.ends.entry(partition).or_default().push(next.value()),
             Polled::Assigned(partitions) => {
                 self.events.push(format!("assigned {}", partitions.len()));
-                let starts = partitions.iter().map(|partition| {
+                let begun = partitions.iter().filter(|partition| !self.withheld.contains(*partition));
+                let starts = begun.map(|partition| {
                     let start = self.starts.get(partition).copied().unwrap_or(0);
                     (partition.clone(), NextOffset::new(start))
                 });

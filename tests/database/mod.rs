@@ -1,7 +1,12 @@
 //! PostgreSQL on a real server.
 
 mod catalogue;
+mod certificates;
+mod classify;
+mod connect;
 mod ledger;
+mod literals;
+mod types;
 mod write;
 
 use std::time::Duration;

@@ -15,6 +15,8 @@ mod field;
 mod json;
 mod plan;
 mod presence;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,7 +4,6 @@
 //! defaults. The environment is an argument, since only the configuration reads the process's own.
 //! A keyword that can't be honoured is refused by name, never accepted and ignored.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -384,7 +383,146 @@ fn tls(keywords: &Keywords, home: Option<&Path>) -> Result<TlsSettings, Settings
     })
 }
 
-/// The environment of a test or a tool, from pairs.
-pub fn environment_of(pairs: &BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> + '_ {
-    move |name| pairs.get(name).cloned()
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Resolves a string against an environment given as `NAME=value` words.
+    fn resolve(text: &str, env: &[(&str, &str)]) -> Result<ServerSettings, SettingsError> {
+        let env: BTreeMap<&str, &str> = env.iter().copied().collect();
+        ServerSettings::resolve(text, &|name| env.get(name).map(|&value| value.to_owned()))
+    }
+
+    fn hosts_of(settings: &ServerSettings) -> String {
+        settings.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_string_comes_before_the_service_before_the_variables() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("services");
+        std::fs::write(&file, "[s]\ndbname=from_service\nport=7\nuser=from_service\n").expect("written");
+        let file = file.display().to_string();
+        let env = [
+            ("PGSERVICEFILE", file.as_str()),
+            ("PGSERVICE", "s"),
+            ("PGUSER", "from_env"),
+            ("PGPORT", "8"),
+            ("PGHOST", "from_env"),
+            ("PGPASSWORD", ""),
+        ];
+        let settings = resolve("dbname=given", &env).expect("valid");
+        assert_eq!(settings.dbname.as_deref(), Some("given"));
+        assert_eq!(settings.user.as_deref(), Some("from_service"));
+        assert_eq!(hosts_of(&settings), "from_env:7");
+        assert!(settings.password.is_none(), "an empty variable counts as absent");
+        let error = resolve("service=other", &env).expect_err("no such service").to_string();
+        assert!(error.contains("other") && error.contains(&file), "{error}");
+    }
+
+    #[test]
+    fn every_variable_reaches_its_place() {
+        let env = [
+            ("PGHOST", "h"),
+            ("PGHOSTADDR", "10.0.0.1"),
+            ("PGPORT", "1"),
+            ("PGDATABASE", "d"),
+            ("PGUSER", "u"),
+            ("PGPASSWORD", "hush"),
+            ("PGPASSFILE", "/p"),
+            ("PGSSLMODE", "verify-ca"),
+            ("PGSSLROOTCERT", "/r"),
+            ("PGSSLCERT", "/c"),
+            ("PGSSLKEY", "/k"),
+            ("PGOPTIONS", "-c a=b"),
+            ("PGCONNECT_TIMEOUT", "3"),
+            ("PGTARGETSESSIONATTRS", "any"),
+            ("PGCHANNELBINDING", "require"),
+            ("PGLOADBALANCEHOSTS", "random"),
+            ("PGAPPNAME", "ignored: it names another program's sessions"),
+        ];
+        let settings = resolve("", &env).expect("valid");
+        assert_eq!(hosts_of(&settings), "h:1");
+        assert_eq!(settings.hosts[0].address, Some("10.0.0.1".parse().expect("an address")));
+        assert_eq!((settings.dbname.as_deref(), settings.user.as_deref()), (Some("d"), Some("u")));
+        assert_eq!(settings.passfile.as_deref(), Some(Path::new("/p")));
+        assert_eq!(settings.tls.mode, SslMode::VerifyCa);
+        let files = [&settings.tls.root_cert, &settings.tls.cert, &settings.tls.key];
+        let files: Vec<_> = files.into_iter().flatten().map(|file| file.display().to_string()).collect();
+        assert_eq!(files, ["/r", "/c", "/k"]);
+        assert_eq!(settings.options.as_deref(), Some("-c a=b"));
+        assert_eq!(settings.connect_timeout, Some(Duration::from_secs(3)));
+        assert_eq!(settings.target, TargetSession::Any);
+        assert_eq!(settings.channel_binding, ChannelBinding::Require);
+        assert!(settings.shuffle_hosts);
+        assert!(!format!("{settings:?}").contains("hush"), "the password shows in {settings:?}");
+    }
+
+    #[test]
+    fn hosts_ports_and_addresses_are_paired_as_libpq_pairs_them() {
+        let cases = [
+            ("host=a,b port=1,2", "a:1 b:2"),
+            ("host=a,b port=7", "a:7 b:7"),
+            ("host=a,b", "a:5432 b:5432"),
+            ("postgres://a,b:7/d", "a:5432 b:7"),
+            ("host=/run/pg port=7", "/run/pg/.s.PGSQL.7"),
+            ("hostaddr=::1", "::1:5432"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(hosts_of(&resolve(text, &[]).expect(text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_by_name() {
+        let cases = [
+            ("sslmod=require", "did you mean sslmode?"),
+            ("application_name=x", "tidegate/<pipeline>"),
+            ("sslcrl=/x", "sslcrl"),
+            ("sslmode=verify", "disable, allow, prefer, require, verify-ca, verify-full"),
+            ("target_session_attrs=standby", "read-write, primary, any"),
+            ("sslrootcert=system sslmode=require", "sslmode=verify-full"),
+            ("sslnegotiation=direct", "sslmode=require or stronger"),
+            ("gssencmode=require", "disable, prefer"),
+            ("client_encoding=LATIN1", "UTF8"),
+            ("host=a,b port=1,2,3", "one value, or 2"),
+            ("host=a hostaddr=::1,::2", "hostaddr"),
+            ("hostaddr=localhost", "names belong into host"),
+            ("port=0", "1 to 65535"),
+            ("connect_timeout=soon", "a whole number"),
+        ];
+        for (text, expected) in cases {
+            let error = resolve(text, &[]).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_libpq_but_for_writable_servers() {
+        let settings = resolve("host=h", &[("HOME", "/nowhere"), ("USER", "me")]).expect("valid");
+        assert_eq!(settings.tls.mode, SslMode::Prefer);
+        assert_eq!(settings.target, TargetSession::ReadWrite);
+        assert_eq!(settings.user.as_deref(), Some("me"));
+        assert_eq!(settings.passfile.as_deref(), Some(Path::new("/nowhere/.pgpass")));
+        assert!(settings.keepalives.enabled && settings.tcp_user_timeout.is_some());
+        assert_eq!(settings.tls.root_cert, None);
+        let system = resolve("host=h sslrootcert=system", &[]).expect("valid");
+        assert!(system.tls.mode == SslMode::VerifyFull && system.tls.system_roots);
+        let off = resolve("host=h keepalives=0 tcp_user_timeout=0", &[]).expect("valid");
+        assert!(!off.keepalives.enabled && off.tcp_user_timeout.is_none());
+    }
+
+    #[test]
+    fn files_in_the_home_folder_are_taken_where_they_exist() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let folder = home.path().join(".postgresql");
+        std::fs::create_dir(&folder).expect("made");
+        std::fs::write(folder.join("root.crt"), "").expect("written");
+        let path = home.path().display().to_string();
+        let settings = resolve("host=h", &[("HOME", &path)]).expect("valid");
+        assert_eq!(settings.tls.root_cert, Some(folder.join("root.crt")));
+        assert_eq!(settings.tls.cert, None);
+    }
 }

@@ -55,6 +55,14 @@ impl Ledger {
         }
     }
 
+    /// The version of the schema that is there; 0 when there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Newer`] when a newer program made it, or a failed statement.
+    pub async fn version(&self, session: &Session) -> Result<i32, LedgerError> {
+        self.state(session).await.map(|state| state.version)
+    }
+
     /// Everything that makes a new ledger, with the least-privilege roles, as a script for psql.
     pub fn print_sql(&self) -> String {
         format!("BEGIN;\n{}\n{}COMMIT;\n", self.steps(0, true), self.sql(ROLES))

@@ -1,7 +1,7 @@
 //! `interval`: ISO 8601 durations of whole components are read here, all else by PostgreSQL.
 
 use super::{Fit, Misfit, Sink, time};
-use crate::engine::row::Encoding;
+use crate::engine::row::{Encoding, RejectCode};
 
 const MICROS: i64 = 1_000_000;
 
@@ -10,12 +10,10 @@ const MICROS: i64 = 1_000_000;
 pub(super) fn encode(sink: &mut Sink<'_>, typmod: i32, value: &str) -> Fit {
     time::refuse_special_words(value)?;
     let Some((months, days, micros)) = (if typmod == -1 { parse(value) } else { None }) else {
-        if !value.bytes().any(|byte| byte.is_ascii_digit()) && !time::names_infinity(value) {
-            return Err(Misfit::new(
-                crate::engine::row::RejectCode::BadValue,
-                Some("22007"),
-                "isn't an interval",
-            ));
+        // PostgreSQL takes a lone `PT` for no time at all, and a lone point for a zero.
+        let plausible = value.bytes().any(|byte| byte.is_ascii_digit() || matches!(byte, b'P' | b'.'));
+        if !plausible && !time::names_infinity(value) {
+            return Err(Misfit::new(RejectCode::BadValue, Some("22007"), "isn't an interval"));
         }
         sink.fall_back(value);
         return Ok(());

@@ -34,6 +34,11 @@ fn is_newer_literal(text: &str) -> bool {
     }
 }
 
+/// Whether white space stands between the `e` and an exponent: PostgreSQL 15 reads that into `numeric`.
+fn has_spaced_exponent(text: &str) -> bool {
+    text.split_once(['e', 'E']).is_some_and(|(_, exponent)| trim(exponent).len() < exponent.len())
+}
+
 /// An integer in decimal digits, white space around it allowed.
 pub(super) fn integer(sink: &mut Sink<'_>, kind: &Kind, value: &str) -> Fit {
     let (least, most, name) = match kind {
@@ -215,7 +220,7 @@ fn numeric_word(sink: &mut Sink<'_>, typmod: i32, value: &str, text: &str) -> Fi
         "nan" => (NAN, "NaN"),
         "infinity" | "+infinity" | "inf" | "+inf" => (INFINITE, "Infinity"),
         "-infinity" | "-inf" => (NEGATIVE_INFINITE, "-Infinity"),
-        _ if is_newer_literal(text) => {
+        _ if is_newer_literal(text) || has_spaced_exponent(text) => {
             sink.fall_back(value);
             return Ok(());
         }

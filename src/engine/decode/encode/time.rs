@@ -123,7 +123,7 @@ fn put_parts(sink: &mut Sink<'_>, kind: &Kind, parts: Parts) -> Result<bool, Mis
         {
             put_date(sink, date)?;
         }
-        (Kind::Time, Parts { date: None, time: Some(time), zone: None }) => put_time(sink, time, None),
+        (Kind::Time, Parts { date: None, time: Some(time), .. }) => put_time(sink, time, None),
         (Kind::TimeTz, Parts { date: None, time: Some(time), zone }) => {
             put_time(sink, time, Some(zone.unwrap_or(0)));
         }

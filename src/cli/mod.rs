@@ -1,0 +1,143 @@
+//! The command line: reads arguments, calls, prints. One file a command.
+//!
+//! Results go to standard output, logs and errors to standard error. Nothing prompts, nothing paints off a
+//! terminal, and every command ends with one of the codes of [`exit::Exit`]. A reader that goes away (`| head`)
+//! is no failure.
+
+mod completions;
+mod exit;
+mod health;
+mod infer;
+mod init;
+mod man;
+mod output;
+mod quarantine;
+mod run;
+mod samples;
+mod servers;
+mod status;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{LoadOptions, Settings};
+use crate::telemetry::logging;
+
+use exit::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check -c orders.yaml           is everything as the configuration says?
+  tidegate init -c orders.yaml            create the ledger
+  tidegate run -c orders.yaml             work until SIGTERM
+  tidegate status -c orders.yaml --watch  see how far it is
+  tidegate verify -c orders.yaml          prove the accounting
+
+";
+
+/// Kafka to PostgreSQL, every record effective exactly once
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, before_help = EXAMPLES, after_help = AFTER)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const CONFIGURATION: &str = "Configuration";
+
+const AFTER: &str = "\
+Exit codes:
+  0 done · 1 failed · 2 wrong usage or configuration · 3 check or verify found something
+  4 Kafka or PostgreSQL unreachable · 5 halted (run --until-caught-up) · 130 interrupted";
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, clap::Args)]
+struct ConfigArgs {
+    /// File: .yaml, .toml or .json [default: $TIDEGATE_CONFIG, then tidegate.yaml]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = CONFIGURATION)]
+    config: Option<PathBuf>,
+    /// Override one key, such as --set kafka.client.id=x; repeatable
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = CONFIGURATION)]
+    sets: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn options(&self) -> LoadOptions {
+        LoadOptions::from_process(self.config.clone(), self.sets.clone())
+    }
+
+    fn load(&self) -> Result<Settings, Failure> {
+        Ok(Settings::load(&self.options())?)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Init(init::InitArgs),
+    Status(status::StatusArgs),
+    Verify(verify::VerifyArgs),
+    Quarantine(quarantine::QuarantineArgs),
+    Health(health::HealthArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// Reads the arguments, runs the command, and gives the process's exit code.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let parsed = command().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader that went away has no use for the message.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) if failure.is_broken_pipe() => Exit::Done.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            failure.exit().into()
+        }
+    }
+}
+
+/// The definition of all commands, for completions, the manual and documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Run(args) => run::run(&args, &cli.config),
+        Command::Init(args) => init::run(&args, &cli.config),
+        Command::Status(args) => status::run(&args, &cli.config),
+        Command::Verify(args) => verify::run(&args, &cli.config),
+        Command::Quarantine(args) => quarantine::run(&args, &cli.config),
+        Command::Health(args) => health::run(&args, &cli.config.load()?),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+/// Logs of the commands that print a result: warnings, as text.
+fn log_warnings(options: &LoadOptions) -> Result<(), Failure> {
+    let environment = logging::Environment::of(&options.env);
+    logging::init(logging::Format::Text, "warn", &environment).map_err(Failure::usage)
+}
+
+/// Runs the asynchronous part of a command that isn't the service.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?.block_on(work)
+}

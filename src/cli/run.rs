@@ -1,0 +1,74 @@
+//! `tidegate run`: the service.
+
+use std::io::Write;
+
+use crate::config::{LogFormat, LogLevel, LogSettings};
+use crate::service::{self, RunEnd, RunOptions, StartError};
+use crate::telemetry::logging;
+
+use super::ConfigArgs;
+use super::exit::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate run -c orders.yaml                    until SIGTERM or SIGINT, which drain
+  tidegate run -c orders.yaml --until-caught-up  until the ends seen at start are applied
+  tidegate run -c orders.yaml --set workers=8 --set log.format=text
+
+";
+
+const AFTER: &str = "\
+Kafka and PostgreSQL are waited for as long as it takes. The first signal drains, commits and leaves the group; a
+second one ends at once (130).";
+
+/// Move records from Kafka to PostgreSQL
+#[derive(Debug, clap::Args)]
+#[command(before_help = EXAMPLES, after_help = AFTER)]
+pub(super) struct RunArgs {
+    /// Stop once every partition has reached the end that its log has at start
+    #[arg(long)]
+    until_caught_up: bool,
+}
+
+pub(super) fn run(args: &RunArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
+    let options = config.options();
+    let settings = config.load()?;
+    let (format, level) = words(settings.log);
+    logging::init(format, level, &logging::Environment::of(&options.env)).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?;
+    let run_options = RunOptions { until_caught_up: args.until_caught_up };
+    let end = runtime.block_on(service::run(settings, &options.env, run_options));
+    // What hangs in a look-up has nothing left to lose.
+    runtime.shutdown_background();
+    match end.map_err(starting)? {
+        RunEnd::Stopped | RunEnd::CaughtUp => Ok(Exit::Done),
+        RunEnd::Halted(reasons) => {
+            let mut stderr = std::io::stderr().lock();
+            for reason in reasons {
+                writeln!(stderr, "halted: {reason}")?;
+            }
+            Ok(Exit::Halted)
+        }
+    }
+}
+
+fn starting(error: StartError) -> Failure {
+    let exit = if error.is_configuration() { Exit::Usage } else { Exit::Failed };
+    Failure::new(exit, error)
+}
+
+fn words(log: LogSettings) -> (logging::Format, &'static str) {
+    let format = match log.format {
+        LogFormat::Json => logging::Format::Json,
+        LogFormat::Text => logging::Format::Text,
+    };
+    let level = match log.level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    (format, level)
+}

@@ -1,0 +1,159 @@
+//! From settings to sessions and look-ups, for commands that end.
+//!
+//! What can't be reached is told at once, with the exit code for it; the service alone waits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use crate::config::{Settings, TableName};
+use crate::engine::policy::FailureClass;
+use crate::engine::position::TopicPartition;
+use crate::kafka::{self, Inspector};
+use crate::postgres::classify;
+use crate::postgres::connect::ConnectError;
+use crate::postgres::ledger::{
+    Discrepancy, Ledger, LedgerError, Progress, QuarantineFilter, QuarantinedRecord,
+};
+use crate::postgres::session::Session;
+use crate::service;
+
+use super::ConfigArgs;
+use super::exit::{Exit, Failure};
+
+/// How long a look-up in Kafka may take before the brokers count as unreachable.
+const LOOK_UP: Duration = Duration::from_secs(10);
+/// The same where the answer only makes a report fresher.
+const GLANCE: Duration = Duration::from_secs(3);
+
+/// A session and the pipeline's ledger in it.
+pub(super) struct Database {
+    pub(super) session: Session,
+    pub(super) ledger: Ledger,
+    pub(super) pipeline: String,
+}
+
+impl Database {
+    /// Connects as the configuration says.
+    pub(super) async fn connect(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
+        let connector = service::connector(settings, &config.options().env)
+            .map_err(|error| Failure::usage(anyhow!("postgres.url: {error}")))?;
+        let session = connector.connect().await.map_err(|error| connecting(&error))?;
+        let ledger = Ledger::new(&settings.postgres.ledger)
+            .map_err(|error| Failure::usage(anyhow!("postgres.ledger: {error}")))?;
+        Ok(Self { session, ledger, pipeline: settings.pipeline.to_string() })
+    }
+
+    /// Where each partition stands.
+    pub(super) async fn progress(&self) -> Result<Vec<Progress>, Failure> {
+        self.ledger.progress(&self.session, &self.pipeline).await.map_err(|error| self.reading(error))
+    }
+
+    /// Rows of the ledger that don't add up.
+    pub(super) async fn discrepancies(&self) -> Result<Vec<Discrepancy>, Failure> {
+        self.ledger.verify(&self.session, &self.pipeline).await.map_err(|error| self.reading(error))
+    }
+
+    /// Records of the quarantine.
+    pub(super) async fn quarantine(
+        &mut self,
+        filter: &QuarantineFilter,
+    ) -> Result<Vec<QuarantinedRecord>, Failure> {
+        let found = self.ledger.quarantine(&mut self.session, &self.pipeline, filter).await;
+        found.map_err(|error| self.reading(error))
+    }
+
+    /// Whether there is a table, view or foreign table of this name.
+    pub(super) async fn has_table(&self, table: &TableName) -> Result<bool, Failure> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c \
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))";
+        let row = self.session.client().query_one(sql, &[&table.schema, &table.name]).await;
+        row.and_then(|row| row.try_get(0)).map_err(|error| {
+            Failure::failed(anyhow!("looking for the table {table}: {}", classify::describe(&error)))
+        })
+    }
+
+    /// Runs a statement of DDL; the error is PostgreSQL's message.
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), String> {
+        self.session.client().batch_execute(sql).await.map_err(|error| classify::describe(&error))
+    }
+
+    /// The failure that an error of the ledger means for a command.
+    pub(super) fn reading(&self, error: LedgerError) -> Failure {
+        let failure = error.failure();
+        // invalid_schema_name, undefined_table: nobody has made the ledger yet.
+        if matches!(failure.sqlstate.as_deref(), Some("3F000" | "42P01")) {
+            let schema = self.ledger.schema();
+            return Failure::failed(anyhow!(
+                "the ledger (schema {schema}) isn't there; `tidegate init` creates it"
+            ));
+        }
+        let exit = match (&error, failure.class) {
+            (LedgerError::Condition(_), _) => Exit::Usage,
+            (_, FailureClass::Unavailable) => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+/// The failure that an error of connecting means: all of them say that PostgreSQL can't be used from here.
+fn connecting(error: &ConnectError) -> Failure {
+    Failure::unreachable(anyhow!("{error}"))
+}
+
+/// Kafka's logs, looked at beside any group.
+pub(super) struct Logs {
+    properties: Vec<(String, String)>,
+}
+
+impl Logs {
+    /// Reads the properties; nothing connects yet.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { properties: service::kafka_properties(settings) }
+    }
+
+    /// The end of each partition's committed log; `None` when Kafka doesn't tell it soon.
+    pub(super) async fn ends(
+        &self,
+        partitions: Vec<TopicPartition>,
+    ) -> Option<BTreeMap<TopicPartition, i64>> {
+        if partitions.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        let properties = self.properties.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let inspector = Inspector::connect(&properties, GLANCE)?;
+            let mut ends = BTreeMap::new();
+            for (partition, marks) in inspector.watermarks(&partitions)? {
+                ends.insert(partition, marks.end.value());
+            }
+            Ok::<_, kafka::Error>(ends)
+        });
+        match looking.await {
+            Ok(Ok(ends)) => Some(ends),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the ends of the logs aren't known");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// A client for look-ups that a command can't do without.
+    pub(super) fn inspector(&self) -> Result<Inspector, Failure> {
+        Inspector::connect(&self.properties, LOOK_UP).map_err(looking_up)
+    }
+}
+
+/// The failure that an error of a look-up means for a command.
+pub(super) fn looking_up(error: kafka::Error) -> Failure {
+    let exit = match &error {
+        kafka::Error::Property { .. } | kafka::Error::Client { .. } => Exit::Usage,
+        kafka::Error::Timeout { .. } => Exit::Unreachable,
+        kafka::Error::UnknownTopic { .. } | kafka::Error::Refused { .. } => Exit::Failed,
+    };
+    Failure::new(exit, error)
+}

@@ -1,0 +1,287 @@
+//! `tidegate status`: where each partition stands, from the ledger, with the log's ends from Kafka.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::position::TopicPartition;
+use crate::postgres::ledger::Progress;
+
+use super::ConfigArgs;
+use super::exit::{Exit, Failure};
+use super::output::{self, Form, OutputArgs, Paper, Report, Tone, plain};
+use super::servers::{Database, Logs};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate status -c orders.yaml                  partitions, owners, lag, outcomes, halts
+  tidegate status -c orders.yaml --watch          the same, again every 2 seconds
+  tidegate status -c orders.yaml -o json | jq '.totals.lag_records'
+
+";
+
+/// Show where each partition stands
+#[derive(Debug, clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub(super) struct StatusArgs {
+    /// Show it again every so many seconds, until interrupted
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    watch: Option<u16>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// The document of `-o json`; see `docs/COMMANDS.md`.
+#[derive(Serialize)]
+struct StatusReport {
+    pipeline: String,
+    log_ends: LogEnds,
+    partitions: Vec<PartitionStatus>,
+    totals: Totals,
+}
+
+/// Where the ends of the logs are from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum LogEnds {
+    /// Asked now.
+    Kafka,
+    /// As the service saw them last: Kafka doesn't answer.
+    Ledger,
+}
+
+#[derive(Clone, Serialize)]
+struct PartitionStatus {
+    topic: String,
+    partition: i32,
+    topic_id: String,
+    owner: Option<String>,
+    epoch: i64,
+    start_offset: i64,
+    next_offset: i64,
+    log_end_offset: Option<i64>,
+    lag_records: Option<i64>,
+    lag_seconds: Option<f64>,
+    outcomes: BTreeMap<&'static str, u64>,
+    gaps: u64,
+    newest_at: Option<String>,
+    committed_at: Option<String>,
+    halt: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    partitions: usize,
+    halted: usize,
+    lag_records: i64,
+    lag_seconds: f64,
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
+pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
+    super::log_warnings(&config.options())?;
+    let settings = config.load()?;
+    let logs = Logs::of(&settings);
+    super::block_on(async {
+        let look = async || {
+            let rows = Database::connect(&settings, config).await?.progress().await?;
+            let ends = logs.ends(rows.iter().map(|row| row.partition.clone()).collect()).await;
+            Ok(StatusReport::of(&settings, &rows, ends, now_ms()))
+        };
+        let Some(seconds) = args.watch else {
+            output::print(args.output.form, &look().await?)?;
+            return Ok(Exit::Done);
+        };
+        let pause = Duration::from_secs(seconds.into());
+        tokio::select! {
+            ended = watch(args.output.form, look, pause) => ended,
+            _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        }
+    })
+}
+
+/// Looks again and again; what can't be reached for a while is told and doesn't end the watch.
+async fn watch(
+    form: Form,
+    look: impl AsyncFn() -> Result<StatusReport, Failure>,
+    pause: Duration,
+) -> Result<Exit, Failure> {
+    let terminal = console::Term::stdout();
+    let repaint = form == Form::Table && terminal.is_term();
+    let mut first = true;
+    loop {
+        match look().await {
+            Ok(report) if repaint => {
+                let text = report.text(&Paper::stdout());
+                terminal.clear_screen()?;
+                terminal.write_str(&text)?;
+            }
+            Ok(report) => output::print(form, &report)?,
+            Err(failure) if first || failure.exit() != Exit::Unreachable => return Err(failure),
+            Err(failure) => writeln!(std::io::stderr(), "{failure}; trying again")?,
+        }
+        first = false;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl StatusReport {
+    fn of(
+        settings: &Settings,
+        rows: &[Progress],
+        ends: Option<BTreeMap<TopicPartition, i64>>,
+        now_ms: i64,
+    ) -> Self {
+        let log_ends = if ends.is_some() { LogEnds::Kafka } else { LogEnds::Ledger };
+        let ends = ends.unwrap_or_default();
+        let partitions: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let seen = row.log_end.map(|end| end.value());
+                partition(row, ends.get(&row.partition).copied().or(seen), now_ms)
+            })
+            .collect();
+        let totals = totals(&partitions, rows);
+        Self { pipeline: settings.pipeline.to_string(), log_ends, partitions, totals }
+    }
+}
+
+fn partition(row: &Progress, log_end_offset: Option<i64>, now_ms: i64) -> PartitionStatus {
+    let lag_records = log_end_offset.map(|end| (end - row.next.value()).max(0));
+    let lag_seconds = match lag_records {
+        Some(0) => Some(0.0),
+        Some(_) => row.newest_at_ms.map(|newest| (now_ms - newest).max(0) as f64 / 1000.0),
+        None => None,
+    };
+    PartitionStatus {
+        topic: row.partition.topic.to_string(),
+        partition: row.partition.partition,
+        topic_id: row.topic_id.to_string(),
+        owner: row.owner.clone(),
+        epoch: row.epoch.value(),
+        start_offset: row.start.value(),
+        next_offset: row.next.value(),
+        log_end_offset,
+        lag_records,
+        lag_seconds,
+        outcomes: counts(&row.tally),
+        gaps: row.gaps,
+        newest_at: row.newest_at_ms.map(output::time),
+        committed_at: row.committed_at_ms.map(output::time),
+        halt: row.halt.clone(),
+    }
+}
+
+fn counts(tally: &Tally) -> BTreeMap<&'static str, u64> {
+    Outcome::ALL.into_iter().map(|outcome| (outcome.name(), tally.get(outcome))).collect()
+}
+
+fn totals(partitions: &[PartitionStatus], rows: &[Progress]) -> Totals {
+    let mut tally = Tally::default();
+    rows.iter().for_each(|row| tally.merge(&row.tally));
+    Totals {
+        partitions: partitions.len(),
+        halted: partitions.iter().filter(|partition| partition.halt.is_some()).count(),
+        lag_records: partitions.iter().filter_map(|partition| partition.lag_records).sum(),
+        lag_seconds: partitions.iter().filter_map(|partition| partition.lag_seconds).fold(0.0, f64::max),
+        outcomes: counts(&tally),
+    }
+}
+
+impl Report for StatusReport {
+    type Line = PartitionStatus;
+
+    fn lines(&self) -> Vec<PartitionStatus> {
+        self.partitions.clone()
+    }
+
+    fn text(&self, paper: &Paper) -> String {
+        if self.partitions.is_empty() {
+            return format!(
+                "pipeline {}: no partition is registered yet; `tidegate run` registers them\n",
+                self.pipeline
+            );
+        }
+        let mut text = self.table(paper) + "\n";
+        for partition in &self.partitions {
+            if let Some(halt) = &partition.halt {
+                let name = format!("{}[{}]", partition.topic, partition.partition);
+                text += &format!("{} {halt}\n", paper.paint(Tone::Bad, &format!("{name} halted:")));
+            }
+        }
+        text += &self.summary(paper);
+        if self.log_ends == LogEnds::Ledger {
+            let note = "Kafka doesn't answer: log ends are those that the service saw last\n";
+            text += &paper.paint(Tone::Warning, note);
+        }
+        text
+    }
+}
+
+impl StatusReport {
+    fn table(&self, paper: &Paper) -> String {
+        let headings = ["topic", "part", "next", "log end", "lag", "seconds", "outcomes", "owner", "halt"];
+        let mut grid = paper.table(&headings).numbers(&[1, 2, 3, 4, 5]);
+        for partition in &self.partitions {
+            let lag = partition.lag_records;
+            let tone = if lag == Some(0) { Tone::Good } else { Tone::Warning };
+            let halt = partition.halt.as_deref().map(|halt| halt.split(':').next().unwrap_or(halt));
+            grid.row([
+                plain(&partition.topic),
+                plain(partition.partition),
+                plain(partition.next_offset),
+                plain(partition.log_end_offset.map_or("?".to_owned(), |end| end.to_string())),
+                (lag.map_or("?".to_owned(), |lag| lag.to_string()), tone),
+                plain(partition.lag_seconds.map_or("?".to_owned(), seconds)),
+                plain(outcomes(&partition.outcomes)),
+                (partition.owner.clone().unwrap_or("-".to_owned()), Tone::Faint),
+                (halt.unwrap_or("-").to_owned(), if halt.is_some() { Tone::Bad } else { Tone::Faint }),
+            ]);
+        }
+        grid.text()
+    }
+
+    fn summary(&self, paper: &Paper) -> String {
+        let totals = &self.totals;
+        let halted = match totals.halted {
+            0 => String::new(),
+            halted => paper.paint(Tone::Bad, &format!(", {halted} halted")),
+        };
+        let lag = match totals.lag_records {
+            0 => paper.paint(Tone::Good, "caught up"),
+            lag => paper
+                .paint(Tone::Warning, &format!("{lag} records, {} s behind", seconds(totals.lag_seconds))),
+        };
+        let (pipeline, partitions) = (&self.pipeline, totals.partitions);
+        format!(
+            "pipeline {pipeline}: {partitions} partitions{halted}; {lag}; {}\n",
+            outcomes(&totals.outcomes)
+        )
+    }
+}
+
+/// Seconds as people read them: a decimal while it matters.
+fn seconds(seconds: f64) -> String {
+    if seconds == 0.0 || seconds >= 100.0 { format!("{seconds:.0}") } else { format!("{seconds:.1}") }
+}
+
+/// The outcomes that occurred, in the order of the ledger.
+fn outcomes(counts: &BTreeMap<&'static str, u64>) -> String {
+    let words: Vec<String> = Outcome::ALL
+        .iter()
+        .filter_map(|outcome| match counts.get(outcome.name())? {
+            0 => None,
+            records => Some(format!("{records} {outcome}")),
+        })
+        .collect();
+    if words.is_empty() { "nothing applied yet".to_owned() } else { words.join(", ") }
+}

@@ -5,6 +5,7 @@ mod certificates;
 mod classify;
 mod connect;
 mod ledger;
+mod pooler;
 mod literals;
 mod types;
 mod write;

@@ -12,6 +12,9 @@ use super::{ConnectError, Inner, passfile, pooler};
 use crate::postgres::session::{self, Link, Session};
 use crate::postgres::tls::SslMode;
 
+/// Longest look at a pooler's mode.
+const PROBE: Duration = Duration::from_secs(2);
+
 /// The first host that will do. Each host may use an equal share of the time that is left.
 pub(super) async fn any_host(
     inner: &Inner,
@@ -49,11 +52,22 @@ async fn one_host(inner: &Inner, host: &Host, tls: &MakeRustlsConnect) -> Result
     let session = Session::set_up(link, &inner.timeouts).await.map_err(failed)?;
     session.check_target(inner.server.target, host)?;
     if inner.session_pooling.get().is_none() && pooler::is_between(&session).await {
-        let other = open(inner, host, tls).await?;
-        if pooler::shares_transactions(&session, &other).await.map_err(failed)? {
-            return Err(ConnectError::TransactionPooler { host: host.to_string() });
+        let probe = async {
+            let other = open(inner, host, tls).await?;
+            pooler::shares_transactions(&session, &other).await.map_err(failed)
+        };
+        match tokio::time::timeout(PROBE, probe).await {
+            Ok(Ok(false)) => {
+                let _ = inner.session_pooling.set(());
+            }
+            Ok(Ok(true)) => return Err(ConnectError::TransactionPooler { host: host.to_string() }),
+            Ok(Err(error)) => return Err(error),
+            // A pool in session mode that is full makes the second connection wait; in transaction mode it
+            // would have been served between our own statements.
+            Err(_) => {
+                tracing::warn!("the mode of the connection pooler at {host} can't be told: its pool is full")
+            }
         }
-        let _ = inner.session_pooling.set(());
     }
     Ok(session)
 }

@@ -46,18 +46,28 @@ pub(super) async fn shares_transactions(session: &Session, other: &Link) -> Resu
         .client()
         .simple_query(&format!("SELECT pg_catalog.set_config('tidegate.session', '{marker}', false)"))
         .await?;
-    let opened = other.client.simple_query("BEGIN; SELECT pg_catalog.pg_backend_pid()").await?;
+    let opened = match other.client.simple_query("BEGIN; SELECT pg_catalog.pg_backend_pid()").await {
+        Ok(opened) => opened,
+        // A pooler in statement mode takes no transaction at all.
+        Err(error) if error.as_db_error().is_some() => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let number = |messages: &[SimpleQueryMessage]| field(messages, 0).and_then(|text| text.parse().ok());
+    let other = number(&opened).unwrap_or_default();
+    if other == session.backend_pid() {
+        // A pool of one has no server connection left for the first one to ask with.
+        return Ok(true);
+    }
     let again = session
         .client()
         .simple_query(
             "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('tidegate.session', true)",
         )
         .await?;
-    let number = |messages: &[SimpleQueryMessage]| field(messages, 0).and_then(|text| text.parse().ok());
     Ok(is_transaction_mode(Observation {
         before: session.backend_pid(),
         after: number(&again).unwrap_or_default(),
-        other: number(&opened).unwrap_or_default(),
+        other,
         setting_kept: field(&again, 1).as_deref() == Some(marker.as_str()),
     }))
 }

@@ -1,0 +1,83 @@
+//! PgBouncer between us and the server. Needs its program; where it is absent the test says so.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lab::fixture::Fresh;
+use lab::keeper::{Launch, Ward, keeper};
+use tidegate::engine::policy::FailureClass;
+use tidegate::postgres::connect::ConnectError;
+
+use super::{TIMEOUTS, connector_to};
+
+fn program() -> Option<PathBuf> {
+    ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|program| program.exists())
+}
+
+/// A user that isn't root, which PgBouncer refuses: the owner of a file of `/etc/passwd`'s line `nobody`.
+fn nobody() -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    let am_root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let line = users.lines().find(|line| line.starts_with("nobody:")).filter(|_| am_root)?;
+    let mut fields = line.split(':').skip(2).filter_map(|field| field.parse().ok());
+    Some((fields.next()?, fields.next()?))
+}
+
+/// PgBouncer in a pool mode in front of a fresh database; answers its port.
+fn start(program: &Path, fresh: &Fresh, mode: &str, pool_size: u32) -> (Ward, u16) {
+    let folder = keeper().folder("pgbouncer").unwrap();
+    if let Some((user, group)) = nobody() {
+        std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (host, server_port) = fresh.postgres_address.split_once(':').unwrap();
+    let settings = format!(
+        "[databases]\n{database} = host={host} port={server_port} dbname={database} user=app\n\
+         [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\nunix_socket_dir =\n\
+         pool_mode = {mode}\ndefault_pool_size = {pool_size}\n",
+        database = fresh.database,
+    );
+    let file = folder.join("pgbouncer.ini");
+    std::fs::write(&file, settings).unwrap();
+    let launch = Launch::new(program, &folder, &folder.join("log"));
+    let ward = launch.args([file.display().to_string()]).user(nobody()).start().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "PgBouncer doesn't listen: see {}", folder.join("log").display());
+        std::thread::yield_now();
+    }
+    (ward, port)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_in_transaction_mode_is_refused_and_one_in_session_mode_is_not() {
+    let Some(program) = program() else {
+        println!("SKIPPED: PgBouncer isn't installed");
+        return;
+    };
+    for (mode, pool_size, accepted) in
+        [("transaction", 1, false), ("transaction", 5, false), ("statement", 5, false), ("session", 5, true)]
+    {
+        let fresh = Fresh::new("pooler");
+        let (_ward, port) = start(&program, &fresh, mode, pool_size);
+        let url = format!("postgres://app@127.0.0.1:{port}/{}", fresh.database);
+        let connector = connector_to(&url, "p", TIMEOUTS);
+        for _ in 0..2 {
+            match connector.connect().await {
+                Ok(session) => {
+                    assert!(accepted, "{mode} with {pool_size} is accepted");
+                    session.close().await;
+                }
+                Err(error) => {
+                    assert!(!accepted, "{mode} with {pool_size}: {error}");
+                    assert!(matches!(error, ConnectError::TransactionPooler { .. }), "{mode}: {error}");
+                    assert_eq!(error.failure().class, FailureClass::Schema);
+                }
+            }
+        }
+    }
+}

@@ -109,7 +109,8 @@ pub fn await_offsets(
             return Ok(());
         }
         if std::time::Instant::now() > until {
-            bail!("not within {deadline:?}: the ledger reaches {ends:?}; it is at {found:?}");
+            let at = found.map_or_else(|error| format!("{error:#}"), |reached| format!("{reached:?}"));
+            bail!("not within {deadline:?}: the ledger reaches {ends:?}; it is at {at}");
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }

@@ -1,7 +1,7 @@
 //! Command line of the lab: servers to play with, the demonstration, the measurement.
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 mod command;
 
@@ -23,10 +23,17 @@ enum Command {
     Servers(command::servers::Options),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Demo(options) => command::demo::run(&options),
         Command::Bench(options) => command::bench::run(&options),
         Command::Servers(options) => command::servers::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

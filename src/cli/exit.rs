@@ -65,10 +65,6 @@ impl Failure {
         Self::new(Exit::Usage, error)
     }
 
-    pub(super) fn unreachable(error: impl Into<anyhow::Error>) -> Self {
-        Self::new(Exit::Unreachable, error)
-    }
-
     pub(super) fn context(self, doing: impl fmt::Display + Send + Sync + 'static) -> Self {
         Self { exit: self.exit, error: self.error.context(doing) }
     }
@@ -129,7 +125,7 @@ mod tests {
     fn only_a_write_to_a_reader_that_left_counts_as_a_broken_pipe() {
         let error = || io::Error::from(io::ErrorKind::BrokenPipe);
         assert!(Failure::from(error()).context("can't print").is_broken_pipe());
-        assert!(!Failure::unreachable(error()).is_broken_pipe());
+        assert!(!Failure::new(Exit::Unreachable, error()).is_broken_pipe());
         assert!(!Failure::from(io::Error::other("x")).is_broken_pipe());
     }
 }

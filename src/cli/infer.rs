@@ -4,48 +4,16 @@
 //! numbers become `bigint`, other numbers `numeric`, RFC 3339 times `timestamptz`, uuids `uuid`, objects and arrays
 //! `jsonb`, anything that doesn't agree `text`. A guess from samples: the statement is printed for a person to read.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::config::{ColumnSettings, ColumnSource, RouteSettings, TableName, UnknownFields, WriteMode};
 use crate::engine::record::Record;
 use crate::postgres::identifier::{IdentifierError, qualified, quote};
 
+use super::fields;
+
 /// PostgreSQL's limit on the columns of a table.
 const COLUMNS_MAX: usize = 1600;
-
-/// The members of a JSON object in their order, values unread.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    members.push((name.0, value));
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Object).map(Members)
-    }
-}
-
-/// A member's name, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What was seen of a value's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,8 +164,7 @@ fn fixed(column: &ColumnSettings) -> Seen {
 
 impl Survey {
     fn look(&mut self, route: &RouteSettings, mapped: &BTreeSet<&str>, record: &Record<'_>) {
-        let Some(value) = object(record.value) else { return };
-        let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(value.get()) else { return };
+        let Some(members) = record.value.and_then(fields::members) else { return };
         self.objects += 1;
         for (name, literal) in &members {
             if mapped.contains(&**name) {
@@ -212,14 +179,14 @@ impl Survey {
         for column in &route.columns {
             let found = match &column.source {
                 _ if column.unit.is_some() => None,
-                ColumnSource::Field(path) => at(value.get(), path.segments()),
-                ColumnSource::KeyField(path) => {
-                    object(record.key).and_then(|key| at(key.get(), path.segments()))
+                ColumnSource::Field(path) => {
+                    record.value.and_then(|value| fields::find(value, path.segments()))
                 }
+                ColumnSource::KeyField(path) => record.key.and_then(|key| fields::find(key, path.segments())),
                 _ => None,
             };
-            if let Some(seen) = found {
-                self.see(&column.column, seen);
+            if let Some(literal) = found {
+                self.see(&column.column, Seen::of(literal.get()));
             }
         }
     }
@@ -264,19 +231,6 @@ impl Survey {
         let name = qualified(&table.schema, &table.name)?;
         Ok(Inferred { sql: format!("CREATE TABLE {name} (\n{}\n);\n", lines.join(",\n")), notes: self.notes })
     }
-}
-
-/// Bytes that are JSON, unread.
-fn object(bytes: Option<&[u8]>) -> Option<&RawValue> {
-    serde_json::from_slice(bytes?).ok()
-}
-
-/// What stands at a path, where the path exists.
-fn at(literal: &str, path: &[String]) -> Option<Seen> {
-    let Some((first, rest)) = path.split_first() else { return Some(Seen::of(literal)) };
-    let Members(members) = serde_json::from_str(literal).ok()?;
-    let (_, inner) = members.into_iter().rev().find(|(name, _)| name == first)?;
-    at(inner.get(), rest)
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 //! terminal, and every command ends with one of the codes of [`exit::Exit`]. A reader that goes away (`| head`)
 //! is no failure.
 
+mod check;
 mod completions;
 mod exit;
+mod fields;
 mod health;
 mod infer;
 mod init;
@@ -82,6 +84,7 @@ impl ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Check(check::CheckArgs),
     Init(init::InitArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
@@ -120,6 +123,7 @@ pub fn command() -> clap::Command {
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, &cli.config),
+        Command::Check(args) => check::run(&args, &cli.config),
         Command::Init(args) => init::run(&args, &cli.config),
         Command::Status(args) => status::run(&args, &cli.config),
         Command::Verify(args) => verify::run(&args, &cli.config),

@@ -99,9 +99,15 @@ impl Database {
     }
 }
 
-/// The failure that an error of connecting means: all of them say that PostgreSQL can't be used from here.
+/// The failure that an error of connecting means: nobody answers, or what answers can't be used.
 fn connecting(error: &ConnectError) -> Failure {
-    Failure::unreachable(anyhow!("{error}"))
+    let exit = match error {
+        ConnectError::TransactionPooler { .. }
+        | ConnectError::TooOld { .. }
+        | ConnectError::NotWritable { .. } => Exit::Failed,
+        _ => Exit::Unreachable,
+    };
+    Failure::new(exit, anyhow!("{error}"))
 }
 
 /// Kafka's logs, looked at beside any group.

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod http;
+mod servers;
 
 use std::process::{Command, Output};
 

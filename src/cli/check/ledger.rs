@@ -1,0 +1,164 @@
+//! The ledger against the configuration and the logs: will progress go on where it stands?
+
+use std::collections::BTreeMap;
+
+use crate::cli::exit::Failure;
+use crate::cli::servers::{Database, looking_up};
+use crate::config::{RouteSettings, Settings};
+use crate::engine::position::{TopicId, TopicPartition};
+use crate::kafka::{Inspector, TopicInfo, Watermarks};
+use crate::postgres::ledger::{Ledger, LedgerError, Progress, RegisteredRoute};
+use crate::service;
+
+use super::report::{Finding, Severity};
+
+/// Compares what the ledger remembers with the configuration, and progress with the logs.
+pub(super) async fn look(
+    settings: &Settings,
+    database: &Database,
+    inspector: &Inspector,
+    meant: &[(TopicInfo, &RouteSettings)],
+) -> Result<Vec<Finding>, Failure> {
+    let (ledger, session) = (&database.ledger, &database.session);
+    let schema = format!("ledger {}", ledger.schema());
+    let missing = match ledger.version(session).await {
+        Ok(Ledger::VERSION) => None,
+        Ok(0) => Some("it isn't there yet".to_owned()),
+        Ok(version) => Some(format!("it has version {version}, this program writes {}", Ledger::VERSION)),
+        Err(error @ LedgerError::Newer { .. }) => {
+            return Ok(vec![Finding::new(Severity::Error, "ledger_newer", schema, error.to_string())]);
+        }
+        Err(error) => return Err(database.reading(error)),
+    };
+    if let Some(text) = missing {
+        let finding = Finding::new(Severity::Warning, "ledger_missing", schema, text);
+        return Ok(vec![finding.remedy("run `tidegate init`; `tidegate run` does it too where it may")]);
+    }
+    let mut findings = Vec::new();
+    let registered = ledger.routes(session, settings.pipeline.as_str()).await;
+    let registered = registered.map_err(|error| database.reading(error))?;
+    for (topic, route) in meant {
+        let stored = registered.iter().find(|stored| stored.topic == topic.name);
+        findings.extend(stored.and_then(|stored| changed(topic, route, stored)));
+    }
+    for stored in
+        registered.iter().filter(|stored| !meant.iter().any(|(topic, _)| topic.name == stored.topic))
+    {
+        let text = "the ledger knows it and no route means it: its progress stands still";
+        findings.push(Finding::new(Severity::Warning, "topic_unrouted", &stored.topic, text));
+    }
+    let rows = database.progress().await?;
+    findings.extend(positions(inspector, meant, &rows)?);
+    Ok(findings)
+}
+
+fn changed(topic: &TopicInfo, route: &RouteSettings, stored: &RegisteredRoute) -> Option<Finding> {
+    let table = route.table.resolve(&topic.name).ok()?;
+    let target = format!("{}.{}", table.schema, table.name);
+    let write = service::mode_word(route.write);
+    if stored.target == target && stored.key == route.key && stored.write_mode == write {
+        return None;
+    }
+    let shape =
+        |table: &str, key: &[String], mode: &str| format!("{table}, key ({}), {mode}", key.join(", "));
+    let text = format!(
+        "the ledger remembers {} and the configuration says {}",
+        shape(&stored.target, &stored.key, &stored.write_mode),
+        shape(&target, &route.key, write)
+    );
+    let finding = Finding::new(Severity::Error, "route_changed", &topic.name, text);
+    Some(finding.remedy("give the pipeline a new name, or set table, key and write mode back"))
+}
+
+/// Whether each stored position lies in the log that is there now.
+fn positions(
+    inspector: &Inspector,
+    meant: &[(TopicInfo, &RouteSettings)],
+    rows: &[Progress],
+) -> Result<Vec<Finding>, Failure> {
+    let is_there = |partition: &TopicPartition| {
+        meant.iter().any(|(topic, _)| {
+            *topic.name == *partition.topic && topic.partitions.contains(&partition.partition)
+        })
+    };
+    let rows: Vec<&Progress> = rows.iter().filter(|row| is_there(&row.partition)).collect();
+    let mut topics: Vec<&str> = rows.iter().map(|row| &*row.partition.topic).collect();
+    topics.dedup();
+    let ids = inspector.topic_ids(&topics).map_err(looking_up)?;
+    let partitions: Vec<TopicPartition> = rows.iter().map(|row| row.partition.clone()).collect();
+    let marks = match partitions.is_empty() {
+        true => BTreeMap::new(),
+        false => inspector.watermarks(&partitions).map_err(looking_up)?,
+    };
+    let found = rows.iter().flat_map(|row| {
+        position(row, ids.get(&*row.partition.topic), marks.get(&row.partition))
+            .into_iter()
+            .chain(halted(row))
+    });
+    Ok(found.collect())
+}
+
+fn position(row: &Progress, id: Option<&TopicId>, marks: Option<&Watermarks>) -> Option<Finding> {
+    let name = row.partition.to_string();
+    let error = |code, text: String| Some(Finding::new(Severity::Error, code, &name, text));
+    let (next, marks) = (row.next, marks?);
+    if id.is_some_and(|id| *id != row.topic_id) {
+        let text = "the topic was deleted and created again: its id isn't the one that the ledger knows";
+        error("topic_recreated", text.to_owned())
+    } else if marks.low > next {
+        error("retention_passed", format!("the log begins at {} and progress stands at {next}", marks.low))
+    } else if next > marks.end {
+        error("log_truncated", format!("the log ends at {} and progress stands at {next}", marks.end))
+    } else {
+        None
+    }
+}
+
+fn halted(row: &Progress) -> Option<Finding> {
+    let halt = row.halt.as_ref()?;
+    Some(Finding::new(Severity::Warning, "halted", row.partition.to_string(), halt.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::engine::outcome::Tally;
+    use crate::engine::position::{Epoch, NextOffset};
+
+    fn row(next: i64) -> Progress {
+        Progress {
+            partition: TopicPartition::new("events", 3),
+            topic_id: TopicId(Uuid::nil()),
+            epoch: Epoch::new(1),
+            owner: None,
+            start: NextOffset::new(0),
+            next: NextOffset::new(next),
+            log_end: None,
+            tally: Tally::default(),
+            gaps: 0,
+            newest_at_ms: None,
+            committed_at_ms: None,
+            halt: None,
+        }
+    }
+
+    #[test]
+    fn a_position_outside_the_log_is_an_error_by_name() {
+        let marks = Watermarks { low: NextOffset::new(10), end: NextOffset::new(20) };
+        let (same, other) = (TopicId(Uuid::nil()), TopicId(Uuid::from_u128(7)));
+        let cases = [
+            (10, same, None),
+            (20, same, None),
+            (9, same, Some("retention_passed")),
+            (21, same, Some("log_truncated")),
+            (9, other, Some("topic_recreated")),
+        ];
+        for (next, id, expected) in cases {
+            let found = position(&row(next), Some(&id), Some(&marks));
+            assert_eq!(found.as_ref().map(|finding| finding.code), expected, "{next}: {found:?}");
+        }
+        assert!(position(&row(9), Some(&same), None).is_none());
+    }
+}

@@ -1,0 +1,290 @@
+//! `tidegate check`: is everything as the configuration says, before anything is written?
+//!
+//! Configuration, topics, tables, privileges and the ledger are looked at, and the newest records are decoded as the
+//! service would decode them. Each finding says what to do; findings of severity `error` end with exit code 3.
+
+mod ledger;
+mod report;
+mod sample;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{RouteSettings, Settings, TopicSelector};
+use crate::engine::record::RecordBlock;
+use crate::engine::route::{OnTombstone, Route, UnknownFields};
+use crate::kafka::{Inspector, TopicInfo};
+use crate::postgres::catalogue::{self, CatalogueError};
+use crate::service::{self, resolve};
+
+use super::ConfigArgs;
+use super::exit::{Exit, Failure};
+use super::output::{self, OutputArgs};
+use super::samples;
+use super::servers::{Database, Logs, looking_up};
+
+use report::{CheckReport, ColumnReport, Finding, RouteReport, Severity, many};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check -c orders.yaml              exit code 0: all is well; 3: it isn't, and what to do
+  tidegate check -c orders.yaml --sample 100 try the 100 newest records of each partition
+  tidegate check -c orders.yaml -o json | jq '.findings[] | select(.severity == \"error\")'
+
+";
+
+/// Check configuration, topics, tables and a sample of records
+#[derive(Debug, clap::Args)]
+#[command(before_help = EXAMPLES)]
+pub(super) struct CheckArgs {
+    /// Newest records of each partition to try, without writing; 0 for none
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    sample: u32,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) fn run(args: &CheckArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
+    super::log_warnings(&config.options())?;
+    let settings = config.load()?;
+    let report = super::block_on(async {
+        let database = Database::connect(&settings, config).await?;
+        let mut check = Check::new(&settings, database)?;
+        check.all(args.sample as usize).await?;
+        Ok(check.finish())
+    })?;
+    output::print(args.output.form, &report)?;
+    Ok(if report.ok { Exit::Done } else { Exit::Found })
+}
+
+/// A check under way.
+struct Check<'s> {
+    settings: &'s Settings,
+    database: Database,
+    inspector: Inspector,
+    topics: Vec<TopicInfo>,
+    routes: Vec<RouteReport>,
+    findings: Vec<Finding>,
+}
+
+impl<'s> Check<'s> {
+    fn new(settings: &'s Settings, database: Database) -> Result<Self, Failure> {
+        let inspector = Logs::of(settings).inspector()?;
+        let topics = inspector.topics().map_err(looking_up)?;
+        Ok(Self { settings, database, inspector, topics, routes: Vec::new(), findings: Vec::new() })
+    }
+
+    async fn all(&mut self, sample: usize) -> Result<(), Failure> {
+        let meant = self.meant();
+        for (topic, route) in &meant {
+            self.topic(topic, route, sample).await?;
+        }
+        let found = ledger::look(self.settings, &self.database, &self.inspector, &meant).await?;
+        self.findings.extend(found);
+        Ok(())
+    }
+
+    /// Each topic that one route means; topics that none or several mean are findings.
+    fn meant(&mut self) -> Vec<(TopicInfo, &'s RouteSettings)> {
+        let settings = self.settings;
+        let mut meant = Vec::new();
+        for (index, route) in settings.routes.iter().enumerate() {
+            let topics = samples::topics(route, &self.topics);
+            for missing in &topics.missing {
+                let nearest = samples::nearest(missing, self.topics.iter().map(|info| &*info.name));
+                let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+                let text = format!("the topic doesn't exist, or this user may not describe it{hint}");
+                let finding = Finding::new(Severity::Error, "topic_missing", missing, text);
+                self.findings
+                    .push(finding.remedy("create the topic, or correct `topic` in the configuration"));
+            }
+            if topics.found.is_empty()
+                && let TopicSelector::Pattern(pattern) = &route.topic
+            {
+                let text = "the pattern means no topic yet; `run` looks for new ones";
+                let subject = format!("routes[{index}] {pattern}");
+                self.findings.push(Finding::new(Severity::Warning, "topic_missing", subject, text));
+            }
+            for topic in topics.found {
+                let first = settings.routes.iter().position(|other| service::selects(other, &topic.name));
+                if first == Some(index) {
+                    meant.push((topic.clone(), route));
+                } else {
+                    let other =
+                        first.map(|first| settings.routes[first].table.to_string()).unwrap_or_default();
+                    let text = format!("two routes mean it, into {other} and into {}", route.table);
+                    let finding = Finding::new(Severity::Error, "topic_ambiguous", &topic.name, text);
+                    self.findings.push(finding.remedy("narrow one of the two"));
+                }
+            }
+        }
+        meant
+    }
+
+    async fn topic(
+        &mut self,
+        topic: &TopicInfo,
+        route: &RouteSettings,
+        sample: usize,
+    ) -> Result<(), Failure> {
+        let Some(resolved) = self.resolve(topic, route).await? else { return Ok(()) };
+        let blocks = match sample {
+            0 => Vec::new(),
+            count => samples::newest(&self.inspector, topic, count).map_err(looking_up)?,
+        };
+        self.privileges(&resolved).await?;
+        let report = tried(topic, &resolved, &blocks, service::mode_word(route.write));
+        self.findings.extend(unfed(&report));
+        self.findings.extend(unmatched(&report, &resolved));
+        self.findings.extend(failing(&report));
+        self.routes.push(report);
+        Ok(())
+    }
+
+    /// The route against the table; what doesn't agree is a finding.
+    async fn resolve(
+        &mut self,
+        topic: &TopicInfo,
+        route: &RouteSettings,
+    ) -> Result<Option<Arc<Route>>, Failure> {
+        let mut found = |code, problem: String| {
+            self.findings.push(Finding::new(Severity::Error, code, &topic.name, problem));
+        };
+        let name = match route.table.resolve(&topic.name) {
+            Ok(name) => name,
+            Err(error) => {
+                found("table", error.to_string());
+                return Ok(None);
+            }
+        };
+        let session = &self.database.session;
+        let table = match catalogue::load_table(session, &name.schema, &name.name, &route.key).await {
+            Ok(table) => table,
+            Err(error @ CatalogueError::Database { .. }) => return Err(Failure::failed(error)),
+            Err(error) => {
+                let code = match &error {
+                    CatalogueError::BadKey { .. } | CatalogueError::NoColumn { .. } => "key",
+                    _ => "table",
+                };
+                found(code, error.to_string());
+                if matches!(error, CatalogueError::NoTable { .. })
+                    && let Some(finding) = self.findings.last_mut()
+                {
+                    finding.remedy = Some(
+                        "create it, or let `tidegate init --create-tables --dry-run` make it up from a sample".to_owned(),
+                    );
+                }
+                return Ok(None);
+            }
+        };
+        match resolve::resolve(route, &topic.name, Arc::new(table), &self.settings.limits) {
+            Ok(resolved) => Ok(Some(Arc::new(resolved))),
+            Err(problems) => {
+                problems.into_iter().for_each(|problem| found("route", problem));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn privileges(&mut self, route: &Route) -> Result<(), Failure> {
+        let deletes = route.on_tombstone == OnTombstone::Delete;
+        let missing = catalogue::missing_privileges(&self.database.session, &route.table, deletes).await;
+        for lacking in missing.map_err(Failure::failed)? {
+            let role = self.database.session.role();
+            let text = format!("role {role} lacks {} to write it", lacking.privilege);
+            let finding = Finding::new(Severity::Error, "privilege", route.table.to_string(), text);
+            self.findings.push(finding.remedy(lacking.grant + ";"));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> CheckReport {
+        self.findings.sort_by_key(|finding| finding.severity);
+        CheckReport {
+            pipeline: self.settings.pipeline.to_string(),
+            ok: self.findings.iter().all(|finding| finding.severity != Severity::Error),
+            routes: self.routes,
+            findings: self.findings,
+        }
+    }
+}
+
+fn tried(topic: &TopicInfo, route: &Arc<Route>, blocks: &[RecordBlock], write: &'static str) -> RouteReport {
+    let tried = sample::try_out(route, blocks);
+    RouteReport {
+        topic: topic.name.clone(),
+        partitions: topic.partitions.len(),
+        table: route.table.to_string(),
+        write,
+        key: route.key.iter().map(|place| route.table.columns[*place].name.clone()).collect(),
+        columns: tried.columns,
+        unmatched_fields: tried.unmatched_fields,
+        samples: tried.counts,
+        failures: tried.failures,
+    }
+}
+
+/// Columns that no sampled record fills.
+fn unfed(report: &RouteReport) -> Vec<Finding> {
+    let required = |column: &&ColumnReport| !column.nullable && !column.has_default && !column.generated;
+    let lacking = report.columns.iter().filter(|column| column.seen == Some(0) && report.samples.read > 0);
+    lacking
+        .map(|column| {
+            let subject = format!("{}.{}", report.table, column.column);
+            let source = column.source.as_deref().unwrap_or_default();
+            let nearest =
+                samples::nearest(&column.column, report.unmatched_fields.iter().map(|field| &*field.field));
+            let hint = nearest.map(|field| format!("; is it {field}?")).unwrap_or_default();
+            let text = format!("no sampled record has {source}{hint}");
+            if required(&column) {
+                let text = format!("it is NOT NULL without a default, and {text}");
+                Finding::new(Severity::Error, "column_unfilled", subject, text)
+                    .remedy("map the column under `columns`, or give it a default")
+            } else {
+                Finding::new(Severity::Warning, "column_unfilled", subject, text)
+            }
+        })
+        .collect()
+}
+
+fn unmatched(report: &RouteReport, route: &Route) -> Option<Finding> {
+    let fields: Vec<_> = report.unmatched_fields.iter().map(|field| &*field.field).collect();
+    if fields.is_empty() {
+        return None;
+    }
+    let text = format!("no column takes {}", fields.join(", "));
+    let (severity, remedy) = match route.unknown_fields {
+        UnknownFields::Ignore => {
+            (Severity::Note, "add columns, or collect them with `unknown_fields: COLUMN`")
+        }
+        UnknownFields::Reject => {
+            (Severity::Error, "`unknown_fields` is `reject`: records that have them are bad")
+        }
+        UnknownFields::Collect(_) => return None,
+    };
+    Some(Finding::new(severity, "field_unmatched", &report.topic, text).remedy(remedy))
+}
+
+/// One finding for each way in which sampled records fail.
+fn failing(report: &RouteReport) -> Vec<Finding> {
+    let mut kinds: BTreeMap<(&str, Option<&str>), Vec<&report::SampleFailure>> = BTreeMap::new();
+    for failure in &report.failures {
+        kinds.entry((failure.code, failure.column.as_deref())).or_default().push(failure);
+    }
+    let finding = |((code, column), failures): ((&str, Option<&str>), Vec<&report::SampleFailure>)| {
+        let first = failures[0];
+        let place = column.map(|column| format!(" for column {column}")).unwrap_or_default();
+        let text = format!(
+            "{} of {} sampled would not be written: {code}{place}, first {}[{}] offset {}: {}",
+            failures.len(),
+            many(report.samples.read, "record"),
+            report.topic,
+            first.partition,
+            first.offset,
+            first.reason
+        );
+        Finding::new(Severity::Error, "sample_failed", &report.topic, text)
+    };
+    kinds.into_iter().map(finding).collect()
+}

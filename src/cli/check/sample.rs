@@ -1,0 +1,189 @@
+//! Sampled records against a resolved route: which would be written, which fields and columns meet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cli::{fields, samples};
+use crate::engine::decode::Decoder;
+use crate::engine::record::{Record, RecordBlock};
+use crate::engine::route::{EpochUnit, Route, Source, UnknownFields, WriteMode};
+use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
+use crate::engine::shape::{ColumnType, Kind};
+
+use super::report::{ColumnReport, FieldReport, SampleCounts, SampleFailure};
+
+/// What a sample showed.
+pub(super) struct Tried {
+    pub(super) columns: Vec<ColumnReport>,
+    pub(super) unmatched_fields: Vec<FieldReport>,
+    pub(super) counts: SampleCounts,
+    pub(super) failures: Vec<SampleFailure>,
+}
+
+/// Decodes the sample as the service would, and writes nothing.
+pub(super) fn try_out(route: &Arc<Route>, blocks: &[RecordBlock]) -> Tried {
+    let mut decoder = Decoder::new(Arc::clone(route));
+    let (mut counts, mut failures) = (SampleCounts::default(), Vec::new());
+    let mut arena = Vec::new();
+    for block in blocks {
+        for record in block.iter() {
+            counts.read += 1;
+            arena.clear();
+            let mut decoded = decoder.decode(block.partition(), &record, decoder.encoding(), &mut arena);
+            if decoded == Decoded::NeedsText {
+                arena.clear();
+                decoded = decoder.decode(block.partition(), &record, Encoding::Text, &mut arena);
+            }
+            let reject = match decoded {
+                Decoded::Row { lacks_required: true, .. } => Some(lacks_required(route)),
+                Decoded::Row { unproven: true, .. } | Decoded::NeedsText => {
+                    counts.unproven += 1;
+                    None
+                }
+                Decoded::Row { .. } | Decoded::Delete { .. } => {
+                    counts.good += 1;
+                    None
+                }
+                Decoded::Filtered => {
+                    counts.filtered += 1;
+                    None
+                }
+                Decoded::Rejected(reject) => Some(reject),
+            };
+            if let Some(reject) = reject {
+                counts.failing += 1;
+                failures.push(failure(block, &record, reject));
+            }
+        }
+    }
+    let records: Vec<Record<'_>> = blocks.iter().flat_map(RecordBlock::iter).collect();
+    Tried {
+        columns: columns(route, &records),
+        unmatched_fields: unmatched_fields(route, &records),
+        counts,
+        failures,
+    }
+}
+
+fn lacks_required(route: &Route) -> Reject {
+    let reason = match route.mode {
+        WriteMode::Upsert => "It lacks a required column: it is refused unless its key exists already.",
+        WriteMode::Insert | WriteMode::Append => "It lacks a required column.",
+    };
+    Reject {
+        code: RejectCode::MissingValue,
+        column: None,
+        sqlstate: Some("23502".to_owned()),
+        reason: reason.to_owned(),
+    }
+}
+
+fn failure(block: &RecordBlock, record: &Record<'_>, reject: Reject) -> SampleFailure {
+    SampleFailure {
+        partition: block.partition().partition,
+        offset: record.offset.value(),
+        code: reject.code.name(),
+        column: reject.column,
+        sqlstate: reject.sqlstate,
+        reason: reject.reason,
+    }
+}
+
+fn columns(route: &Route, records: &[Record<'_>]) -> Vec<ColumnReport> {
+    let report = |(place, column): (usize, &crate::engine::shape::Column)| {
+        let mapping = route.mappings.iter().find(|mapping| mapping.column == place);
+        let collects = route.unknown_fields == UnknownFields::Collect(place);
+        let source = match mapping {
+            Some(mapping) => Some(source_text(&mapping.source)),
+            None => collects.then(|| "fields that no column takes".to_owned()),
+        };
+        ColumnReport {
+            column: column.name.clone(),
+            type_: type_text(&column.type_),
+            source,
+            unit: mapping.and_then(|mapping| mapping.unit).map(unit_text),
+            nullable: !column.not_null,
+            has_default: column.has_default,
+            generated: column.generated,
+            key: route.key.contains(&place),
+            seen: mapping.and_then(|mapping| seen(&mapping.source, records)),
+        }
+    };
+    route.table.columns.iter().enumerate().map(report).collect()
+}
+
+/// In how many records the source is there; `None` for sources that every record has.
+fn seen(source: &Source, records: &[Record<'_>]) -> Option<usize> {
+    let count =
+        |there: &dyn Fn(&Record<'_>) -> bool| Some(records.iter().filter(|record| there(record)).count());
+    match source {
+        Source::Field(path) => {
+            count(&|record| record.value.is_some_and(|value| fields::find(value, path).is_some()))
+        }
+        Source::KeyField(path) => {
+            count(&|record| record.key.is_some_and(|key| fields::find(key, path).is_some()))
+        }
+        Source::Key => count(&|record| record.key.is_some()),
+        Source::Header(name) => count(&|record| record.headers.last(name).is_some()),
+        Source::Value | Source::Topic | Source::Partition | Source::Offset | Source::Timestamp => None,
+    }
+}
+
+fn unmatched_fields(route: &Route, records: &[Record<'_>]) -> Vec<FieldReport> {
+    if matches!(route.unknown_fields, UnknownFields::Collect(_))
+        || route.mappings.iter().any(|mapping| mapping.source == Source::Value)
+    {
+        return Vec::new();
+    }
+    let taken = |name: &str| {
+        let first = |source: &Source| matches!(source, Source::Field(path) if path.first().is_some_and(|part| part == name));
+        route.mappings.iter().any(|mapping| first(&mapping.source))
+    };
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for members in records.iter().filter_map(|record| fields::members(record.value?)) {
+        for (name, _) in members.iter().filter(|(name, _)| !taken(name)) {
+            *found.entry(name.to_string()).or_default() += 1;
+        }
+    }
+    let columns = || route.table.columns.iter().map(|column| &*column.name);
+    let report = |(field, seen): (String, usize)| {
+        let nearest = samples::nearest(&field, columns()).map(str::to_owned);
+        FieldReport { field, seen, nearest }
+    };
+    found.into_iter().map(report).collect()
+}
+
+fn source_text(source: &Source) -> String {
+    let path = |parts: &[String]| parts.join(".");
+    match source {
+        Source::Field(parts) => path(parts),
+        Source::Key => "$key".to_owned(),
+        Source::KeyField(parts) => format!("$key.{}", path(parts)),
+        Source::Value => "$value".to_owned(),
+        Source::Header(name) => format!("$headers.{name}"),
+        Source::Topic => "$topic".to_owned(),
+        Source::Partition => "$partition".to_owned(),
+        Source::Offset => "$offset".to_owned(),
+        Source::Timestamp => "$timestamp".to_owned(),
+    }
+}
+
+const fn unit_text(unit: EpochUnit) -> &'static str {
+    match unit {
+        EpochUnit::Seconds => "s",
+        EpochUnit::Millis => "ms",
+        EpochUnit::Micros => "us",
+        EpochUnit::Nanos => "ns",
+    }
+}
+
+/// A type as people write it: without the catalogue's schema, with its modifier where that is a length or precision.
+fn type_text(type_: &ColumnType) -> String {
+    let plain = type_.sql_name.strip_prefix("pg_catalog.").unwrap_or(&type_.sql_name).replace('"', "");
+    let modifier = type_.typmod - 4;
+    match &type_.kind {
+        Kind::Varchar | Kind::Bpchar if modifier > 0 => format!("{plain}({modifier})"),
+        Kind::Numeric if modifier >= 0 => format!("{plain}({},{})", modifier >> 16, modifier & 0x7ff),
+        _ => plain,
+    }
+}

@@ -103,8 +103,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let took = begin.elapsed();
     stage.show_proof(&findings);
     stage.show_table(&oracle, &findings, took)?;
+    let verified = stage.verify();
     let ends = if options.keep { Ok(()) } else { stage.drain() };
-    let proven = findings.clean().and(ends);
+    let proven = findings.clean().and(verified).and(ends);
     if proven.is_ok() {
         println!(
             "\nEvery distinct event is in the table once, with the right values, and the accounting adds up."
@@ -169,6 +170,7 @@ fn config(bootstrap: &str, url: &str, topic: &str, http: &str) -> String {
          start: earliest\n\
          routes:\n  - topic: {topic}\n    table: {TABLE}\n    format: json\n    key: [event_id]\n    write: upsert\n\
          workers: 2\n\
+         timeouts: {{statement: 5s}}\n\
          http: {{listen: {http}}}\n\
          log: {{format: text, level: info}}\n"
     )
@@ -300,6 +302,17 @@ impl Stage {
             }
         }
         self.story.tell("all have drained and ended with 0");
+        Ok(())
+    }
+
+    /// Tidegate's own proof of its accounting.
+    fn verify(&self) -> Result<()> {
+        self.story.tell("tidegate verify");
+        let ended = self.workers[0].program.call("verify", READY)?;
+        print!("{}", ended.output);
+        if ended.code != Some(0) {
+            bail!("tidegate verify ended with {:?}: {}", ended.code, ended.errors);
+        }
         Ok(())
     }
 

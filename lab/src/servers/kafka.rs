@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-const START_DEADLINE: Duration = Duration::from_secs(90);
+const START_DEADLINE: Duration = Duration::from_secs(240);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const CLUSTER_ID: &str = "dGlkZWdhdGUtbGFiLTAwMQ";
 

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Recovery after a kill is part of a start.
-const START_DEADLINE: Duration = Duration::from_secs(90);
+const START_DEADLINE: Duration = Duration::from_secs(240);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The major version that is asked for.

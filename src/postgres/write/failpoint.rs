@@ -59,6 +59,7 @@ impl Failpoint {
     /// Does what is configured for the step; nothing in builds without the feature.
     #[cfg(feature = "failpoints")]
     pub(super) fn reach(self) {
+        configure_once();
         if fail::eval(self.name(), |_| ()).is_some() {
             std::process::abort();
         }
@@ -68,6 +69,20 @@ impl Failpoint {
     #[cfg(not(feature = "failpoints"))]
     #[inline(always)]
     pub(super) const fn reach(self) {}
+}
+
+/// Takes the actions from the environment at the first stop, so that no start-up code needs to know of them.
+#[cfg(feature = "failpoints")]
+fn configure_once() {
+    static CONFIGURED: std::sync::Once = std::sync::Once::new();
+    CONFIGURED.call_once(|| {
+        let actions = std::env::var("FAILPOINTS").unwrap_or_default();
+        for (name, action) in actions.split(';').filter_map(|one| one.split_once('=')) {
+            if let Err(error) = fail::cfg(name.trim(), action.trim()) {
+                tracing::error!("FAILPOINTS: {name}: {error}");
+            }
+        }
+    });
 }
 
 #[cfg(test)]

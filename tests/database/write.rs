@@ -3,6 +3,7 @@
 mod commit;
 mod fences;
 mod outcomes;
+mod property;
 mod races;
 mod shapes;
 mod triggers;

@@ -143,7 +143,7 @@ fn class_of(code: &str, constraint: Option<&str>, routine: Option<&str>, phase: 
         "25006" | "25P03" | "25P04" | "26000" | "42P05" => Unavailable,
         "53300" | "53400" | "57P01" | "57P02" | "57P03" | "57P05" | "58000" | "58030" => Unavailable,
         "28000" | "28P01" | "53000" | "53100" | "53200" | "58P01" | "58P02" => Resources,
-        // A missing partition (F68). Whether the row or the table is at fault can't be known here: the halt keeps
+        // A missing partition. Whether the row or the table is at fault can't be known here: the halt keeps
         // everything, whereas taking it for the row's fault would quarantine a whole month of good records.
         "23514" if constraint.is_none() => Schema,
         "21000" | "23505" => Collision,

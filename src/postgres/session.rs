@@ -195,7 +195,8 @@ impl Session {
     }
 }
 
-/// The number before the first point of `server_version`, such as 15 of `15.18 (Debian …)` or 19 of `19beta1`.
+/// The number before the first point of `server_version`, such as 15 of `15.18 (Debian …)` or 19 of
+/// `19beta1`.
 pub(super) fn major_version(text: &str) -> Option<u32> {
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()

@@ -96,8 +96,8 @@ pub enum TlsError {
     },
     /// A mode that verifies has nothing to verify against.
     #[error(
-        "sslmode={0} needs a root certificate: name it in sslrootcert, put it at ~/.postgresql/root.crt, or write \
-         sslrootcert=system to trust the machine's own roots"
+        "sslmode={0} needs a root certificate: name it in sslrootcert, put it at ~/.postgresql/root.crt, or \
+         write sslrootcert=system to trust the machine's own roots"
     )]
     NoRoots(&'static str),
     /// Certificate without key, or key without certificate, or one that doesn't fit the other.
@@ -295,8 +295,8 @@ impl ServerCertVerifier for Verified {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.checks_name => Ok(ServerCertVerified::assertion()),
-            // A self-signed server certificate that is its own root: what `openssl req -x509` makes and OpenSSL
-            // takes. Its dates are checked before this error arises.
+            // A self-signed server certificate that is its own root: what `openssl req -x509` makes and
+            // OpenSSL takes. Its dates are checked before this error arises.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
                 if other.to_string().contains("CaUsedAsEndEntity") && self.is_trusted_itself(end_entity) =>
             {

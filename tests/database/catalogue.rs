@@ -152,8 +152,8 @@ async fn defaults_identities_generated_columns_and_domains_tell_what_a_record_mu
 #[tokio::test]
 async fn what_can_refuse_or_alter_a_row_is_found() {
     let fresh = Fresh::new("traits");
-    let trigger = "CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
-                   CREATE TRIGGER g";
+    let trigger = "CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; \
+        END'; CREATE TRIGGER g";
     // Name, DDL after CREATE TABLE x (id bigint PRIMARY KEY, n int NOT NULL, d int): the words of its traits.
     let cases = [
         ("plain", String::new(), ""),
@@ -186,7 +186,8 @@ async fn what_can_refuse_or_alter_a_row_is_found() {
         (
             "disabled",
             format!(
-                "{trigger} BEFORE INSERT ON x FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE x DISABLE TRIGGER g"
+                "{trigger} BEFORE INSERT ON x FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE x DISABLE \
+                 TRIGGER g"
             ),
             "",
         ),
@@ -354,7 +355,8 @@ async fn relations_that_cannot_be_targets_are_refused_by_name() {
     let foreign = "CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw; \
         CREATE FOREIGN TABLE public.ft (id int) SERVER files OPTIONS (filename '/dev/null'); \
         CREATE TABLE public.mixed (id int) PARTITION BY LIST (id); \
-        CREATE FOREIGN TABLE public.part PARTITION OF public.mixed DEFAULT SERVER files OPTIONS (filename '/dev/null')";
+        CREATE FOREIGN TABLE public.part PARTITION OF public.mixed DEFAULT SERVER files OPTIONS (filename \
+        '/dev/null')";
     sql::query(&fresh.superuser_url, foreign).unwrap();
     let cases = [
         ("v", "a view"),

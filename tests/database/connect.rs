@@ -201,9 +201,12 @@ async fn a_session_is_set_up_and_leaves_the_roles_own_settings() {
     let fresh = Fresh::new("session");
     sql::query(
         &fresh.url,
-        &format!("ALTER DATABASE \"{}\" SET search_path = own, public; ALTER DATABASE \"{0}\" SET DateStyle = 'German'; \
-                  ALTER DATABASE \"{0}\" SET TimeZone = 'Asia/Tokyo'; \
-                  ALTER DATABASE \"{0}\" SET default_transaction_isolation = 'serializable'", fresh.database),
+        &format!(
+            "ALTER DATABASE \"{}\" SET search_path = own, public; ALTER DATABASE \"{0}\" SET DateStyle \
+            = 'German'; ALTER DATABASE \"{0}\" SET TimeZone = 'Asia/Tokyo'; \
+                  ALTER DATABASE \"{0}\" SET default_transaction_isolation = 'serializable'",
+            fresh.database
+        ),
     )
     .unwrap();
     let timeouts = SessionTimeouts { lock: Duration::from_millis(1500), ..TIMEOUTS };

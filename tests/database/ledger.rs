@@ -64,14 +64,15 @@ async fn the_columns_are_those_of_the_contract() {
     let cases = [
         (
             "progress",
-            "pipeline topic partition topic_id epoch owner start_offset next_offset log_end_offset inserted updated \
-             unchanged superseded ignored stale deleted quarantined filtered gaps newest_at committed_at halt",
+            "pipeline topic partition topic_id epoch owner start_offset next_offset log_end_offset inserted \
+             updated unchanged superseded ignored stale deleted quarantined filtered gaps newest_at \
+             committed_at halt",
         ),
         (
             "quarantine",
-            "pipeline topic topic_id partition record_offset record_key record_value header_names header_values \
-             record_at target truncated record_sha256 code sqlstate column_name reason attempts first_at resolved_at \
-             resolution",
+            "pipeline topic topic_id partition record_offset record_key record_value header_names \
+             header_values record_at target truncated record_sha256 code sqlstate column_name reason \
+             attempts first_at resolved_at resolution",
         ),
     ];
     for (table, expected) in cases {
@@ -139,6 +140,19 @@ async fn the_printed_script_makes_the_same_ledger_and_its_roles_suffice() {
     assert!(ledger.verify(&session, "p").await.unwrap().is_empty());
     assert!(ledger.quarantine(&mut session, "p", &QuarantineFilter::default()).await.unwrap().is_empty());
     session.close().await;
+    let as_reader = |query: &str| {
+        sql::query(&fresh.superuser_url, &format!("SET ROLE tidegate_reader; {query}"))
+            .map_err(|error| format!("{error:#}"))
+    };
+    for allowed in ["lag", "outcomes", "duplicates", "progress", "spans", "decisions", "pipelines"] {
+        as_reader(&format!("SELECT * FROM tidegate.{allowed}")).unwrap();
+    }
+    as_reader("SELECT reason FROM tidegate.quarantine").unwrap();
+    for refused in ["SELECT record_value FROM tidegate.quarantine", "DELETE FROM tidegate.progress"] {
+        assert!(as_reader(refused).unwrap_err().contains("permission denied"), "{refused}");
+    }
+    sql::query(&fresh.superuser_url, "SET ROLE tidegate_owner; ALTER TABLE tidegate.progress ADD later int")
+        .unwrap();
     sql::query(&fresh.superuser_url, &format!("DROP ROLE \"{login}\"")).unwrap();
 }
 
@@ -336,12 +350,13 @@ async fn only_the_newest_owner_notes_a_halt() {
 
 const SOME_PROGRESS: &str = "\
     UPDATE tidegate.progress SET next_offset = 20, inserted = 9, updated = 1, quarantined = 2, gaps = 3, \
-        log_end_offset = 25, newest_at = '2026-01-02 03:04:05.678Z', committed_at = now() WHERE partition = 0; \
-    INSERT INTO tidegate.quarantine (pipeline, topic, topic_id, partition, record_offset, record_key, record_value, \
-        header_names, header_values, record_at, target, code, sqlstate, column_name, reason) VALUES \
-    ('p', 't', '00000000-0000-0000-0000-000000000007', 0, 7, 'k', '\\x00ff', '{a,b}', '{x,NULL}', \
-        '2026-01-02 03:04:05.678Z', 'public.events', 'bad_value', '22003', 'price', 'The price is too large'), \
-    ('p', 't', '00000000-0000-0000-0000-000000000007', 0, 9, NULL, NULL, '{}', '{}', NULL, \
+        log_end_offset = 25, newest_at = '2026-01-02 03:04:05.678Z', committed_at = now() WHERE partition = \
+        0; INSERT INTO tidegate.quarantine (pipeline, topic, topic_id, partition, record_offset, \
+        record_key, record_value, header_names, header_values, record_at, target, code, sqlstate, \
+        column_name, reason) VALUES ('p', 't', '00000000-0000-0000-0000-000000000007', 0, 7, 'k', \
+        '\\x00ff', '{a,b}', '{x,NULL}', \
+        '2026-01-02 03:04:05.678Z', 'public.events', 'bad_value', '22003', 'price', 'The price is too \
+        large'), ('p', 't', '00000000-0000-0000-0000-000000000007', 0, 9, NULL, NULL, '{}', '{}', NULL, \
         'public.events', 'tombstone', NULL, NULL, 'A tombstone')";
 
 #[tokio::test]

@@ -182,23 +182,23 @@ fn refuse_unkept(table: &str, relation: &Relation, found: &Found) -> Result<(), 
     let refuse = |why: String| Err(CatalogueError::NotTransactional { table: table.to_owned(), why });
     if let Some(foreign) = &found.foreign_partitions {
         return refuse(format!(
-            "its partitions {foreign} are foreign tables, which another server commits: detach them, or name the \
-             local partition as the target"
+            "its partitions {foreign} are foreign tables, which another server commits: detach them, or \
+             name the local partition as the target"
         ));
     }
     if let Some(unlogged) = &found.unlogged_partitions {
         return refuse(match relation.persistence.as_str() {
             "t" => "it is temporary and ends with its session: name a permanent table".into(),
             _ => format!(
-                "{unlogged} is unlogged, so that a crash of the server empties it while progress stays: ALTER TABLE \
-                 … SET LOGGED"
+                "{unlogged} is unlogged, so that a crash of the server empties it while progress stays: \
+                 ALTER TABLE … SET LOGGED"
             ),
         });
     }
     if relation.has_children {
         return refuse(
-            "it has child tables by inheritance, which its unique index doesn't cover: name a child table, or use \
-             partitions instead"
+            "it has child tables by inheritance, which its unique index doesn't cover: name a child table, \
+             or use partitions instead"
                 .into(),
         );
     }

@@ -13,7 +13,7 @@ pub enum SettingsError {
     #[error("the connection string can't be read: {0}")]
     Malformed(String),
     /// A keyword that libpq doesn't have or that isn't supported here.
-    #[error("the connection keyword {keyword:?} isn't known{}", nearest.map(|known| format!(": did you mean {known}?")).unwrap_or_default())]
+    #[error("the connection keyword {keyword:?} isn't known{}", suggest(*nearest))]
     UnknownKeyword {
         /// As given.
         keyword: String,
@@ -54,7 +54,8 @@ pub enum SettingsError {
 pub enum ConnectError {
     /// The whole attempt took too long.
     #[error(
-        "connecting to PostgreSQL at {hosts} took longer than {limit:?} (timeouts.connect): is it reachable from here?"
+        "connecting to PostgreSQL at {hosts} took longer than {limit:?} (timeouts.connect): is it reachable \
+         from here?"
     )]
     TimedOut {
         /// The hosts.
@@ -93,9 +94,9 @@ pub enum ConnectError {
     },
     /// A pooler hands out server connections for each transaction.
     #[error(
-        "between here and PostgreSQL at {host} stands a connection pooler in transaction mode, which separates a \
-         session from its settings, locks and cancel requests: connect to PostgreSQL itself, or give Tidegate a pool \
-         in session mode (PgBouncer: pool_mode = session)"
+        "between here and PostgreSQL at {host} stands a connection pooler in transaction mode, which \
+         separates a session from its settings, locks and cancel requests: connect to PostgreSQL itself, \
+         or give Tidegate a pool in session mode (PgBouncer: pool_mode = session)"
     )]
     TransactionPooler {
         /// The host.
@@ -104,6 +105,10 @@ pub enum ConnectError {
     /// None of several hosts will do.
     #[error("no host will do: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     EveryHost(Vec<ConnectError>),
+}
+
+fn suggest(nearest: Option<&str>) -> String {
+    nearest.map(|known| format!(": did you mean {known}?")).unwrap_or_default()
 }
 
 fn hint(note: Option<&str>) -> String {

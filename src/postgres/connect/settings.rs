@@ -240,7 +240,8 @@ fn check_keyword(keyword: &str) -> Result<(), SettingsError> {
     if matches!(keyword, "application_name" | "fallback_application_name") {
         return Err(SettingsError::Unsupported {
             keyword: keyword.to_owned(),
-            why: "Tidegate sets it to tidegate/<pipeline>, by which a new owner recognises a frozen one: remove it"
+            why: "Tidegate sets it to tidegate/<pipeline>, by which a new owner recognises a frozen one: \
+                remove it"
                 .into(),
         });
     }

@@ -43,7 +43,8 @@ impl Ledger {
     /// never are.
     ///
     /// # Errors
-    /// A failed statement. SQLSTATE 55P03 means that a stranger holds the rows for longer than `timeouts.lock`.
+    /// A failed statement. SQLSTATE 55P03 means that a stranger holds the rows for longer than
+    /// `timeouts.lock`.
     pub async fn acquire(
         &self,
         connector: &Connector,

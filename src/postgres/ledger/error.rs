@@ -21,8 +21,8 @@ pub enum LedgerError {
     Connect(#[from] ConnectError),
     /// The schema is missing or old, and this role may not create it.
     #[error(
-        "the ledger (schema {schema}) {state} and role {role} may not create it ({why}): run `tidegate init` as its \
-         owner, or this SQL:\n{sql}"
+        "the ledger (schema {schema}) {state} and role {role} may not create it ({why}): run `tidegate \
+         init` as its owner, or this SQL:\n{sql}"
     )]
     NeedsOwner {
         /// The schema.
@@ -38,8 +38,8 @@ pub enum LedgerError {
     },
     /// A newer Tidegate has upgraded the schema.
     #[error(
-        "the ledger (schema {schema}) has version {found}, and this Tidegate knows versions up to {known}: run a newer \
-         Tidegate"
+        "the ledger (schema {schema}) has version {found}, and this Tidegate knows versions up to {known}: \
+         run a newer Tidegate"
     )]
     Newer {
         /// The schema.
@@ -51,8 +51,9 @@ pub enum LedgerError {
     },
     /// The configuration does something else with a topic than the ledger remembers.
     #[error(
-        "pipeline {pipeline} writes topic {topic} {stored}, and the configuration now says {configured}: progress \
-         belongs to what was written so far; give the new shape another pipeline name, or restore the configuration"
+        "pipeline {pipeline} writes topic {topic} {stored}, and the configuration now says {configured}: \
+         progress belongs to what was written so far; give the new shape another pipeline name, or \
+         restore the configuration"
     )]
     RouteChanged {
         /// The pipeline.

@@ -74,8 +74,8 @@ pub struct Decision {
 }
 
 /// The columns of a span, in the order in which [`read_progress`] reads them; outcomes in their own order.
-const SPAN_COLUMNS: &str = "topic, partition, topic_id, epoch, owner, start_offset, next_offset, log_end_offset, \
-     gaps, CAST(EXTRACT(epoch FROM newest_at) * 1000 AS bigint), \
+const SPAN_COLUMNS: &str = "topic, partition, topic_id, epoch, owner, start_offset, next_offset, \
+    log_end_offset, gaps, CAST(EXTRACT(epoch FROM newest_at) * 1000 AS bigint), \
      CAST(EXTRACT(epoch FROM committed_at) * 1000 AS bigint), halt, \
      inserted, updated, unchanged, superseded, ignored, stale, deleted, quarantined, filtered";
 
@@ -115,7 +115,8 @@ impl Ledger {
         partition: &TopicPartition,
     ) -> Result<Option<Progress>, LedgerError> {
         let sql = format!(
-            "SELECT {SPAN_COLUMNS} FROM {{ledger}}.progress WHERE pipeline = $1 AND topic = $2 AND partition = $3"
+            "SELECT {SPAN_COLUMNS} FROM {{ledger}}.progress WHERE pipeline = $1 AND topic = $2 AND \
+             partition = $3"
         );
         let topic = &*partition.topic;
         let parameters: [Parameter<'_>; 3] =

@@ -42,11 +42,11 @@ pub enum Registered {
 const STORED: &str =
     "SELECT target, key_columns, write_mode FROM {ledger}.pipelines WHERE pipeline = $1 AND topic = $2";
 
-const INSERT_ROUTE: &str = "INSERT INTO {ledger}.pipelines (pipeline, topic, target, key_columns, write_mode) \
-     VALUES ($1, $2, $3, $4, $5)";
+const INSERT_ROUTE: &str = "INSERT INTO {ledger}.pipelines (pipeline, topic, target, key_columns, \
+    write_mode) VALUES ($1, $2, $3, $4, $5)";
 
-const INSERT_PROGRESS: &str = "INSERT INTO {ledger}.progress (pipeline, topic, partition, topic_id, start_offset, next_offset) \
-     SELECT $1, $2, partition, $3, start_offset, start_offset \
+const INSERT_PROGRESS: &str = "INSERT INTO {ledger}.progress (pipeline, topic, partition, topic_id, \
+    start_offset, next_offset) SELECT $1, $2, partition, $3, start_offset, start_offset \
      FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5)) AS given(partition, start_offset)";
 
 impl Ledger {

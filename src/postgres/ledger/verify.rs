@@ -81,7 +81,8 @@ fn findings(span: &Span) -> Vec<String> {
     let accounted = settled + i128::from(span.gaps);
     if passed != accounted {
         found.push(format!(
-            "next_offset {} - start_offset {} = {passed}, but the outcomes ({settled}) and gaps ({}) are {accounted}",
+            "next_offset {} - start_offset {} = {passed}, but the outcomes ({settled}) and gaps ({}) are \
+             {accounted}",
             span.next, span.start, span.gaps
         ));
     }

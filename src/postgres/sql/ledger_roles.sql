@@ -15,14 +15,29 @@ BEGIN
 END
 $$;
 
-GRANT ALL ON SCHEMA {ledger} TO tidegate_owner;
-GRANT ALL ON ALL TABLES IN SCHEMA {ledger} TO tidegate_owner;
+GRANT tidegate_owner TO CURRENT_USER;
+ALTER SCHEMA {ledger} OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.version OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.pipelines OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.progress OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.decisions OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.spans OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.quarantine OWNER TO tidegate_owner;
+ALTER VIEW {ledger}.lag OWNER TO tidegate_owner;
+ALTER VIEW {ledger}.outcomes OWNER TO tidegate_owner;
+ALTER VIEW {ledger}.duplicates OWNER TO tidegate_owner;
+ALTER VIEW {ledger}.open_quarantine OWNER TO tidegate_owner;
+
 GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
-GRANT SELECT ON ALL TABLES IN SCHEMA {ledger} TO tidegate_reader;
 GRANT SELECT, INSERT ON {ledger}.pipelines, {ledger}.decisions, {ledger}.spans TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE ON {ledger}.progress, {ledger}.quarantine TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
     TO tidegate_writer;
+GRANT SELECT ON {ledger}.version, {ledger}.pipelines, {ledger}.progress, {ledger}.spans, {ledger}.decisions,
+    {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
+-- Quarantined records may hold personal data: their bytes are not for readers.
+GRANT SELECT (pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, sqlstate,
+    column_name, reason, attempts, first_at, resolved_at, resolution) ON {ledger}.quarantine TO tidegate_reader;
 
 -- Per target table (and its schema), to the login that runs the pipeline:
 --   GRANT USAGE ON SCHEMA public TO the_login;

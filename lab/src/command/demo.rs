@@ -21,7 +21,7 @@ const PIPELINE: &str = "demo";
 const TABLE: &str = "public.events";
 const PARTITIONS: i32 = 8;
 const WORKERS: usize = 3;
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 const CATCH_UP: Duration = Duration::from_secs(40);
 
 /// Arguments of `lab demo`.

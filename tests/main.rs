@@ -6,3 +6,4 @@ mod broker;
 mod cli;
 mod config;
 mod database;
+mod tidy;

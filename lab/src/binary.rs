@@ -1,5 +1,5 @@
-//! Events in COPY's binary form, encoded ahead of time: the fastest way for rows to enter PostgreSQL, and so the
-//! limit that the measurement holds Tidegate against.
+//! Events in COPY's binary form, encoded ahead of time: the fastest way for rows to enter PostgreSQL, and so
+//! the limit that the measurement holds Tidegate against.
 
 use crate::event::Event;
 use bytes::{BufMut, Bytes, BytesMut};

@@ -1,7 +1,7 @@
 //! Holds a table and the ledger against what was sent, by SQL that can be shown.
 //!
-//! What is expected is loaded beside the table (schema `lab`); every question is one statement that returns one
-//! number, and every answer but zero is a finding.
+//! What is expected is loaded beside the table (schema `lab`); every question is one statement that returns
+//! one number, and every answer but zero is a finding.
 
 use crate::oracle::{Oracle, Rules};
 use crate::sql::{self, block_on, connect};
@@ -93,7 +93,8 @@ pub fn check(subject: Subject<'_>, oracle: &Oracle, high: &BTreeMap<i32, i64>) -
     Ok(Findings { questions, expected, totals: totals(subject)? })
 }
 
-/// Waits until the ledger's `next_offset` has reached these offsets in every partition. Fails after `deadline`.
+/// Waits until the ledger's `next_offset` has reached these offsets in every partition. Fails after
+/// `deadline`.
 pub fn await_offsets(
     subject: Subject<'_>,
     ends: &BTreeMap<i32, i64>,

@@ -1,7 +1,7 @@
 //! Sends seeded events to a topic and remembers where each one lies.
 //!
-//! Within a partition the order of sending is the order of the log (an idempotent producer). A key stays in the
-//! partition of its first record, also when partitions are added later.
+//! Within a partition the order of sending is the order of the log (an idempotent producer). A key stays in
+//! the partition of its first record, also when partitions are added later.
 
 use crate::event::{Event, Poison, mix};
 use crate::oracle::{Oracle, Sent, What};

@@ -1,10 +1,10 @@
 //! The keeper ends what the lab started, whatever ends the lab.
 //!
-//! One small shell process per lab process holds the reading end of a pipe. It learns which processes to guard and
-//! which folder to remove; when the pipe closes (normal exit, panic, Ctrl-C, SIGKILL: the kernel closes it in every
-//! case) it kills the guarded processes with their children and removes the folder. A guarded process begins only
-//! after the keeper knows its id, so no moment exists in which a death of the lab would leave it behind.
-//! The keeper never ends a process that it was not told of.
+//! One small shell process per lab process holds the reading end of a pipe. It learns which processes to
+//! guard and which folder to remove; when the pipe closes (normal exit, panic, Ctrl-C, SIGKILL: the kernel
+//! closes it in every case) it kills the guarded processes with their children and removes the folder. A
+//! guarded process begins only after the keeper knows its id, so no moment exists in which a death of the lab
+//! would leave it behind. The keeper never ends a process that it was not told of.
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};

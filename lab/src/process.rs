@@ -1,5 +1,5 @@
-//! The `tidegate` program as a process: started with a configuration in a temporary folder, its output in files,
-//! signalled, awaited by condition, and killed when its handle is dropped or the lab ends.
+//! The `tidegate` program as a process: started with a configuration in a temporary folder, its output in
+//! files, signalled, awaited by condition, and killed when its handle is dropped or the lab ends.
 
 use crate::keeper::{Launch, Ward, keeper, tail};
 use anyhow::{Context, Result, bail};
@@ -133,7 +133,8 @@ impl Running {
         matches!(self.ward.ended(), Ok(None))
     }
 
-    /// Waits until what it prints (to either stream) contains `text`. Fails after `deadline`, or when it ends before.
+    /// Waits until what it prints (to either stream) contains `text`. Fails after `deadline`, or when it ends
+    /// before.
     pub fn await_output(&self, text: &str, deadline: Duration) -> Result<()> {
         self.await_condition(&format!("the output contains {text:?}"), deadline, |running| {
             running.output().contains(text) || running.errors().contains(text)

@@ -8,7 +8,8 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 /// A result row, each value as PostgreSQL prints it.
 pub type TextRow = Vec<Option<String>>;
 
-/// Runs a future to its end on a thread of its own, so that blocking callers inside a runtime are welcome too.
+/// Runs a future to its end on a thread of its own, so that blocking callers inside a runtime are welcome
+/// too.
 pub fn block_on<T: Send>(future: impl Future<Output = Result<T>> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {

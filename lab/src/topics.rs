@@ -43,7 +43,7 @@ impl Topics {
         self.await_partitions(topic, total)
     }
 
-    /// Deletes a topic and waits until Kafka no longer tells of it.
+    /// Deletes a topic and waits until Kafka has stopped telling of it.
     pub fn delete(&self, topic: &str) -> Result<()> {
         let admin = self.admin()?;
         let results = block_on(async { Ok(admin.delete_topics(&[topic], &options()).await?) })?;
@@ -75,7 +75,8 @@ impl Topics {
         i32::try_from(count).context("more partitions than Kafka allows")
     }
 
-    /// Low and high watermark of each partition. The high one counts control records and uncommitted records too.
+    /// Low and high watermark of each partition. The high one counts control records and uncommitted records
+    /// too.
     pub fn watermarks(&self, topic: &str) -> Result<BTreeMap<i32, (i64, i64)>> {
         let client = self.client("lab-watermarks")?;
         let mut found = BTreeMap::new();

@@ -27,7 +27,8 @@ In a Dockerfile:
 #[command(before_help = EXAMPLES)]
 pub(super) struct HealthArgs {
     /// Seconds to wait for the answer
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=300))]
+    #[arg(long, value_name = "SECONDS", default_value = "3",
+          value_parser = clap::value_parser!(u16).range(1..=300))]
     timeout: u16,
 }
 

@@ -1,8 +1,9 @@
 //! From sampled records to a CREATE TABLE, for targets that don't exist yet.
 //!
 //! Pure: records in, columns and a statement out. A type is chosen when all sampled values are of it: whole
-//! numbers become `bigint`, other numbers `numeric`, RFC 3339 times `timestamptz`, uuids `uuid`, objects and arrays
-//! `jsonb`, anything that doesn't agree `text`. A guess from samples: the statement is printed for a person to read.
+//! numbers become `bigint`, other numbers `numeric`, RFC 3339 times `timestamptz`, uuids `uuid`, objects and
+//! arrays `jsonb`, anything that doesn't agree `text`. A guess from samples: the statement is printed for a
+//! person to read.
 
 use std::collections::BTreeSet;
 

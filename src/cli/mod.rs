@@ -1,8 +1,8 @@
 //! The command line: reads arguments, calls, prints. One file a command.
 //!
 //! Results go to standard output, logs and errors to standard error. Nothing prompts, nothing paints off a
-//! terminal, and every command ends with one of the codes of [`exit::Exit`]. A reader that goes away (`| head`)
-//! is no failure.
+//! terminal, and every command ends with one of the codes of [`exit::Exit`]. A reader that goes away
+//! (`| head`) is no failure.
 
 mod check;
 mod completions;

@@ -78,7 +78,8 @@ struct ListArgs {
     #[arg(long = "where", value_name = "SQL")]
     condition: Option<String>,
     /// No more than this many
-    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value = "100",
+          value_parser = clap::value_parser!(i64).range(1..))]
     limit: i64,
     #[command(flatten)]
     output: OutputArgs,

@@ -1,7 +1,7 @@
 //! `tidegate verify`: proves the accounting from the ledger.
 //!
-//! For each span of each partition: `next_offset - start_offset` = the sum of all outcomes + gaps. What else must
-//! hold of a row is the ledger's own matter; here its findings are set beside the numbers.
+//! For each span of each partition: `next_offset - start_offset` = the sum of all outcomes + gaps. What else
+//! must hold of a row is the ledger's own matter; here its findings are set beside the numbers.
 
 use serde::Serialize;
 

@@ -76,7 +76,8 @@ pub struct Entry {
     /// The key columns' fields, in the order of `route.key`, each with its length; empty for `append`.
     pub key: Range<u32>,
     /// Records that came first and lack required columns: each of them is refused unless the key exists.
-    /// When the entry itself lacks them (`op` is `Merge` and there is no later full record), it is the last of these.
+    /// When the entry itself lacks them (`op` is `Merge` and there is no later full record), it is the last
+    /// of these.
     pub needs_existing: Vec<Pending>,
 }
 

@@ -17,7 +17,8 @@ pub enum CommitOutcome {
     Fenced(Vec<Fence>),
     /// Nothing was written: these records lack required columns and their keys don't exist.
     Refused(Vec<Pending>),
-    /// Nothing was written: the server or the connection refused, and the transaction is certainly rolled back.
+    /// Nothing was written: the server or the connection refused, and the transaction is certainly rolled
+    /// back.
     RolledBack(Failure),
     /// The connection broke while COMMIT was under way: the next write's compare-and-set decides. The
     /// tallies hold if it was applied.

@@ -21,7 +21,8 @@ pub struct Table {
     pub traits: TableTraits,
 }
 
-/// Properties of a table (of any of its partitions, where it is partitioned) that decide how rows are written.
+/// Properties of a table (of any of its partitions, where it is partitioned) that decide how rows are
+/// written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TableTraits {
     /// BEFORE ROW INSERT triggers (or INSTEAD OF rules): an insert may be altered or dropped by them.

@@ -174,8 +174,8 @@ impl Consumer {
         self.add(partitions)
     }
 
-    /// Answers [`Polled::Revoked`] or [`Polled::Lost`], whose partitions are no longer fetched from
-    /// here on. Those that were never assigned are passed over.
+    /// Answers [`Polled::Revoked`] or [`Polled::Lost`], and ends the fetching of their partitions. Those
+    /// that were never assigned are passed over.
     ///
     /// # Errors
     /// [`Error::Refused`]: the member must be built anew.

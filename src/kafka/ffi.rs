@@ -312,7 +312,8 @@ impl List {
         let list = Self(NonNull::new(raw).ok_or_else(|| Fault::of(INVALID_ARGUMENT))?);
         for (topic, partition, offset) in entries {
             let topic = CString::new(topic).map_err(|_| Fault::of(INVALID_ARGUMENT))?;
-            // SAFETY: the list is alive, the name is copied, and the entry that is answered lives in the list.
+            // SAFETY: the list is alive, the name is copied, and the entry that is answered lives in the
+            // list.
             unsafe {
                 let entry = c::rd_kafka_topic_partition_list_add(list.raw(), topic.as_ptr(), partition);
                 (*entry).offset = offset;

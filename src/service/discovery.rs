@@ -1,4 +1,5 @@
-//! From configured topics to registered ones: which topics there are, which route each takes, where each begins.
+//! From configured topics to registered ones: which topics there are, which route each takes, where each
+//! begins.
 //!
 //! A topic is subscribed to only after its rows stand in the ledger, all of them with numbers, so that no
 //! assignment ever finds a partition without a place to start from.
@@ -83,8 +84,8 @@ impl Discovery {
         Arc::new(self.routes.clone())
     }
 
-    /// Looks for topics that are configured and not registered yet, and registers them. Gives what stands in the way
-    /// of the rest.
+    /// Looks for topics that are configured and not registered yet, and registers them. Gives what stands in
+    /// the way of the rest.
     ///
     /// # Errors
     /// When neither the topic list nor the ledger can be read.

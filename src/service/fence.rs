@@ -44,8 +44,8 @@ pub(super) struct Row {
 }
 
 impl FenceWatch {
-    /// A watch that begins now. `tries` counts the claims of this partition after fences so far; `draw`, from 0
-    /// to 1, spreads the waits of several processes.
+    /// A watch that begins now. `tries` counts the claims of this partition after fences so far; `draw`, from
+    /// 0 to 1, spreads the waits of several processes.
     pub(super) fn new(epoch: Epoch, next: NextOffset, now_ms: u64, tries: u32, draw: f64) -> Self {
         let ceiling = PATIENCE_MS.saturating_mul(1 << tries.min(8)).min(PATIENCE_MAX_MS);
         let patience_ms = ceiling + (ceiling as f64 * draw.clamp(0.0, 1.0)) as u64;

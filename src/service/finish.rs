@@ -1,7 +1,7 @@
 //! `run --until-caught-up`: when is there nothing left to do?
 //!
-//! The ends of all partitions are looked up once, after the topics are registered; the run is over when the ledger
-//! has reached each of them, whoever applied the records.
+//! The ends of all partitions are looked up once, after the topics are registered; the run is over when the
+//! ledger has reached each of them, whoever applied the records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -335,8 +335,8 @@ impl State {
         }
     }
 
-    /// A new leader may know less of the log's end for a moment than the old one told: truncation has to be seen
-    /// a few times in a row.
+    /// A new leader may know less of the log's end for a moment than the old one told: truncation has to be
+    /// seen a few times in a row.
     fn is_doubtful(&mut self, partition: &TopicPartition, code: HaltCode) -> bool {
         let seen = self.truncations.entry(partition.clone()).or_default();
         *seen += 1;

@@ -54,7 +54,7 @@ pub use self::discovery::{mode_word, selects};
 
 /// Longest wait for an answer to a look-up in Kafka.
 const LOOK_UP: Duration = Duration::from_secs(10);
-/// A lane beats every second; a stall of its task this long is no longer explained by decoding.
+/// A lane beats every second; decoding doesn't explain a stall of its task this long.
 const LANE_PULSE: Duration = Duration::from_secs(30);
 /// The keeper waits for several look-ups in a row at most.
 const KEEPER_PULSE: Duration = Duration::from_secs(180);
@@ -141,8 +141,8 @@ struct Running {
     board: Board,
 }
 
-/// Runs the pipeline until a signal, or until it has caught up where that is asked for. Kafka and PostgreSQL are
-/// waited for as long as it takes.
+/// Runs the pipeline until a signal, or until it has caught up where that is asked for. Kafka and PostgreSQL
+/// are waited for as long as it takes.
 ///
 /// # Errors
 /// What no waiting cures: see [`StartError`].

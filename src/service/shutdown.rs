@@ -5,8 +5,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Exit status after a second signal, as shells have it for an interrupted program.
 pub(super) const INTERRUPTED: i32 = 130;
 
-/// Waits for SIGTERM or SIGINT. A second one from then on ends the process with [`INTERRUPTED`]: that is safe at any
-/// moment, since all state is in PostgreSQL.
+/// Waits for SIGTERM or SIGINT. A second one from then on ends the process with [`INTERRUPTED`]: that is safe
+/// at any moment, since all state is in PostgreSQL.
 ///
 /// # Errors
 /// When the process may not install signal handlers.

@@ -1,4 +1,5 @@
-//! Membership: cooperative rebalances, both group protocols, added partitions, fenced identities, the way out.
+//! Membership: cooperative rebalances, both group protocols, added partitions, fenced identities, the way
+//! out.
 
 use std::time::Duration;
 

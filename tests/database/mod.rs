@@ -7,7 +7,7 @@ mod connect;
 mod ledger;
 mod pooler;
 mod literals;
-mod types;
+mod round_trip;
 mod write;
 
 use std::time::Duration;

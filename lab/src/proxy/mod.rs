@@ -1,8 +1,8 @@
-//! A proxy in front of PostgreSQL that understands enough of the protocol to fail at a COMMIT, and a plain one
-//! for anything else that speaks TCP.
+//! A proxy in front of PostgreSQL that understands enough of the protocol to fail at a COMMIT, and a plain
+//! one for anything else that speaks TCP.
 //!
-//! It runs on a thread of its own, so it works under blocking tests as well as inside a runtime. Faults are armed
-//! and awaited by conditions with a deadline, never by sleeping.
+//! It runs on a thread of its own, so it works under blocking tests as well as inside a runtime. Faults are
+//! armed and awaited by conditions with a deadline, never by sleeping.
 
 mod frames;
 mod relay;

@@ -1,6 +1,8 @@
-//! Servers as Maven artefacts, pinned in `pom.xml`, copied once into a cache folder that all labs of this user share.
+//! Servers as Maven artefacts, pinned in `pom.xml`, copied once into a cache folder that all labs of this
+//! user share.
 //!
-//! A folder appears in the cache by one rename, complete; a file lock lets one process fetch while others wait.
+//! A folder appears in the cache by one rename, complete; a file lock lets one process fetch while others
+//! wait.
 
 use crate::keeper::keeper;
 use anyhow::{Context, Result, bail};
@@ -56,8 +58,8 @@ fn platform() -> Result<&'static str> {
     }
 }
 
-/// `$TIDEGATE_CACHE`, else `~/.cache/tidegate`; for root `/var/cache/tidegate`, since the unprivileged user that
-/// runs PostgreSQL may not enter root's home.
+/// `$TIDEGATE_CACHE`, else `~/.cache/tidegate`; for root `/var/cache/tidegate`, since the unprivileged user
+/// that runs PostgreSQL may not enter root's home.
 pub(super) fn cache() -> Result<PathBuf> {
     let given = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = given("TIDEGATE_CACHE") {

@@ -1,9 +1,9 @@
 //! Real servers: Apache Kafka and PostgreSQL, found by a ladder and run on random loopback ports.
 //!
 //! The rungs, each printed when it is tried: addresses in the environment (`TIDEGATE_LAB_KAFKA`,
-//! `TIDEGATE_LAB_POSTGRES`) → local binaries → Maven artefacts pinned in `pom.xml` → Docker compose → an error that
-//! lists them all. Data lives in a temporary folder; the keeper ends and removes everything with this process.
-//! A missing server is an error, never a reason to skip a test.
+//! `TIDEGATE_LAB_POSTGRES`) → local binaries → Maven artefacts pinned in `pom.xml` → Docker compose → an
+//! error that lists them all. Data lives in a temporary folder; the keeper ends and removes everything with
+//! this process. A missing server is an error, never a reason to skip a test.
 
 mod compose;
 mod kafka;

@@ -1,8 +1,8 @@
 //! Loopback ports for servers.
 //!
-//! They come from below the range out of which the kernel gives ports to outgoing connections, so that a server
-//! that restarts finds its port free. Two labs may still choose the same one: a server that can't bind is started
-//! again on another.
+//! They come from below the range out of which the kernel gives ports to outgoing connections, so that a
+//! server that restarts finds its port free. Two labs may still choose the same one: a server that can't bind
+//! is started again on another.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
 //! A PostgreSQL server of the lab's own, in a temporary folder, on a loopback port.
 //!
-//! It has two roles, both without password: `postgres`, the superuser, and `app`, which owns the database `app`
-//! and every database made by [`Postgres::create_database`]. What is tested runs as `app`, as in production.
+//! It has two roles, both without password: `postgres`, the superuser, and `app`, which owns the database
+//! `app` and every database made by [`Postgres::create_database`]. What is tested runs as `app`, as in
+//! production.
 
 use super::compose::Compose;
 use super::maven::Artefact;
@@ -62,8 +63,8 @@ impl PgVersion {
 pub struct PgOptions {
     /// Which major version.
     pub version: PgVersion,
-    /// Whether commits reach the disk. Off, a killed server still keeps them (the kernel has them); only a machine
-    /// that fails loses them.
+    /// Whether commits reach the disk. Off, a killed server still keeps them (the kernel has them); only a
+    /// machine that fails loses them.
     pub fsync: bool,
     /// Further settings, as in postgresql.conf.
     pub settings: Vec<(String, String)>,

@@ -1,7 +1,8 @@
 //! `tidegate check`: is everything as the configuration says, before anything is written?
 //!
-//! Configuration, topics, tables, privileges and the ledger are looked at, and the newest records are decoded as the
-//! service would decode them. Each finding says what to do; findings of severity `error` end with exit code 3.
+//! Configuration, topics, tables, privileges and the ledger are looked at, and the newest records are decoded
+//! as the service would decode them. Each finding says what to do; findings of severity `error` end with exit
+//! code 3.
 
 mod ledger;
 mod report;
@@ -171,9 +172,8 @@ impl<'s> Check<'s> {
                 if matches!(error, CatalogueError::NoTable { .. })
                     && let Some(finding) = self.findings.last_mut()
                 {
-                    finding.remedy = Some(
-                        "create it, or let `tidegate init --create-tables --dry-run` make it up from a sample".to_owned(),
-                    );
+                    let remedy = "create it, or let `tidegate init --create-tables --dry-run` make it up from a sample";
+                    finding.remedy = Some(remedy.to_owned());
                 }
                 return Ok(None);
             }

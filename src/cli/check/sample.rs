@@ -136,7 +136,8 @@ fn unmatched_fields(route: &Route, records: &[Record<'_>]) -> Vec<FieldReport> {
         return Vec::new();
     }
     let taken = |name: &str| {
-        let first = |source: &Source| matches!(source, Source::Field(path) if path.first().is_some_and(|part| part == name));
+        let begins = |path: &[String]| path.first().is_some_and(|part| part == name);
+        let first = |source: &Source| matches!(source, Source::Field(path) if begins(path));
         route.mappings.iter().any(|mapping| first(&mapping.source))
     };
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
@@ -177,7 +178,8 @@ const fn unit_text(unit: EpochUnit) -> &'static str {
     }
 }
 
-/// A type as people write it: without the catalogue's schema, with its modifier where that is a length or precision.
+/// A type as people write it: without the catalogue's schema, with its modifier where that is a length or
+/// precision.
 fn type_text(type_: &ColumnType) -> String {
     let plain = type_.sql_name.strip_prefix("pg_catalog.").unwrap_or(&type_.sql_name).replace('"', "");
     let modifier = type_.typmod - 4;

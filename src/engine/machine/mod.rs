@@ -328,7 +328,8 @@ impl Machine {
         }
     }
 
-    /// Cuts and writes the next batch, unless one is in flight, a wait is on, or more records are worth waiting for.
+    /// Cuts and writes the next batch, unless one is in flight, a wait is on, or more records are worth
+    /// waiting for.
     fn write_next(&mut self, now: Millis, commands: &mut Vec<Command>) {
         if self.flight.is_some() || self.trouble.resume_at.is_some_and(|at| now < at) {
             return;

@@ -7,13 +7,13 @@
 mod error;
 mod key;
 mod privileges;
-mod types;
+mod column_type;
 
 use tokio_postgres::types::Type;
 
+use self::column_type::Types;
 pub use self::error::CatalogueError;
 pub use self::privileges::{MissingPrivilege, missing_privileges};
-use self::types::Types;
 use crate::engine::shape::{Column, Table, TableTraits};
 use crate::postgres::session::Session;
 
@@ -40,7 +40,9 @@ pub async fn load_table(
     let bytewise_key = bytewise_index
         && key.iter().all(|wanted| {
             let place = columns.iter().position(|column| column.name == *wanted);
-            place.is_some_and(|place| read.deterministic[place] && types::is_bytewise(&columns[place].type_))
+            place.is_some_and(|place| {
+                read.deterministic[place] && column_type::is_bytewise(&columns[place].type_)
+            })
         });
     if found.insert_triggers {
         // Such a trigger may fill what a record lacks: only the database can tell whether it does.

@@ -141,7 +141,8 @@ SELECT pipeline, topic, partition, owner, next_offset, log_end_offset,
 FROM {ledger}.progress;
 
 COMMENT ON VIEW {ledger}.lag IS
-    'Records between the log''s end as last seen and progress; behind_seconds is the age of the newest record applied, 0 when caught up.';
+    'Records between the log''s end as last seen and progress; behind_seconds is the age of the newest record '
+    'applied, 0 when caught up.';
 
 CREATE VIEW {ledger}.outcomes AS
 SELECT pipeline, topic,

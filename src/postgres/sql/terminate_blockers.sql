@@ -1,4 +1,5 @@
--- Both queries are fences: a function with an effect in a WHERE is called for rows that other conditions refuse.
+-- Both queries are fences: a function with an effect in a WHERE is called for rows that other conditions
+-- refuse.
 WITH RECURSIVE waited_for AS (
     SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) AS pid
     UNION

@@ -28,6 +28,8 @@ pub struct Consumer {
     client: Client,
     /// What we assigned and librdkafka still holds: it refuses a whole list for one stranger.
     assigned: BTreeSet<TopicPartition>,
+    /// What is paused: librdkafka would keep a partition paused over assignments.
+    paused: BTreeSet<TopicPartition>,
     /// Each topic's name once, so that records share it.
     topics: Vec<Arc<str>>,
     /// The index of the topic of the record before: mostly the next one's, too.
@@ -112,7 +114,8 @@ impl Consumer {
     /// reached are no error.
     pub fn connect(user: &[(String, String)], memory_bytes: u64) -> Result<Self, Error> {
         let client = Client::new(&properties::member(user, memory_bytes)?).map_err(Error::created)?;
-        Ok(Self { client, assigned: BTreeSet::new(), topics: Vec::new(), latest: 0 })
+        let (assigned, paused) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { client, assigned, paused, topics: Vec::new(), latest: 0 })
     }
 
     /// Joins the group for these topics, by name; calling it again replaces the list.
@@ -217,7 +220,8 @@ impl Consumer {
         let list: Vec<TopicPartition> = ours.iter().cloned().collect();
         self.client.unassign(&list).map_err(|fault| Error::refused("letting go of partitions", fault))?;
         self.assigned.retain(|partition| !ours.contains(partition));
-        Ok(())
+        let paused: Vec<TopicPartition> = self.paused.intersection(&ours).cloned().collect();
+        if paused.is_empty() { Ok(()) } else { self.resume(&paused) }
     }
 
     /// The partitions that are being fetched, or paused.
@@ -225,13 +229,15 @@ impl Consumer {
         self.assigned.iter()
     }
 
-    /// Stops fetching these for a while. What was fetched and not yet polled is thrown away and
-    /// fetched again: a means for outages, not for everyday back-pressure.
+    /// Stops fetching these for a while, at most until they are let go of. What was fetched and not
+    /// yet polled is thrown away and fetched again: a means for outages, not for everyday back-pressure.
     ///
     /// # Errors
     /// [`Error::Refused`], when the client is dead.
     pub fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        self.client.pause(partitions).map_err(|fault| Error::refused("pausing partitions", fault))
+        self.client.pause(partitions).map_err(|fault| Error::refused("pausing partitions", fault))?;
+        self.paused.extend(partitions.iter().cloned());
+        Ok(())
     }
 
     /// Goes on after [`Consumer::pause`], at the first record that was not polled.
@@ -239,7 +245,9 @@ impl Consumer {
     /// # Errors
     /// [`Error::Refused`], when the client is dead.
     pub fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
-        self.client.resume(partitions).map_err(|fault| Error::refused("resuming partitions", fault))
+        self.client.resume(partitions).map_err(|fault| Error::refused("resuming partitions", fault))?;
+        self.paused.retain(|paused| !partitions.contains(paused));
+        Ok(())
     }
 
     /// Tells the group how far progress is, for lag tools; nothing ever starts from it. Returns at

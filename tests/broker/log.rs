@@ -220,3 +220,19 @@ fn a_pause_keeps_the_member_and_loses_no_record() {
     assert_eq!(member.offsets(&at), offsets(0, 2000));
     member.close(Duration::from_secs(10));
 }
+
+#[test]
+fn a_pause_ends_with_its_assignment() {
+    let cluster = real();
+    let topic = cluster.topic("unpause", 1, &[]);
+    cluster.writer(&[]).put_many(&topic, 0, (0..10).map(|n| n.to_string()));
+    let at = partition(&topic, 0);
+    let mut member = Member::join(&cluster.bootstrap, &unique("unpause"), &topic, &[]);
+    member.until("the end", |member| member.last_end(&at) == Some(10));
+    member.consumer().pause(std::slice::from_ref(&at)).expect("paused");
+    member.consumer().unassign(std::slice::from_ref(&at)).expect("let go");
+    member.records.clear();
+    member.consumer().assign(&[(at.clone(), NextOffset::new(6))]).expect("assigned");
+    member.until("the records again", |member| member.offsets(&at) == offsets(6, 10));
+    member.close(Duration::from_secs(10));
+}

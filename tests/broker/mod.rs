@@ -13,7 +13,7 @@ use tidegate::engine::position::{NextOffset, TopicPartition};
 use tidegate::kafka::{Consumer, Polled, Problem};
 
 /// How long anything may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A record as a test compares it: offset, key, value.
 pub(crate) type Seen = (i64, Option<Vec<u8>>, Option<Vec<u8>>);

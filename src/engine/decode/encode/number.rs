@@ -14,7 +14,8 @@ use crate::engine::shape::Kind;
 const INTEGER_DIGITS_MAX: i64 = 131_072;
 /// Digits behind the decimal point that `numeric` holds at most.
 const SCALE_MAX: i64 = 16_383;
-/// Exponents of this size and more are refused by `numeric_in`, even those of zero.
+/// Exponents of this size and more are refused by `numeric_in`, even those of zero; PostgreSQL 16 and newer
+/// begin one further.
 const EXPONENT_MAX: i64 = (i32::MAX / 2) as i64;
 
 /// Signs of the binary form.

@@ -41,10 +41,18 @@ fn parse(text: &[u8]) -> Option<[u8; 16]> {
 
 /// The value of a hexadecimal digit.
 pub(super) fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    let value = HEX[usize::from(digit)];
+    (value < 16).then_some(value)
 }
+
+/// The value of each byte as a hexadecimal digit; 255 for those that are none.
+const HEX: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};

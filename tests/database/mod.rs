@@ -6,7 +6,6 @@ mod classify;
 mod connect;
 mod ledger;
 mod pooler;
-mod literals;
 mod round_trip;
 mod write;
 

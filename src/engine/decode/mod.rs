@@ -6,9 +6,10 @@
 //! (words such as `now`, nesting beyond 1,000 levels, long keys that an index might hold compressed).
 //!
 //! What JSON becomes: a string goes through the text input of the column's type, a number's literal exactly
-//! into numeric, integer, float and text types, true and false into boolean and text, any JSON untouched
-//! into `json` and `jsonb`, arrays into arrays. A field that is absent leaves its column out of the row; an
-//! explicit null is NULL. A path that leads through an explicit null is absent.
+//! into numeric, integer, float and text types, true and false into boolean and text, arrays into arrays, and
+//! any JSON untouched into `json` and `jsonb`, where a string stays a JSON string. A field that is absent
+//! leaves its column out of the row; an explicit null is NULL. A path that leads through an explicit null is
+//! absent.
 
 mod encode;
 mod field;
@@ -168,9 +169,17 @@ impl Decoder {
     }
 }
 
-/// A name from a record, fit to be shown and stored: short, control characters escaped.
+/// A name from a record or a configuration, fit to be shown and stored: short, control characters escaped.
 fn shown(name: &str) -> String {
-    name.chars().take(64).flat_map(char::escape_debug).collect()
+    let mut text = String::new();
+    for character in name.chars().take(64) {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 /// A reject that concerns no single column.

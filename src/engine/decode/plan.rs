@@ -2,6 +2,7 @@
 
 use super::encode::base_type;
 use super::json::Node;
+use super::shown;
 use crate::engine::route::{EpochUnit, Route, Source, UnknownFields};
 use crate::engine::row::Encoding;
 use crate::engine::shape::{ColumnType, Kind};
@@ -95,18 +96,18 @@ impl Plan {
                 let slot = self.slots;
                 let slot = self.value.insert(path, slot);
                 self.slots = self.slots.max(slot + 1);
-                (Origin::Field(slot), format!("field {}", path.join(".")))
+                (Origin::Field(slot), format!("field {}", shown(&path.join("."))))
             }
             Source::KeyField(path) => {
                 self.reads_key = true;
                 let slot = self.slots;
                 let slot = self.key.insert(path, slot);
                 self.slots = self.slots.max(slot + 1);
-                (Origin::KeyField(slot), format!("field {} of the record key", path.join(".")))
+                (Origin::KeyField(slot), format!("field {} of the record key", shown(&path.join("."))))
             }
             Source::Key => (Origin::Key, "the record key".to_owned()),
             Source::Value => (Origin::Value, "the record value".to_owned()),
-            Source::Header(name) => (Origin::Header(name.clone()), format!("header {name}")),
+            Source::Header(name) => (Origin::Header(name.clone()), format!("header {}", shown(name))),
             Source::Topic => (Origin::Topic, "the topic".to_owned()),
             Source::Partition => (Origin::Partition, "the partition".to_owned()),
             Source::Offset => (Origin::Offset, "the offset".to_owned()),

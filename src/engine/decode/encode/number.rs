@@ -119,25 +119,30 @@ struct Measured<'a> {
     scale: i64,
 }
 
+fn beyond_numeric() -> Misfit {
+    Misfit::range("is beyond the range of numeric")
+}
+
 fn measure(decimal: Decimal<'_>) -> Result<Measured<'_>, Misfit> {
-    let too_large = || Misfit::range("is beyond the range of numeric");
-    let exponent = decimal.exponent.filter(|exponent| exponent.abs() < EXPONENT_MAX).ok_or_else(too_large)?;
+    let exponent =
+        decimal.exponent.filter(|exponent| exponent.abs() < EXPONENT_MAX).ok_or_else(beyond_numeric)?;
     let scale = (decimal.fraction.len() as i64 - exponent).max(0);
     let leading = decimal.whole.iter().chain(decimal.fraction).take_while(|digit| **digit == b'0').count();
     let digits = decimal.whole.len() + decimal.fraction.len();
     let first = (leading < digits).then(|| decimal.whole.len() as i64 - 1 + exponent - leading as i64);
-    if scale > SCALE_MAX || first.is_some_and(|first| first >= INTEGER_DIGITS_MAX) {
-        return Err(too_large());
+    if first.is_some_and(|first| first >= INTEGER_DIGITS_MAX) {
+        return Err(beyond_numeric());
     }
     Ok(Measured { decimal, leading, first, scale })
 }
 
 /// Whether a literal in JSON's grammar is within the range of `numeric`.
 pub(super) fn check_numeric(literal: &str) -> Fit {
-    match decimal(literal) {
-        Some(decimal) => measure(decimal).map(|_| ()),
-        None => Err(Misfit::value("isn't a number")),
+    let Some(decimal) = decimal(literal) else { return Err(Misfit::value("isn't a number")) };
+    if measure(decimal)?.scale > SCALE_MAX {
+        return Err(beyond_numeric());
     }
+    Ok(())
 }
 
 impl Measured<'_> {
@@ -208,6 +213,14 @@ pub(super) fn numeric(sink: &mut Sink<'_>, typmod: i32, value: &str) -> Fit {
     let measured = measure(decimal)?;
     if !measured.fits(typmod) {
         return Err(Misfit::range("is beyond the precision of the column"));
+    }
+    if measured.scale > SCALE_MAX {
+        // A column with a precision rounds such digits away before their number is looked at.
+        if typmod < 4 {
+            return Err(beyond_numeric());
+        }
+        sink.fall_back(text);
+        return Ok(());
     }
     match sink.encoding {
         Encoding::Binary => measured.push(sink.bytes),
@@ -291,7 +304,7 @@ pub(super) fn float(sink: &mut Sink<'_>, kind: &Kind, value: &str) -> Fit {
     Ok(())
 }
 
-/// The integer nearest to `literal × 10^power`, half to the even one; `None` when it has more than 30 digits.
+/// The integer nearest to `literal × 10^power`, half to the even one; `None` beyond 30 digits.
 pub(super) fn scaled(literal: &str, power: i64) -> Result<Option<i128>, Misfit> {
     let Some(decimal) = decimal(trim(literal)) else { return Err(Misfit::value("isn't a number")) };
     let negative = decimal.negative;

@@ -94,6 +94,7 @@ becomes! {
     a_negative_scale_overflows: numeric(3, -2), "99950" => "out_of_range 22003";
     a_scale_beyond_the_precision_fits: numeric(2, 4), "0.0099" => "0.0099";
     a_scale_beyond_the_precision_overflows: numeric(2, 4), "0.01" => "out_of_range 22003";
+    a_precision_rounds_decimals_away_first: numeric(5, 2), "1e-16384" => "? 1e-16384";
     underscores_are_left: plain(Kind::Numeric), "\"1_000\"" => "? 1_000";
     numeric_takes_no_boolean: plain(Kind::Numeric), "false" => "wrong_type";
 
@@ -159,15 +160,21 @@ becomes! {
     a_time_with_zone: plain(Kind::TimeTz), "\"07:08:09.5-03:30\"" => "07:08:09.500000-03:30:00";
 
     a_timestamp: plain(Kind::Timestamp), "\"2024-05-06 07:08:09.123456\"" => "2024-05-06 07:08:09.123456";
-    a_timestamp_drops_the_zone: plain(Kind::Timestamp), "\"2024-05-06T07:08:09+02:00\"" => "2024-05-06 07:08:09";
-    a_zoned_timestamp_is_utc: plain(Kind::TimestampTz), "\"2024-05-06T07:08:09+02:00\"" => "2024-05-06 05:08:09+00";
-    a_timestamp_without_zone_is_utc: plain(Kind::TimestampTz), "\"2024-05-06T07:08\"" => "2024-05-06 07:08:00+00";
+    a_timestamp_drops_the_zone: plain(Kind::Timestamp), "\"2024-05-06T07:08:09+02:00\""
+        => "2024-05-06 07:08:09";
+    a_zoned_timestamp_is_utc: plain(Kind::TimestampTz), "\"2024-05-06T07:08:09+02:00\""
+        => "2024-05-06 05:08:09+00";
+    a_timestamp_without_zone_is_utc: plain(Kind::TimestampTz), "\"2024-05-06T07:08\""
+        => "2024-05-06 07:08:00+00";
     nanoseconds_are_rounded: plain(Kind::TimestampTz), "\"2024-05-06T07:08:09.123456789Z\""
         => "2024-05-06 07:08:09.123457+00";
-    rounding_carries: plain(Kind::TimestampTz), "\"1999-12-31T23:59:59.9999999Z\"" => "2000-01-01 00:00:00+00";
-    the_last_timestamp: plain(Kind::Timestamp), "\"294276-12-31 23:59:59.999999\"" => "294276-12-31 23:59:59.999999";
+    rounding_carries: plain(Kind::TimestampTz), "\"1999-12-31T23:59:59.9999999Z\""
+        => "2000-01-01 00:00:00+00";
+    the_last_timestamp: plain(Kind::Timestamp), "\"294276-12-31 23:59:59.999999\""
+        => "294276-12-31 23:59:59.999999";
     behind_the_last_timestamp: plain(Kind::Timestamp), "\"294277-01-01\"" => "out_of_range 22008";
-    a_zone_leads_back_into_range: plain(Kind::TimestampTz), "\"294277-01-01T00:30:00+01\"" => "294276-12-31 23:30:00+00";
+    a_zone_leads_back_into_range: plain(Kind::TimestampTz), "\"294277-01-01T00:30:00+01\""
+        => "294276-12-31 23:30:00+00";
     a_zone_too_far: plain(Kind::TimestampTz), "\"2024-05-06T07:08:09+16:00\"" => "out_of_range 22009";
     a_zone_by_name_is_left: plain(Kind::TimestampTz), "\"2024-05-06 07:08 Europe/Paris\""
         => "? 2024-05-06 07:08 Europe/Paris";
@@ -210,11 +217,13 @@ becomes! {
     documents_in_an_array_keep_their_arrays: array(Kind::Jsonb), "[[1,[2]],{\"a\":1}]"
         => r#"{"[1,[2]]","{\"a\":1}"}"#;
     an_array_takes_no_scalar: array(Kind::Int4), "1" => "wrong_type";
-    boxes_have_their_own_separator: plain(Kind::Array(Box::new(ColumnType { oid: 603, ..plain(Kind::Other) }))),
+    boxes_have_their_own_separator:
+        plain(Kind::Array(Box::new(ColumnType { oid: 603, ..plain(Kind::Other) }))),
         "[\"(1,2),(3,4)\",null]" => "? {\"(1,2),(3,4)\";NULL}";
 
     a_range_is_left: plain(Kind::Range(Box::new(plain(Kind::Int4)))), "\"[1,2)\"" => "? [1,2)";
-    a_range_refuses_now: plain(Kind::Range(Box::new(plain(Kind::TimestampTz)))), r#""[n\"ow\",)""# => "bad_value";
+    a_range_refuses_now: plain(Kind::Range(Box::new(plain(Kind::TimestampTz)))), r#""[n\"ow\",)""#
+        => "bad_value";
     a_range_takes_no_object: plain(Kind::Range(Box::new(plain(Kind::Int4)))), "{}" => "wrong_type";
     a_domain_is_its_base: domain(varchar(2)), "\"abc\"" => "out_of_range 22001";
     a_domain_over_a_domain: domain(domain(plain(Kind::Int2))), "7" => "7";
@@ -222,7 +231,8 @@ becomes! {
     other_types_are_left: plain(Kind::Other), "\"08:00:2b:01:02:03\"" => "? 08:00:2b:01:02:03";
     other_types_take_numbers: plain(Kind::Other), "12.5" => "? 12.5";
     other_types_take_no_objects: plain(Kind::Other), "{}" => "wrong_type";
-    multiranges_of_times_refuse_now: ColumnType { oid: 4534, ..plain(Kind::Other) }, "\"{[now,)}\"" => "bad_value";
+    multiranges_of_times_refuse_now: ColumnType { oid: 4534, ..plain(Kind::Other) }, "\"{[now,)}\""
+        => "bad_value";
     other_types_may_say_now: plain(Kind::Other), "\"now\"" => "? now";
 }
 
@@ -230,21 +240,29 @@ epoch_becomes! {
     epoch_seconds: plain(Kind::TimestampTz), EpochUnit::Seconds, "1714979289" => "2024-05-06 07:08:09+00";
     epoch_seconds_with_fraction: plain(Kind::TimestampTz), EpochUnit::Seconds, "1714979289.123456789"
         => "2024-05-06 07:08:09.123457+00";
-    epoch_with_exponent: plain(Kind::Timestamp), EpochUnit::Seconds, "1.714979289e9" => "2024-05-06 07:08:09";
-    epoch_millis: plain(Kind::TimestampTz), EpochUnit::Millis, "1714979289123" => "2024-05-06 07:08:09.123000+00";
+    epoch_with_exponent: plain(Kind::Timestamp), EpochUnit::Seconds, "1.714979289e9"
+        => "2024-05-06 07:08:09";
+    epoch_millis: plain(Kind::TimestampTz), EpochUnit::Millis, "1714979289123"
+        => "2024-05-06 07:08:09.123000+00";
     epoch_micros: plain(Kind::TimestampTz), EpochUnit::Micros, "-1" => "1969-12-31 23:59:59.999999+00";
-    epoch_nanos_to_the_even: plain(Kind::TimestampTz), EpochUnit::Nanos, "1500" => "1970-01-01 00:00:00.000002+00";
-    epoch_nanos_half_down: plain(Kind::TimestampTz), EpochUnit::Nanos, "2500" => "1970-01-01 00:00:00.000002+00";
-    epoch_nanos_above_half: plain(Kind::TimestampTz), EpochUnit::Nanos, "2501" => "1970-01-01 00:00:00.000003+00";
+    epoch_nanos_to_the_even: plain(Kind::TimestampTz), EpochUnit::Nanos, "1500"
+        => "1970-01-01 00:00:00.000002+00";
+    epoch_nanos_half_down: plain(Kind::TimestampTz), EpochUnit::Nanos, "2500"
+        => "1970-01-01 00:00:00.000002+00";
+    epoch_nanos_above_half: plain(Kind::TimestampTz), EpochUnit::Nanos, "2501"
+        => "1970-01-01 00:00:00.000003+00";
     epoch_into_a_date: plain(Kind::Date), EpochUnit::Millis, "-1" => "1969-12-31";
-    epoch_before_christ: plain(Kind::Timestamp), EpochUnit::Seconds, "-62167219201" => "0002-12-31 23:59:59 BC";
+    epoch_before_christ: plain(Kind::Timestamp), EpochUnit::Seconds, "-62167219201"
+        => "0002-12-31 23:59:59 BC";
     epoch_beyond_range: plain(Kind::TimestampTz), EpochUnit::Seconds, "1e15" => "out_of_range 22008";
     epoch_far_beyond_range: plain(Kind::TimestampTz), EpochUnit::Seconds, "1e1000" => "out_of_range 22008";
     epoch_of_nothing: plain(Kind::TimestampTz), EpochUnit::Nanos, "1e-1000" => "1970-01-01 00:00:00+00";
-    a_unit_leaves_strings_alone: plain(Kind::TimestampTz), EpochUnit::Millis, "\"2024-05-06\"" => "2024-05-06 00:00:00+00";
+    a_unit_leaves_strings_alone: plain(Kind::TimestampTz), EpochUnit::Millis, "\"2024-05-06\""
+        => "2024-05-06 00:00:00+00";
     a_unit_doesnt_read_digits_in_strings: plain(Kind::TimestampTz), EpochUnit::Millis, "\"1714979289123\""
         => "? 1714979289123";
-    a_unit_in_an_array: array(Kind::TimestampTz), EpochUnit::Seconds, "[0]" => "{\"1970-01-01 00:00:00+00\"}";
+    a_unit_in_an_array: array(Kind::TimestampTz), EpochUnit::Seconds, "[0]"
+        => "{\"1970-01-01 00:00:00+00\"}";
 }
 
 is_binary! {
@@ -254,7 +272,8 @@ is_binary! {
     binary_bigint: plain(Kind::Int8), "\"-1\"" => "ffffffffffffffff";
     binary_real: plain(Kind::Float4), "1.5" => "3fc00000";
     binary_double: plain(Kind::Float8), "-0.0" => "8000000000000000";
-    binary_numeric: plain(Kind::Numeric), "-12345.0670" => "0003000140000004" .to_owned() + "0001" + "0929" + "029e";
+    binary_numeric: plain(Kind::Numeric), "-12345.0670"
+        => "0003000140000004" .to_owned() + "0001" + "0929" + "029e";
     binary_numeric_zero_keeps_its_scale: plain(Kind::Numeric), "-0.00" => "0000000000000002";
     binary_numeric_below_one: plain(Kind::Numeric), "0.00001" => "0001fffe00000005" .to_owned() + "03e8";
     binary_numeric_with_exponent: plain(Kind::Numeric), "12e6" => "0001000100000000" .to_owned() + "04b0";
@@ -268,6 +287,7 @@ is_binary! {
     binary_inet: plain(Kind::Inet), "\"10.0.0.1\"" => "022000040a000001";
     binary_cidr: plain(Kind::Cidr), "\"10.0.0.0/8\"" => "020801040a000000";
     binary_array: array(Kind::Int2), "[[1],[null]]"
+
         => "000000020000000100000017".to_owned() + "0000000200000001" + "0000000100000001" + "000000020001" + "ffffffff";
     binary_empty_array: array(Kind::Int2), "[[],[]]" => "000000000000000000000017";
 }

@@ -211,8 +211,8 @@ impl Survey {
             match seen {
                 Seen::Nothing => self.notes.push(format!("{name} is null in all samples: text is a guess")),
                 Seen::Mixed => self.notes.push(format!(
-                    "{name} is an object or array in some samples and something else in others: as jsonb it takes no \
-                     plain text"
+                    "{name} is an object or array in some samples and something else in others: as jsonb it \
+                     takes no plain text"
                 )),
                 _ => {}
             }
@@ -220,6 +220,9 @@ impl Survey {
         for name in &self.left_out {
             self.notes.push(format!("the field {name:?} can't be a column's name and is left out"));
         }
+        // The key reads best in front.
+        self.columns
+            .sort_by_key(|(name, _)| route.key.iter().position(|key| key == name).unwrap_or(route.key.len()));
         let mut lines = Vec::new();
         for (name, seen) in &self.columns {
             let required = if route.key.contains(name) { " NOT NULL" } else { "" };

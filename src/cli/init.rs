@@ -20,7 +20,7 @@ use super::servers::{Database, Logs, looking_up};
 const EXAMPLES: &str = "\
 Examples:
   tidegate init -c orders.yaml                            create or upgrade the ledger
-  tidegate init -c orders.yaml --print | less             the SQL, with least-privilege roles, to read or to give away
+  tidegate init -c orders.yaml --print | less             the SQL, with least-privilege roles, to read
   tidegate init -c orders.yaml --create-tables --dry-run  what would be created, tables from a sample included
   tidegate init -c orders.yaml --create-tables            the same, and create it
 

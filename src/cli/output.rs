@@ -7,7 +7,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// The form of a result.
@@ -84,6 +84,22 @@ impl Paper {
         Grid { table }
     }
 
+    /// The text in lines that fit, all but the first behind `indent` blanks; off a terminal as it is.
+    pub(super) fn wrap(&self, text: &str, indent: usize) -> String {
+        let Some(width) = self.width.map(usize::from) else { return text.to_owned() };
+        let (mut lines, mut line) = (String::new(), String::new());
+        for word in text.split_inclusive(' ') {
+            let length = console::measure_text_width(&line) + console::measure_text_width(word.trim_end());
+            if length > width && !line.trim().is_empty() {
+                lines += line.trim_end();
+                lines.push('\n');
+                line = " ".repeat(indent);
+            }
+            line += word;
+        }
+        lines + &line
+    }
+
     /// The text in a colour, where colours are wanted.
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
         let style = console::Style::new().force_styling(self.colour);
@@ -125,6 +141,16 @@ impl Grid {
         self
     }
 
+    /// On a narrow terminal this column's text is broken into lines, and no other's.
+    pub(super) fn flexible(mut self, column: usize) -> Self {
+        for (place, other) in self.table.column_iter_mut().enumerate() {
+            if place != column {
+                other.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        self
+    }
+
     /// Adds a row of words with their tones.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = (String, Tone)>) {
         self.table.add_row(cells.into_iter().map(|(text, tone)| {
@@ -151,6 +177,17 @@ pub(super) fn time(ms: i64) -> String {
         Ok(time) => format!("{time:.3}"),
         // Kafka lets producers write any number.
         Err(_) => format!("{ms} ms since 1970"),
+    }
+}
+
+/// How long ago a time was, in its largest unit.
+pub(super) fn age(then_ms: i64, now_ms: i64) -> String {
+    let seconds = (now_ms - then_ms).max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
     }
 }
 
@@ -205,10 +242,34 @@ mod tests {
     }
 
     #[test]
+    fn long_text_breaks_between_words_on_a_terminal_only() {
+        let narrow = Paper { width: Some(20), colour: false };
+        assert_eq!(
+            narrow.wrap("a sentence that is longer than a line", 2),
+            "a sentence that is\n  longer than a line"
+        );
+        assert_eq!(narrow.wrap("averyveryverylongsingleword", 2), "averyveryverylongsingleword");
+        let pipe = Paper { width: None, colour: false };
+        assert_eq!(
+            pipe.wrap("a sentence that is longer than a line", 2),
+            "a sentence that is longer than a line"
+        );
+    }
+
+    #[test]
     fn times_are_rfc_3339_with_milliseconds() {
         assert_eq!(time(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
         assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(i64::MAX), format!("{} ms since 1970", i64::MAX));
+    }
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        let cases = [(0, "0s"), (119, "119s"), (120, "2m"), (7_199, "119m"), (7_200, "2h"), (172_800, "2d")];
+        for (seconds, expected) in cases {
+            assert_eq!(age(1_000, 1_000 + seconds * 1000), expected);
+        }
+        assert_eq!(age(5_000, 0), "0s", "clocks differ");
     }
 
     #[test]

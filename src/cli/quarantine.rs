@@ -11,7 +11,7 @@ use crate::postgres::ledger::{QuarantineFilter, QuarantinedRecord};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
-use super::output::{self, OutputArgs, Paper, Report, Tone, plain, time, visible};
+use super::output::{self, OutputArgs, Paper, Report, Tone, age, plain, time, visible};
 use super::servers::Database;
 
 const EXAMPLES: &str = "\
@@ -192,6 +192,8 @@ struct Entry {
     truncated: bool,
     attempts: i32,
     first_at: String,
+    #[serde(skip)]
+    first_at_ms: i64,
     resolved_at: Option<String>,
     resolution: Option<String>,
 }
@@ -212,6 +214,7 @@ impl Entry {
             truncated: row.truncated,
             attempts: row.attempts,
             first_at: time(row.first_at_ms),
+            first_at_ms: row.first_at_ms,
             resolved_at: row.resolved_at_ms.map(time),
             resolution: row.resolution.clone(),
         }
@@ -236,14 +239,15 @@ impl Report for ListReport {
         if self.records.is_empty() {
             return "no such record is in the quarantine\n".to_owned();
         }
-        let headings = ["topic", "part", "offset", "since", "code", "column", "reason"];
-        let mut grid = paper.table(&headings).numbers(&[1, 2]);
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let headings = ["topic", "part", "offset", "age", "code", "column", "reason"];
+        let mut grid = paper.table(&headings).numbers(&[1, 2, 3]).flexible(6);
         for entry in &self.records {
             grid.row([
                 plain(&entry.topic),
                 plain(entry.partition),
                 plain(entry.offset),
-                plain(entry.first_at.split('.').next().unwrap_or(&entry.first_at)),
+                plain(age(entry.first_at_ms, now_ms)),
                 (entry.code.clone(), Tone::Warning),
                 plain(visible(entry.column.as_deref().unwrap_or("-"))),
                 plain(visible(&entry.reason)),

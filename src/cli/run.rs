@@ -18,8 +18,8 @@ Examples:
 ";
 
 const AFTER: &str = "\
-Kafka and PostgreSQL are waited for as long as it takes. The first signal drains, commits and leaves the group; a
-second one ends at once (130).";
+Kafka and PostgreSQL are waited for as long as it takes. The first signal drains, commits and
+leaves the group; a second one ends at once (130).";
 
 /// Move records from Kafka to PostgreSQL
 #[derive(Debug, clap::Args)]

@@ -25,7 +25,7 @@ use super::exit::{Exit, Failure};
 /// How long a look-up in Kafka may take before the brokers count as unreachable.
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// The same where the answer only makes a report fresher.
-const GLANCE: Duration = Duration::from_secs(3);
+const GLANCE: Duration = Duration::from_secs(5);
 
 /// A session and the pipeline's ledger in it.
 pub(super) struct Database {

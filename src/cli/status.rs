@@ -13,7 +13,7 @@ use crate::postgres::ledger::Progress;
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
-use super::output::{self, Form, OutputArgs, Paper, Report, Tone, plain};
+use super::output::{self, Form, OutputArgs, Paper, Report, Tone, plain, visible};
 use super::servers::{Database, Logs};
 
 const EXAMPLES: &str = "\
@@ -83,6 +83,9 @@ struct Totals {
     outcomes: BTreeMap<&'static str, u64>,
 }
 
+/// Columns of a terminal from which on there is room for the owners.
+const WIDE: u16 = 100;
+
 pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     super::log_warnings(&config.options())?;
     let settings = config.load()?;
@@ -116,11 +119,7 @@ async fn watch(
     let mut first = true;
     loop {
         match look().await {
-            Ok(report) if repaint => {
-                let text = report.text(&Paper::stdout());
-                terminal.clear_screen()?;
-                terminal.write_str(&text)?;
-            }
+            Ok(report) if repaint => repaint_with(&terminal, first, &report.text(&Paper::stdout()))?,
             Ok(report) => output::print(form, &report)?,
             Err(failure) if first || failure.exit() != Exit::Unreachable => return Err(failure),
             Err(failure) => writeln!(std::io::stderr(), "{failure}; trying again")?,
@@ -128,6 +127,18 @@ async fn watch(
         first = false;
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Paints over what was painted before, line by line, so that nothing flickers; what doesn't fit is left out.
+fn repaint_with(terminal: &console::Term, first: bool, text: &str) -> std::io::Result<()> {
+    if first {
+        terminal.clear_screen()?;
+    }
+    let rows = usize::from(terminal.size().0).saturating_sub(1).max(1);
+    let lines = text.lines().take(rows).map(|line| format!("{line}\u{1b}[K\n"));
+    terminal.move_cursor_to(0, 0)?;
+    terminal.write_str(&lines.collect::<String>())?;
+    terminal.clear_to_end_of_screen()
 }
 
 fn now_ms() -> i64 {
@@ -215,7 +226,9 @@ impl Report for StatusReport {
         for partition in &self.partitions {
             if let Some(halt) = &partition.halt {
                 let name = format!("{}[{}]", partition.topic, partition.partition);
-                text += &format!("{} {halt}\n", paper.paint(Tone::Bad, &format!("{name} halted:")));
+                let told =
+                    format!("{} {}", paper.paint(Tone::Bad, &format!("{name} halted:")), visible(halt));
+                text += &(paper.wrap(&told, 4) + "\n");
             }
         }
         text += &self.summary(paper);
@@ -229,23 +242,31 @@ impl Report for StatusReport {
 
 impl StatusReport {
     fn table(&self, paper: &Paper) -> String {
-        let headings = ["topic", "part", "next", "log end", "lag", "seconds", "outcomes", "owner", "halt"];
-        let mut grid = paper.table(&headings).numbers(&[1, 2, 3, 4, 5]);
+        let wide = paper.width.is_none_or(|width| width >= WIDE);
+        let mut headings = vec!["topic", "part", "next", "log end", "lag", "seconds", "halt", "outcomes"];
+        if wide {
+            headings.insert(6, "owner");
+        }
+        let mut grid = paper.table(&headings).numbers(&[1, 2, 3, 4, 5]).flexible(headings.len() - 1);
+        let unknown = || "?".to_owned();
         for partition in &self.partitions {
             let lag = partition.lag_records;
             let tone = if lag == Some(0) { Tone::Good } else { Tone::Warning };
             let halt = partition.halt.as_deref().map(|halt| halt.split(':').next().unwrap_or(halt));
-            grid.row([
+            let mut cells = vec![
                 plain(&partition.topic),
                 plain(partition.partition),
                 plain(partition.next_offset),
-                plain(partition.log_end_offset.map_or("?".to_owned(), |end| end.to_string())),
-                (lag.map_or("?".to_owned(), |lag| lag.to_string()), tone),
-                plain(partition.lag_seconds.map_or("?".to_owned(), seconds)),
-                plain(outcomes(&partition.outcomes)),
-                (partition.owner.clone().unwrap_or("-".to_owned()), Tone::Faint),
+                plain(partition.log_end_offset.map_or_else(unknown, |end| end.to_string())),
+                (lag.map_or_else(unknown, |lag| lag.to_string()), tone),
+                plain(partition.lag_seconds.map_or_else(unknown, seconds)),
                 (halt.unwrap_or("-").to_owned(), if halt.is_some() { Tone::Bad } else { Tone::Faint }),
-            ]);
+                plain(outcomes(&partition.outcomes)),
+            ];
+            if wide {
+                cells.insert(6, (partition.owner.clone().unwrap_or_else(|| "-".to_owned()), Tone::Faint));
+            }
+            grid.row(cells);
         }
         grid.text()
     }
@@ -262,10 +283,9 @@ impl StatusReport {
                 .paint(Tone::Warning, &format!("{lag} records, {} s behind", seconds(totals.lag_seconds))),
         };
         let (pipeline, partitions) = (&self.pipeline, totals.partitions);
-        format!(
-            "pipeline {pipeline}: {partitions} partitions{halted}; {lag}; {}\n",
-            outcomes(&totals.outcomes)
-        )
+        let counts = outcomes(&totals.outcomes);
+        let told = format!("pipeline {pipeline}: {partitions} partitions{halted}; {lag}; {counts}");
+        paper.wrap(&told, 4) + "\n"
     }
 }
 

@@ -132,7 +132,8 @@ impl Report for VerifyReport {
             let span =
                 found.decision.map(|id| format!(" (span closed by decision {id})")).unwrap_or_default();
             let name = format!("{}[{}]{span}:", found.topic, found.partition);
-            text += &format!("{} {}\n", paper.paint(Tone::Bad, &name), found.finding);
+            let told = format!("{} {}", paper.paint(Tone::Bad, &name), found.finding);
+            text += &(paper.wrap(&told, 4) + "\n");
         }
         text + &self.verdict(paper)
     }

@@ -204,3 +204,21 @@ fn health_asks_livez_and_ends_as_the_answer_says() {
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("tidegate run"), "{}", stderr(&refused));
 }
+
+#[test]
+fn the_documentation_names_each_command_and_flag() {
+    let page = include_str!("../../docs/COMMANDS.md");
+    for path in commands().iter().filter(|path| !path.is_empty()) {
+        let mut command = tidegate::cli::command();
+        for word in path {
+            command = command.find_subcommand(word).unwrap().clone();
+        }
+        assert!(page.contains(&path.join(" ")), "{path:?} isn't in docs/COMMANDS.md");
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(
+                page.contains(&format!("`--{flag}")) || page.contains(&format!(" --{flag}")),
+                "--{flag} of {path:?}"
+            );
+        }
+    }
+}

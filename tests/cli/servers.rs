@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use tempfile::TempDir;
+use tidegate::engine::outcome::Outcome;
 
 use super::{stderr, stdout, tidegate};
 
@@ -94,7 +95,9 @@ impl Place {
 
     fn json(&self, command: &str, code: i32) -> Value {
         let text = self.expect(&format!("{command} -o json"), code);
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{command}: {error}\n{text}"))
+        let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{command}: {error}\n{text}"));
+        documented(&value);
+        value
     }
 
     /// The codes of what `check` finds, with severities.
@@ -103,6 +106,22 @@ impl Place {
         let word = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
         let findings = report["findings"].as_array().unwrap().iter();
         findings.map(|finding| (word(finding, "severity"), word(finding, "code"))).collect()
+    }
+}
+
+/// Each name in a document that a command prints stands in the documentation.
+fn documented(value: &Value) {
+    let page = include_str!("../../docs/COMMANDS.md");
+    match value {
+        Value::Array(items) => items.iter().for_each(documented),
+        Value::Object(members) => {
+            for (name, member) in members {
+                let outcome = Outcome::ALL.iter().any(|outcome| outcome.name() == name);
+                assert!(outcome || page.contains(&format!("`{name}`")), "{name} isn't in docs/COMMANDS.md");
+                documented(member);
+            }
+        }
+        _ => {}
     }
 }
 

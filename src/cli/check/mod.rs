@@ -172,7 +172,7 @@ impl<'s> Check<'s> {
                 if matches!(error, CatalogueError::NoTable { .. })
                     && let Some(finding) = self.findings.last_mut()
                 {
-                    let remedy = "create it, or let `tidegate init --create-tables --dry-run` make it up from a sample";
+                    let remedy = "create it, or look at what `tidegate init --create-tables --dry-run` makes up";
                     finding.remedy = Some(remedy.to_owned());
                 }
                 return Ok(None);
@@ -242,7 +242,9 @@ fn unfed(report: &RouteReport) -> Vec<Finding> {
                 Finding::new(Severity::Error, "column_unfilled", subject, text)
                     .remedy("map the column under `columns`, or give it a default")
             } else {
-                Finding::new(Severity::Warning, "column_unfilled", subject, text)
+                // Many a default is meant to be the only source.
+                let severity = if column.has_default { Severity::Note } else { Severity::Warning };
+                Finding::new(severity, "column_unfilled", subject, text)
             }
         })
         .collect()

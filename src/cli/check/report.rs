@@ -142,14 +142,11 @@ impl Report for CheckReport {
                 Severity::Warning => ("warning", Tone::Warning),
                 Severity::Note => ("note", Tone::Faint),
             };
-            text += &format!(
-                "{} {}: {}\n",
-                paper.paint(tone, &format!("{word}:")),
-                finding.subject,
-                visible(&finding.finding)
-            );
-            if let Some(remedy) = &finding.remedy {
-                text += &format!("    {}\n", visible(remedy).replace('\n', "\n    "));
+            let word = paper.paint(tone, &format!("{word}:"));
+            let told = format!("{word} {}: {}", finding.subject, visible(&finding.finding));
+            text += &(paper.wrap(&told, 4) + "\n");
+            for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
+                text += &(paper.wrap(&format!("    {}", visible(line)), 4) + "\n");
             }
         }
         if !self.findings.is_empty() {
@@ -242,7 +239,7 @@ impl RouteReport {
         if self.failures.is_empty() {
             return String::new();
         }
-        let mut grid = paper.table(&["  part", "offset", "code", "column", "reason"]);
+        let mut grid = paper.table(&["  part", "offset", "code", "column", "reason"]).flexible(4);
         for failure in self.failures.iter().take(SHOWN) {
             grid.row([
                 plain(format!("  {}", failure.partition)),

@@ -6,13 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::types::Type;
-
 use super::copy::Rows;
 use super::stop::Stop;
 use super::target::{self, Into, SetStatements, Target};
 use super::timings::Stage;
-use super::work::{self, Work};
+use super::work::{self, OfOrds, Work};
 use crate::engine::batch::TableBatch;
 use crate::engine::outcome::Outcome;
 
@@ -93,7 +91,7 @@ async fn insert(
     for (partition, ords) in by_partition {
         let inserted = work
             .client
-            .execute_typed(&set.sql.insert, &[(&ords, Type::INT4_ARRAY)])
+            .execute_typed(&set.sql.insert, &OfOrds::new(&ords).parameters())
             .await
             .map_err(|error| Stop::rows(error, &target.table, None))?;
         let dropped = dropped_rows(target, ords.len() as u64, inserted)?;

@@ -91,6 +91,12 @@ fn advance(progress: &str) -> String {
     )
 }
 
+/// Picks rows of a stage: first and last ord, and the ords themselves where they leave some out between.
+/// The bounds also keep the planner from expecting most of the stage, and so from joining it with a scan
+/// of the whole target.
+const OF_ORDS: &str = "s.ord OPERATOR(pg_catalog.>=) $1 AND s.ord OPERATOR(pg_catalog.<=) $2 \
+     AND ($3::pg_catalog.int4[] IS NULL OR s.ord OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.int4[]))";
+
 /// The names with which a table's statements are made.
 #[derive(Clone, Debug)]
 pub(super) struct TableNames {
@@ -222,7 +228,6 @@ impl TableNames {
         let assignments = list(&data, |place| format!("{} = s.c{place}", self.columns[place]));
         let (target, stage) = (&self.target, &self.stage);
         let same_key = self.same_key("t", "s", true);
-        let of_ords = "s.ord OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int4[])";
         let into = if places.is_empty() { String::new() } else { format!(" ({names})") };
         SetSql {
             copy_binary: format!("COPY {target} ({names}) FROM STDIN (FORMAT binary)"),
@@ -232,20 +237,20 @@ impl TableNames {
             compare: format!(
                 "SELECT pg_catalog.array_agg(s.ord), pg_catalog.array_agg(x.same) \
                  FROM {stage} AS s CROSS JOIN LATERAL \
-                 (SELECT {same} AS same FROM {target} AS t WHERE {same_key} OFFSET 0) AS x WHERE {of_ords}"
+                 (SELECT {same} AS same FROM {target} AS t WHERE {same_key} OFFSET 0) AS x WHERE {OF_ORDS}"
             ),
             lock_different: format!(
                 "SELECT pg_catalog.array_agg(x.ord) FROM (SELECT s.ord FROM {stage} AS s \
-                 JOIN {target} AS t ON {same_key} WHERE {of_ords} AND NOT {same} \
+                 JOIN {target} AS t ON {same_key} WHERE {OF_ORDS} AND NOT {same} \
                  ORDER BY s.ord FOR NO KEY UPDATE OF t) AS x"
             ),
             update: format!(
                 "WITH done AS (UPDATE {target} AS t SET {assignments} FROM {stage} AS s \
-                 WHERE {same_key} AND {of_ords} AND NOT {same} RETURNING s.ord) \
+                 WHERE {same_key} AND {OF_ORDS} AND NOT {same} RETURNING s.ord) \
                  SELECT pg_catalog.array_agg(done.ord) FROM done"
             ),
             insert: format!(
-                "INSERT INTO {target}{into} SELECT {values} FROM {stage} AS s WHERE {of_ords} ORDER BY s.ord"
+                "INSERT INTO {target}{into} SELECT {values} FROM {stage} AS s WHERE {OF_ORDS} ORDER BY s.ord"
             ),
         }
     }
@@ -255,7 +260,6 @@ impl TableNames {
         let (target, stage) = (&self.target, &self.stage);
         let same_key = self.same_key("t", "s", true);
         let twins = self.same_key("a", "b", false);
-        let of_ords = "s.ord OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int4[])";
         let arrays = (1..=self.key.len())
             .map(|number| format!("pg_catalog.unnest(${number}::{})", array_types[number - 1]))
             .collect::<Vec<_>>()
@@ -272,11 +276,11 @@ impl TableNames {
             ),
             lock: format!(
                 "SELECT pg_catalog.array_agg(x.ord) FROM (SELECT s.ord FROM {stage} AS s \
-                 JOIN {target} AS t ON {same_key} WHERE {of_ords} ORDER BY s.ord FOR UPDATE OF t) AS x"
+                 JOIN {target} AS t ON {same_key} WHERE {OF_ORDS} ORDER BY s.ord FOR UPDATE OF t) AS x"
             ),
             delete: format!(
                 "WITH done AS (DELETE FROM {target} AS t USING {stage} AS s \
-                 WHERE {same_key} AND {of_ords} RETURNING s.ord) \
+                 WHERE {same_key} AND {OF_ORDS} RETURNING s.ord) \
                  SELECT pg_catalog.array_agg(done.ord) FROM done"
             ),
             probe: format!(

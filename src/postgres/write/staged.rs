@@ -19,7 +19,7 @@ use super::append;
 use super::stop::Stop;
 use super::target::{Into, SetStatements, Target};
 use super::timings::Stage;
-use super::work::{self, Work};
+use super::work::{self, OfOrds, Work};
 use crate::engine::batch::{Entry, Op, TableBatch};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
@@ -198,9 +198,11 @@ impl<'a> Merge<'a> {
         let refused = |error| Stop::rows(error, &target.table, None);
         let mut presence = vec![Presence::Absent; pending.len()];
         for (set, ords) in self.by_group(pending) {
-            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 1] =
-                [(&ords, Type::INT4_ARRAY)];
-            let row = work.client.query_typed_one(&set.sql.compare, &parameters).await.map_err(refused)?;
+            let row = work
+                .client
+                .query_typed_one(&set.sql.compare, &OfOrds::new(ords).parameters())
+                .await
+                .map_err(refused)?;
             let existing: Option<Vec<i32>> = row.try_get(0).map_err(refused)?;
             let same: Option<Vec<bool>> = row.try_get(1).map_err(refused)?;
             for (ord, same) in existing.unwrap_or_default().into_iter().zip(same.unwrap_or_default()) {
@@ -358,7 +360,7 @@ async fn insert_under_savepoint(
     parts: &[(&SetStatements, Option<u32>, Vec<i32>)],
 ) -> Result<Vec<u64>, Stop> {
     let inserts = parts.iter().map(|(set, _, ords)| async move {
-        client.execute_typed(&set.sql.insert, &[(ords, Type::INT4_ARRAY)]).await
+        client.execute_typed(&set.sql.insert, &OfOrds::new(ords).parameters()).await
     });
     let opened = client.batch_execute(SAVEPOINT);
     let ((), counts) = futures_util::try_join!(opened, try_join_all(inserts))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error};
 
 use super::timings::{Stage, Timings};
 use crate::engine::batch::{Batch, Entry, Pending, TableBatch};
@@ -55,10 +55,31 @@ impl<'a> Work<'a> {
         self.lap = self.timings.lap(stage, self.lap);
     }
 
-    /// Runs a statement whose parameter is ords and whose one row holds an array of ords.
-    pub(super) async fn ords(&self, sql: &str, ords: &[i32]) -> Result<Vec<i32>, tokio_postgres::Error> {
-        let row = self.client.query_typed_one(sql, &[(&ords, Type::INT4_ARRAY)]).await?;
+    /// Runs a statement on rows of a stage that answers with one array of ords.
+    pub(super) async fn ords(&self, sql: &str, ords: &[i32]) -> Result<Vec<i32>, Error> {
+        let row = self.client.query_typed_one(sql, &OfOrds::new(ords).parameters()).await?;
         Ok(row.try_get::<_, Option<Vec<i32>>>(0)?.unwrap_or_default())
+    }
+}
+
+/// Rows of a stage, as the statements take them.
+pub(super) struct OfOrds<'a> {
+    first: i32,
+    last: i32,
+    listed: Option<&'a [i32]>,
+}
+
+impl<'a> OfOrds<'a> {
+    /// The rows of these ords, which rise.
+    pub(super) fn new(ords: &'a [i32]) -> Self {
+        let (first, last) = (ords.first().copied().unwrap_or(0), ords.last().copied().unwrap_or(-1));
+        let complete = (last - first + 1) as usize == ords.len();
+        Self { first, last, listed: (!complete).then_some(ords) }
+    }
+
+    /// The statement's three parameters.
+    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 3] {
+        [(&self.first, Type::INT4), (&self.last, Type::INT4), (&self.listed, Type::INT4_ARRAY)]
     }
 }
 

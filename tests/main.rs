@@ -7,3 +7,4 @@ mod cli;
 mod config;
 mod database;
 mod tidy;
+mod end_to_end;

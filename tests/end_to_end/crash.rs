@@ -1,0 +1,55 @@
+//! The process dies at each step of a batch, and another one goes on.
+
+use lab::generator::Plan;
+
+use super::{SOON, Scene};
+use tidegate::postgres::write::failpoint::Failpoint;
+
+/// Redelivered, poisoned and plain records, so that every statement of a batch has something to do.
+fn mixed(records: u64) -> Plan {
+    Plan { redelivered: 0.1, poison: 0.02, ..Plan::events(records) }
+}
+
+#[test]
+fn a_first_run_catches_up_and_ends() {
+    let mut scene = Scene::new("first run", 3);
+    scene.send(&mixed(5_000));
+    scene.run_to_end();
+    scene.prove();
+}
+
+/// Dies at `point` in the third batch that reaches it, then runs to the end.
+fn dies_at(point: Failpoint) {
+    assert!(Failpoint::ENABLED, "run the tests by ./dev test, or with --features failpoints");
+    let mut scene = Scene::new(&format!("crash {}", point.name()), 2);
+    scene.more = "limits: {batch_rows: 300}\n".to_owned();
+    scene.send(&mixed(4_000));
+    let action = format!("{}=2*off->return", point.name());
+    let died =
+        scene.program().env("FAILPOINTS", &action).args(["--until-caught-up"]).call("run", SOON).unwrap();
+    assert_eq!(died.code, None, "it must die by a signal at {}: {}", point.name(), died.errors);
+    let behind = scene.number("SELECT count(*) FROM tidegate.progress WHERE next_offset < 1900");
+    assert!(behind > 0, "it died with everything done");
+    scene.run_to_end();
+    scene.prove();
+}
+
+macro_rules! dies_at {
+    ($($name:ident: $point:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            dies_at(Failpoint::$point);
+        }
+    )*};
+}
+
+dies_at! {
+    a_crash_after_begin_replays: AfterBegin,
+    a_crash_after_the_lock_replays: AfterLock,
+    a_crash_in_mid_copy_replays: MidCopy,
+    a_crash_after_the_rows_replays: AfterRows,
+    a_crash_after_the_quarantine_replays: AfterQuarantine,
+    a_crash_after_progress_replays: AfterProgress,
+    a_crash_before_commit_replays: BeforeCommit,
+    a_crash_after_commit_does_not_repeat: AfterCommit,
+}

@@ -1,6 +1,6 @@
 //! All integration tests, in one binary.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod broker;
 mod cli;

@@ -4,7 +4,7 @@
 //! fenced partitions again. It works one thing after the other; nothing that a lane does waits for it but
 //! the first commit of a partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -348,8 +348,10 @@ impl State {
     }
 
     async fn look_at_ends(&mut self) {
-        let partitions: Vec<_> =
+        let watched: BTreeSet<_> =
             self.claims.keys().chain(self.halted.keys()).chain(self.fenced.keys()).cloned().collect();
+        // A fenced partition is halted too, and Kafka refuses to be asked twice for one partition.
+        let partitions: Vec<_> = watched.into_iter().collect();
         if partitions.is_empty() {
             return;
         }

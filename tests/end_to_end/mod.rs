@@ -5,6 +5,8 @@
 //! once, with the right values, and the accounting adds up.
 
 mod crash;
+mod unknown_commit;
+mod ownership;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -99,7 +101,12 @@ impl Scene {
 
     /// The program with this scene's configuration.
     pub fn program(&self) -> Tidegate {
-        Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &self.config(&free_address())).unwrap()
+        self.program_at(&free_address())
+    }
+
+    /// The program with this scene's configuration, listening on `http`.
+    pub fn program_at(&self, http: &str) -> Tidegate {
+        Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &self.config(http)).unwrap()
     }
 
     /// Starts a worker that serves until it is ended.

@@ -255,7 +255,8 @@ impl Machine {
             return;
         }
         let place = front.start();
-        if failure.class == FailureClass::Record && front.is_record(place) {
+        let by_record = matches!(failure.class, FailureClass::Record | FailureClass::Collision);
+        if by_record && front.is_record(place) {
             front.reject(place, refused(failure));
             self.search = Search::None;
         } else {

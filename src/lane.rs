@@ -61,6 +61,22 @@ pub enum Fact<'a> {
     },
     /// The lane is alive, and holds these partitions.
     Beat(&'a Machine),
+    /// The machine took a step that cost time worth knowing of.
+    Step {
+        /// What the step did.
+        kind: Step,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}
+
+/// What a step of the machine spent its time with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// It decoded records, and cut a batch of them where the lane was idle.
+    Decode,
+    /// It cut a batch from records that were decoded already.
+    Cut,
 }
 
 /// How often a lane shows that it is alive.
@@ -114,8 +130,16 @@ pub async fn run<S: Store, L: Source>(
             Some(input) = inbox.data.recv(), if open => input,
             () = sleep_until(wake.unwrap_or_else(far_away)), if open && wake.is_some() => Input::Tick,
         };
-        let now = clock.elapsed().as_millis() as Millis;
-        for command in machine.step(now, input) {
+        let decodes = matches!(input, Input::Records(_));
+        let begin = clock.elapsed();
+        let commands = machine.step(begin.as_millis() as Millis, input);
+        let elapsed = clock.elapsed() - begin;
+        if decodes {
+            tell(Fact::Step { kind: Step::Decode, elapsed });
+        } else if commands.iter().any(|command| matches!(command, Command::Write(_))) {
+            tell(Fact::Step { kind: Step::Cut, elapsed });
+        }
+        for command in commands {
             perform(command, &work, &source, &mut tell);
         }
         tokio::task::yield_now().await;

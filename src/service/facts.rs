@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::engine::machine::{Machine, Report};
 use crate::engine::position::TopicPartition;
-use crate::lane::Fact;
+use crate::lane::{Fact, Step};
 use crate::store::CommitOutcome;
 use crate::telemetry::board::{Board, ConditionName, Heartbeat};
-use crate::telemetry::labels::{Dependency, Resolved, TransactionResult};
+use crate::telemetry::labels::{Dependency, Resolved, Stage, TransactionResult};
 use crate::telemetry::metrics::{Metrics, PartitionMetrics, Standing, TableMetrics};
 
 /// Turns one lane's facts into telemetry.
@@ -38,9 +38,17 @@ impl Facts {
             Fact::Transaction { outcome, elapsed } => {
                 self.beat.beat();
                 self.metrics.transaction(result_of(outcome), elapsed.as_secs_f64());
+                self.metrics.stage(Stage::Write, elapsed.as_secs_f64());
                 self.tell_database(outcome);
             }
             Fact::Report(report) => self.report(report),
+            Fact::Step { kind, elapsed } => {
+                let stage = match kind {
+                    Step::Decode => Stage::Decode,
+                    Step::Cut => Stage::Fold,
+                };
+                self.metrics.stage(stage, elapsed.as_secs_f64());
+            }
         }
     }
 
@@ -139,9 +147,11 @@ impl Facts {
 
 fn result_of(outcome: &CommitOutcome) -> TransactionResult {
     match outcome {
-        CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted => TransactionResult::Committed,
+        CommitOutcome::Committed(_) => TransactionResult::Committed,
+        CommitOutcome::AlreadyCommitted => TransactionResult::AlreadyCommitted,
         CommitOutcome::Fenced(_) => TransactionResult::Fenced,
-        CommitOutcome::Refused(_) | CommitOutcome::RolledBack(_) => TransactionResult::RolledBack,
+        CommitOutcome::Refused(_) => TransactionResult::Refused,
+        CommitOutcome::RolledBack(_) => TransactionResult::RolledBack,
         CommitOutcome::Unknown(..) => TransactionResult::Unknown,
     }
 }

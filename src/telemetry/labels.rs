@@ -56,10 +56,8 @@ pub enum Stage {
     Decode,
     /// Sorting by key and folding.
     Fold,
-    /// Statements of the transaction, up to COMMIT.
+    /// The transaction, from its first statement to the answer to COMMIT.
     Write,
-    /// COMMIT alone.
-    Commit,
 }
 
 macro_rules! words {
@@ -84,5 +82,5 @@ words! {
     Resolved { Applied = "applied", NotApplied = "not_applied" }
     RebalanceEvent { Assigned = "assigned", Revoked = "revoked", Lost = "lost" }
     Dependency { Kafka = "kafka", Postgres = "postgres" }
-    Stage { Decode = "decode", Fold = "fold", Write = "write", Commit = "commit" }
+    Stage { Decode = "decode", Fold = "fold", Write = "write" }
 }

@@ -552,7 +552,7 @@ mod tests {
             ("partitions_halted", "code", "TG-102"),
             ("quarantine_open", "topic", "events"),
             ("dependency_up", "dependency", "postgres"),
-            ("stage_seconds_count", "stage", "commit"),
+            ("stage_seconds_count", "stage", "write"),
         ];
         for (name, label, word) in expected {
             assert_eq!(value(&metrics, name, &[(label, word)]), Some(0.0), "{name} {word}");

@@ -211,7 +211,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 fn every_type_means_what_its_text_input_means() {
     let fresh = lab::fixture::Fresh::new("types");
     let seed = setting("TIDEGATE_TEST_SEED", 1);
-    let count = setting("TIDEGATE_TEST_LITERALS", 1500) as usize;
+    let count = setting("TIDEGATE_TEST_LITERALS", 500) as usize;
     lab::sql::block_on(async {
         let session = super::session(&fresh).await;
         session

@@ -7,6 +7,7 @@
 
 mod array;
 mod boolean;
+mod calendar;
 mod document;
 mod interval;
 mod network;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of memory that stand for one byte of a record: the record itself, its encoded row, and the
 /// copy that is on its way to the server.
-const FOOTPRINT: usize = 5;
+const FOOTPRINT: usize = 6;
 
 /// The part of the budget, in sixths, that the Kafka client's own queue may take.
 const CLIENT_SIXTHS: u64 = 1;
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn shares_come_back() {
-        let budget = Budget::new(10_200);
+        let budget = Budget::new(12_240);
         let one = budget.charge(1000);
         assert!(!budget.is_exhausted() && !budget.has_recovered());
         let two = budget.charge(700);

@@ -41,10 +41,10 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Between counts of the quarantine.
 const QUARANTINE_EVERY: Duration = Duration::from_secs(10);
 /// A claim that can't be held against the log is tried again after this.
-const VALIDATE_AGAIN: Duration = Duration::from_millis(500);
+const VALIDATE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Looks in a row that must find the log shorter than progress.
-const TRUNCATION_SIGHTINGS: u32 = 5;
+const TRUNCATION_SIGHTINGS: u32 = 4;
 
 /// What the keeper works with.
 pub(super) struct Keeper {
@@ -99,6 +99,7 @@ struct State {
     ends: BTreeMap<TopicPartition, NextOffset>,
     truncations: BTreeMap<TopicPartition, u32>,
     told: Vec<String>,
+    trouble: Option<String>,
     ledger_ready: bool,
     due: Due,
     clock: Instant,
@@ -118,6 +119,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         ends: BTreeMap::new(),
         truncations: BTreeMap::new(),
         told: Vec::new(),
+        trouble: None,
         ledger_ready: false,
         due,
         clock: now,
@@ -295,7 +297,7 @@ impl State {
     }
 
     async fn look_up(
-        &self,
+        &mut self,
         partitions: Vec<TopicPartition>,
     ) -> Option<(BTreeMap<String, crate::engine::position::TopicId>, BTreeMap<TopicPartition, Watermarks>)>
     {
@@ -306,9 +308,16 @@ impl State {
             Ok((inspector.topic_ids(&topics)?, inspector.watermarks(&partitions)?))
         });
         match found.await {
-            Ok(found) => Some(found),
+            Ok(found) => {
+                self.trouble = None;
+                Some(found)
+            }
             Err(error) => {
-                tracing::info!(%error, "the log can't be looked at; it is tried again");
+                let trouble = error.to_string();
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!("a claim can't be held against the log and waits: {trouble}");
+                    self.trouble = Some(trouble);
+                }
                 None
             }
         }

@@ -172,7 +172,8 @@ impl<'s> Check<'s> {
                 if matches!(error, CatalogueError::NoTable { .. })
                     && let Some(finding) = self.findings.last_mut()
                 {
-                    let remedy = "create it, or look at what `tidegate init --create-tables --dry-run` makes up";
+                    let remedy =
+                        "create it, or look at what `tidegate init --create-tables --dry-run` makes up";
                     finding.remedy = Some(remedy.to_owned());
                 }
                 return Ok(None);

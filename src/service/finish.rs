@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::desk::{Desk, Progress};
 use super::discovery::blocking;
 use super::keeper::Registration;
-use crate::engine::halt::HaltCode;
-use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::position::{NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Error, Inspector};
 use crate::telemetry::board::{Board, State};
 
@@ -31,6 +31,12 @@ pub(super) enum Finish {
     CaughtUp,
     /// What is left stands still, for these reasons.
     Halted(Vec<String>),
+}
+
+/// The logs as they were when the run began.
+struct Seen {
+    ends: BTreeMap<TopicPartition, NextOffset>,
+    ids: BTreeMap<String, TopicId>,
 }
 
 /// Waits for the finish.
@@ -52,32 +58,34 @@ pub(super) async fn wait(
     if !registration.refused.is_empty() {
         return Finish::Halted(registration.refused);
     }
-    let ends = ends(&inspector, &mut desk).await;
-    tracing::info!(partitions = ends.len(), "running until the ends seen now are reached");
+    let seen = see(&inspector, &mut desk).await;
+    tracing::info!(partitions = seen.ends.len(), "running until the ends seen now are reached");
     let mut still_since = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Ok(rows) = desk.progress().await else { continue };
-        let left: Vec<_> = unreached(&ends, &rows).collect();
+        let mut reasons = recreated(&seen.ids, &rows);
+        let left: Vec<_> = unreached(&seen.ends, &rows).collect();
         if left.is_empty() {
-            return Finish::CaughtUp;
+            return if reasons.is_empty() { Finish::CaughtUp } else { Finish::Halted(reasons) };
         }
         let Some(halts) = board.read(|state| halts(state, &left)) else {
             still_since = None;
             continue;
         };
         if still_since.get_or_insert_with(Instant::now).elapsed() >= STILL {
-            return Finish::Halted(halts);
+            reasons.extend(halts);
+            return Finish::Halted(reasons);
         }
     }
 }
 
-async fn ends(inspector: &Arc<Inspector>, desk: &mut Desk) -> BTreeMap<TopicPartition, NextOffset> {
+async fn see(inspector: &Arc<Inspector>, desk: &mut Desk) -> Seen {
     loop {
         if let Ok(topics) = desk.registered().await {
             let inspector = Arc::clone(inspector);
             match blocking(move || look(&inspector, &topics)).await {
-                Ok(ends) => return ends,
+                Ok(seen) => return seen,
                 Err(error) => tracing::info!(%error, "the ends can't be looked up; it is tried again"),
             }
         }
@@ -85,16 +93,36 @@ async fn ends(inspector: &Arc<Inspector>, desk: &mut Desk) -> BTreeMap<TopicPart
     }
 }
 
-fn look(inspector: &Inspector, topics: &[String]) -> Result<BTreeMap<TopicPartition, NextOffset>, Error> {
+fn look(inspector: &Inspector, topics: &[String]) -> Result<Seen, Error> {
     let mut partitions = Vec::new();
+    let mut there = Vec::new();
     for info in inspector.topics()?.into_iter().filter(|info| topics.contains(&info.name)) {
         partitions
             .extend(info.partitions.iter().map(|number| TopicPartition::new(info.name.as_str(), *number)));
+        there.push(info.name);
     }
+    let there: Vec<&str> = there.iter().map(String::as_str).collect();
+    let ids = inspector.topic_ids(&there)?;
     let marks = inspector.watermarks(&partitions)?;
     // A partition without a committed record has nothing to reach.
     let filled = marks.into_iter().filter(|(_, marks)| marks.end > marks.low);
-    Ok(filled.map(|(partition, marks)| (partition, marks.end)).collect())
+    let ends = filled.map(|(partition, marks)| (partition, marks.end)).collect();
+    Ok(Seen { ends, ids })
+}
+
+/// Topics whose progress belongs to another incarnation: an old position behind the new log's end says nothing.
+fn recreated(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Vec<String> {
+    let mut reasons: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            let topic = &row.partition.topic;
+            let id = ids.get(&**topic).filter(|id| **id != row.topic_id)?;
+            let evidence = format!("topic {topic} has id {id}, and progress belongs to id {}", row.topic_id);
+            Some(Halt::new(HaltCode::TopicRecreated, evidence).to_string())
+        })
+        .collect();
+    reasons.dedup();
+    reasons
 }
 
 fn unreached<'a>(
@@ -116,4 +144,45 @@ fn halts(state: &State, left: &[&TopicPartition]) -> Option<Vec<String>> {
             (halt.code != HaltCode::OwnedElsewhere.code()).then(|| format!("{partition}: {}", halt.message))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::outcome::Tally;
+    use crate::engine::position::Epoch;
+    use uuid::Uuid;
+
+    fn row(topic: &str, number: i32, id: u128, next: i64) -> Progress {
+        Progress {
+            partition: TopicPartition::new(topic, number),
+            topic_id: TopicId(Uuid::from_u128(id)),
+            epoch: Epoch::new(1),
+            owner: None,
+            start: NextOffset::new(0),
+            next: NextOffset::new(next),
+            log_end: None,
+            tally: Tally::default(),
+            gaps: 0,
+            newest_at_ms: None,
+            committed_at_ms: None,
+            halt: None,
+        }
+    }
+
+    #[test]
+    fn an_end_is_reached_by_the_ledger_alone() {
+        let ends = BTreeMap::from([0, 1, 2].map(|n| (TopicPartition::new("events", n), NextOffset::new(5))));
+        let rows = [row("events", 0, 1, 4), row("events", 1, 1, 5)];
+        let left: Vec<_> = unreached(&ends, &rows).map(|partition| partition.partition).collect();
+        assert_eq!(left, [0, 2]);
+    }
+
+    #[test]
+    fn positions_of_another_incarnation_reach_nothing() {
+        let ids = BTreeMap::from(["a", "b"].map(|topic| (topic.to_owned(), TopicId(Uuid::from_u128(1)))));
+        let rows = [row("a", 0, 1, 9), row("b", 0, 2, 9), row("b", 1, 2, 9), row("gone", 0, 3, 9)];
+        let reasons = recreated(&ids, &rows);
+        assert!(reasons.len() == 1 && reasons[0].starts_with("TG-101: topic b has id"), "{reasons:?}");
+    }
 }

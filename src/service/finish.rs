@@ -110,7 +110,8 @@ fn look(inspector: &Inspector, topics: &[String]) -> Result<Seen, Error> {
     Ok(Seen { ends, ids })
 }
 
-/// Topics whose progress belongs to another incarnation: an old position behind the new log's end says nothing.
+/// Topics whose progress belongs to another incarnation: an old position behind the new log's end says
+/// nothing.
 fn recreated(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Vec<String> {
     let mut reasons: Vec<String> = rows
         .iter()

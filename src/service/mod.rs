@@ -6,6 +6,7 @@
 
 pub mod resolve;
 mod discovery;
+mod doubt;
 mod budget;
 mod desk;
 mod facts;

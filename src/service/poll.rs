@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::budget::{Budget, client_bytes};
 use super::desk::{Acquired, Desk};
 use super::discovery::RouteMap;
+use super::doubt::Doubts;
 use super::link::{Claimed, KeeperLink, Notice, Order};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::{Input, Tenure};
@@ -88,6 +89,7 @@ pub(super) struct Thread {
     build_at: Instant,
     topics: Vec<String>,
     owned: BTreeMap<TopicPartition, Owned>,
+    doubts: Doubts,
     generation: Generation,
     blocks: BTreeMap<TopicPartition, RecordBlock>,
     consumed: BTreeMap<Arc<str>, TopicMetrics>,
@@ -118,6 +120,7 @@ impl Thread {
             build_at: now,
             topics: Vec::new(),
             owned: BTreeMap::new(),
+            doubts: Doubts::default(),
             generation: Generation::default(),
             blocks: BTreeMap::new(),
             consumed: BTreeMap::new(),
@@ -138,6 +141,9 @@ impl Thread {
         if self.consumer.is_none() && !self.build() {
             self.take_orders(POLL_WAIT);
             return;
+        }
+        for partition in self.doubts.overdue(Instant::now()) {
+            self.doubt(partition);
         }
         self.claim_overdue();
         self.advise();
@@ -523,6 +529,7 @@ impl Thread {
         for partition in partitions {
             self.unhalt(partition);
             self.owned.remove(partition);
+            self.doubts.forget(partition);
             self.advice.remove(partition);
             self.with.board.forget(partition);
             self.with.metrics.forget_partition(partition);
@@ -561,9 +568,14 @@ impl Thread {
             None => self.owned.keys().cloned().collect(),
         };
         for partition in suspects {
-            if matches!(self.owned.get(&partition), Some(Owned::Active { .. })) {
-                self.claim_again(&partition, CLAIM_AGAIN);
-            }
+            self.doubt(partition);
+        }
+    }
+
+    fn doubt(&mut self, partition: TopicPartition) {
+        let is_active = matches!(self.owned.get(&partition), Some(Owned::Active { .. }));
+        if is_active && self.doubts.refused(&partition, Instant::now()) {
+            self.claim_again(&partition, CLAIM_AGAIN);
         }
     }
 

@@ -5,6 +5,8 @@
 //! once, with the right values, and the accounting adds up.
 
 mod crash;
+mod log;
+mod outage;
 mod unknown_commit;
 mod ownership;
 
@@ -57,7 +59,11 @@ impl Scene {
 
     /// A scene with a topic of this configuration and a producer with these options.
     pub fn with_topic(name: &str, partitions: i32, config: &[(&str, &str)], options: &Options) -> Self {
-        let fresh = Fresh::new(name);
+        Self::of(Fresh::new(name), partitions, config, options)
+    }
+
+    /// A scene on the servers that `fresh` names, which may be servers of the test's own.
+    pub fn of(fresh: Fresh, partitions: i32, config: &[(&str, &str)], options: &Options) -> Self {
         let topics = Topics::of(&fresh.bootstrap);
         topics.create(&fresh.topic, partitions, config).unwrap();
         sql::query(&fresh.url, &table_sql(TABLE)).unwrap();

@@ -11,10 +11,10 @@ use lab::process::Running;
 use super::{SOON, Scene};
 
 /// Time in which a frozen worker's session expires, its partitions move and the row lock is taken over.
-const TAKEN_OVER: Duration = Duration::from_secs(60);
+pub const TAKEN_OVER: Duration = Duration::from_secs(60);
 
 /// Sends in a thread while `act` provokes; gives the generator back to the scene.
-fn while_sending(scene: &mut Scene, plan: Plan, act: impl FnOnce(&Scene)) {
+pub fn while_sending(scene: &mut Scene, plan: Plan, act: impl FnOnce(&Scene)) {
     let (bootstrap, topic) = (scene.fresh.bootstrap.clone(), scene.fresh.topic.clone());
     let idle = Generator::new(&bootstrap, &topic, &Options::default()).unwrap();
     let mut generator = std::mem::replace(&mut scene.generator, idle);
@@ -26,16 +26,16 @@ fn while_sending(scene: &mut Scene, plan: Plan, act: impl FnOnce(&Scene)) {
     scene.generator = sender.join().unwrap();
 }
 
-fn flowing(records: u64, seconds: u64) -> Plan {
+pub fn flowing(records: u64, seconds: u64) -> Plan {
     Plan { redelivered: 0.05, over: Some(Duration::from_secs(seconds)), ..Plan::events(records) }
 }
 
 /// The sum of all positions.
-fn total(scene: &Scene) -> i64 {
+pub fn total(scene: &Scene) -> i64 {
     checker::next_offsets(scene.subject()).map(|offsets| offsets.values().sum()).unwrap_or_default()
 }
 
-fn await_progress(scene: &Scene, worker: &Running, beyond: i64) {
+pub fn await_progress(scene: &Scene, worker: &Running, beyond: i64) {
     let what = format!("progress beyond {beyond}");
     worker.await_condition(&what, TAKEN_OVER, |_| total(scene) > beyond).unwrap();
 }

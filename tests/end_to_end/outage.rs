@@ -1,0 +1,176 @@
+//! Servers that go away and come back: the worker waits, stays in its group, and goes on by itself.
+
+use std::time::{Duration, Instant};
+
+use lab::fixture::Fresh;
+use lab::generator::{Options, Plan};
+use lab::process::{Running, free_address, get};
+use lab::proxy::{Link, Proxy};
+use lab::servers::{Kafka, KafkaOptions, PgOptions, Postgres};
+use lab::{checker, sql};
+
+use super::log::series;
+use super::ownership::{await_progress, flowing, total, while_sending};
+use super::{SOON, Scene};
+
+/// Time for a server to come back and for clients to notice.
+const RECOVERED: Duration = Duration::from_secs(120);
+
+/// Retries often, so that a test doesn't wait out a long delay.
+const QUICK: &str = "retry: {transient: {strategy: exponential, first: 50ms, max: 1s}}\n";
+
+/// A scene on a PostgreSQL of its own.
+fn on_postgres(name: &str, postgres: &Postgres) -> Scene {
+    let mut fresh = Fresh::new(name);
+    fresh.url = postgres.url();
+    fresh.superuser_url = postgres.superuser_database_url("app");
+    fresh.postgres_address = postgres.address().to_owned();
+    let mut scene = Scene::of(fresh, 2, &[], &Options::default());
+    scene.more = QUICK.to_owned();
+    scene
+}
+
+/// A scene on a Kafka of its own.
+fn on_kafka(name: &str, kafka: &Kafka) -> Scene {
+    let mut fresh = Fresh::new(name);
+    fresh.bootstrap = kafka.bootstrap().to_owned();
+    let mut scene = Scene::of(fresh, 2, &[], &Options::default());
+    scene.more = QUICK.to_owned();
+    scene
+}
+
+/// Waits for the end of the log and proves the scene; shows the worker's log where that fails.
+fn prove_recovered(scene: &Scene, worker: &Running) {
+    let reached = checker::await_offsets(scene.subject(), &scene.ends(), RECOVERED);
+    assert!(reached.is_ok(), "{reached:?}\n{}", worker.errors());
+    assert!(worker.alive(), "{}", worker.errors());
+    scene.prove();
+}
+
+#[test]
+fn postgresql_ends_and_comes_back_under_load() {
+    let postgres = Postgres::start(&PgOptions::default()).unwrap();
+    let mut scene = on_postgres("postgres restarts", &postgres);
+    scene.more.push_str("limits: {batch_rows: 300}\n");
+    let worker = scene.worker();
+    let ends: [fn(&Postgres) -> anyhow::Result<()>; 3] =
+        [Postgres::stop, Postgres::stop_immediate, Postgres::kill9];
+    for end in ends {
+        while_sending(&mut scene, flowing(4_000, 4), |scene| {
+            await_progress(scene, &worker, total(scene));
+            end(&postgres).unwrap();
+            postgres.start_again().unwrap();
+            await_progress(scene, &worker, total(scene));
+        });
+        prove_recovered(&scene, &worker);
+    }
+}
+
+#[test]
+fn sessions_that_are_terminated_again_and_again_lose_nothing() {
+    let mut scene = Scene::new("terminated", 2);
+    scene.more =
+        "limits: {batch_rows: 200}\nretry: {transient: {strategy: linear, first: 10ms, max: 50ms}}\n"
+            .to_owned();
+    let worker = scene.worker();
+    let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                     WHERE application_name LIKE 'tidegate/%' AND datname = current_database()";
+    while_sending(&mut scene, flowing(12_000, 12), |scene| {
+        let mut ended = 0;
+        for _ in 0..15 {
+            await_progress(scene, &worker, total(scene));
+            ended += sql::number(&scene.fresh.superuser_url, terminate).unwrap();
+        }
+        assert!(ended > 15, "sessions must have been ended: {ended}");
+    });
+    prove_recovered(&scene, &worker);
+}
+
+/// Whether the worker answers a path with this status.
+fn answers(http: &str, path: &str, status: u16) -> bool {
+    get(http, path).is_ok_and(|(found, _)| found == status)
+}
+
+/// The worker is up and alive, and says that it isn't ready.
+fn await_unready(worker: &Running, http: &str) {
+    let unready = |_: &Running| answers(http, "/readyz", 503) && answers(http, "/livez", 200);
+    worker.await_condition("alive and not ready", SOON, unready).unwrap();
+}
+
+#[test]
+fn a_postgresql_that_is_away_at_the_start_is_waited_for() {
+    let postgres = Postgres::start(&PgOptions::default()).unwrap();
+    let mut scene = on_postgres("postgres away", &postgres);
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(1_000) });
+    postgres.stop().unwrap();
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    Scene::await_log(&worker, "waiting: ");
+    await_unready(&worker, &http);
+    postgres.start_again().unwrap();
+    prove_recovered(&scene, &worker);
+    worker.await_http(&http, "/readyz", SOON).unwrap();
+}
+
+#[test]
+fn kafka_ends_and_comes_back_under_load() {
+    let kafka = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut scene = on_kafka("kafka restarts", &kafka);
+    let worker = scene.worker();
+    let ends: [fn(&Kafka) -> anyhow::Result<()>; 2] = [Kafka::stop, Kafka::kill9];
+    for end in ends {
+        while_sending(&mut scene, flowing(4_000, 4), |scene| {
+            await_progress(scene, &worker, total(scene));
+            end(&kafka).unwrap();
+            kafka.start_again().unwrap();
+        });
+        prove_recovered(&scene, &worker);
+    }
+}
+
+#[test]
+fn a_kafka_that_is_away_at_the_start_is_waited_for() {
+    let kafka = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut scene = on_kafka("kafka away", &kafka);
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(1_000) });
+    kafka.stop().unwrap();
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    await_unready(&worker, &http);
+    kafka.start_again().unwrap();
+    prove_recovered(&scene, &worker);
+    worker.await_http(&http, "/readyz", SOON).unwrap();
+}
+
+#[test]
+fn a_database_that_falls_silent_neither_costs_the_membership_nor_the_memory() {
+    const LIMIT: f64 = 4.0 * 1024.0 * 1024.0;
+    let mut scene = Scene::new("silence", 2);
+    let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();
+    scene.url = proxy.url(&scene.fresh.url);
+    scene.more = format!("{QUICK}limits: {{memory: 4MiB, batch_bytes: 1MiB, record_bytes: 1MiB}}\n");
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    scene.send(&Plan::events(1_000));
+    scene.await_caught_up();
+    let rebalances = || series(&http, "tidegate_rebalances_total{").unwrap();
+    let before = rebalances();
+    proxy.link(Link { blackhole: true, ..Link::default() });
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(40_000) });
+    // Longer than two sessions of the group.
+    let silent_since = Instant::now();
+    let over = Duration::from_millis(2 * u64::from(scene.session_ms)) + Duration::from_secs(1);
+    let silence = |_: &Running| {
+        let held = series(&http, "tidegate_buffered_bytes").unwrap_or_default();
+        assert!(held <= 2.0 * LIMIT, "{held} bytes are held");
+        silent_since.elapsed() > over
+    };
+    worker.await_condition("the end of the silence", SOON, silence).unwrap();
+    assert!(answers(&http, "/livez", 200), "a silent database must not restart the process");
+    assert_eq!(rebalances(), before, "the member stays in the group:\n{}", worker.errors());
+    proxy.link(Link::default());
+    prove_recovered(&scene, &worker);
+    assert_eq!(rebalances(), before, "{}", worker.errors());
+    let peak = worker.peak_memory_kib().unwrap();
+    assert!(peak < 256 * 1024, "{peak} KiB");
+}

@@ -8,3 +8,4 @@ mod config;
 mod database;
 mod tidy;
 mod end_to_end;
+mod simulation;

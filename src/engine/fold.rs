@@ -61,15 +61,16 @@ enum Known {
     Absent,
 }
 
-/// Folds changes that are sorted by key, then arrival.
-pub fn fold(table: &Table, mode: WriteMode, sorted: &[Change], arena: &mut Vec<u8>) -> Folded {
+/// Folds changes that are sorted by key, then arrival. Keys are `exact` where those that differ in bytes are
+/// certainly two; otherwise a row that is gone under one spelling can be there under another.
+pub fn fold(table: &Table, mode: WriteMode, exact: bool, sorted: &[Change], arena: &mut Vec<u8>) -> Folded {
     let mut folded = Folded::default();
     let mut rest = sorted;
     while let Some(first) = rest.first() {
         let run = rest.iter().take_while(|change| same_key(arena, first, change)).count();
         let (records, tail) = rest.split_at(run);
         rest = tail;
-        fold_key(table, mode, records, arena, &mut folded);
+        fold_key(table, mode, exact, records, arena, &mut folded);
     }
     folded
 }
@@ -102,18 +103,26 @@ struct Composition {
     known: Known,
 }
 
-fn fold_key(table: &Table, mode: WriteMode, records: &[Change], arena: &mut Vec<u8>, folded: &mut Folded) {
+fn fold_key(
+    table: &Table,
+    mode: WriteMode,
+    exact: bool,
+    records: &[Change],
+    arena: &mut Vec<u8>,
+    folded: &mut Folded,
+) {
     let mut composition = begin(table, &records[0]);
     for pair in records.windows(2) {
         let (before, next) = (&pair[0], &pair[1]);
-        if !may_follow(table, before, next, arena) {
+        let impossible = composition.known == Known::Absent && !next.deletes && next.lacks_required;
+        if !may_follow(table, before, next, arena) || (impossible && !exact) {
             folded.cut = Some(folded.cut.map_or(next.arrival, |cut| cut.min(next.arrival)));
             break;
         }
         if next.deletes {
             supersede(&composition, folded);
             become_delete(&mut composition, next);
-        } else if composition.known == Known::Absent && next.lacks_required {
+        } else if impossible {
             folded.refused.push((next.arrival, missing_column(table, &next.columns)));
         } else {
             match mode {

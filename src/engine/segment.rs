@@ -60,6 +60,19 @@ pub struct Segment {
 struct TargetBuffer {
     encoding: Encoding,
     arena: Vec<u8>,
+    /// Where the decoded fields end. What a cut appends behind them, keys and composed rows, goes before the
+    /// next cut: a batch can be tried again for hours.
+    decoded: usize,
+}
+
+impl TargetBuffer {
+    fn new(encoding: Encoding) -> Self {
+        Self { encoding, arena: Vec::new(), decoded: 0 }
+    }
+
+    fn drop_composed(&mut self) {
+        self.arena.truncate(self.decoded);
+    }
 }
 
 struct Staged {
@@ -185,6 +198,11 @@ impl Segment {
         });
     }
 
+    /// Whether the record at `place` is known to be one that can't be written.
+    pub fn is_rejected(&self, place: usize) -> bool {
+        matches!(self.records[place].content, Content::Rejected(_))
+    }
+
     /// Marks the record at `place` as one that can't be written.
     pub fn reject(&mut self, place: usize, reject: Reject) {
         self.records[place].content = Content::Rejected(Box::new(reject));
@@ -218,13 +236,15 @@ impl Segment {
     /// Gives `None` when the target must turn to text first.
     fn decode(&mut self, slot: &mut RouteSlot, block: &RecordBlock, index: u32) -> Option<Content> {
         while self.targets.len() <= slot.target {
-            self.targets.push(TargetBuffer { encoding: Encoding::Binary, arena: Vec::new() });
+            self.targets.push(TargetBuffer::new(Encoding::Binary));
         }
         let buffer = &mut self.targets[slot.target];
+        buffer.drop_composed();
         let from = buffer.arena.len() as u32;
         let record = block.get(index as usize);
         let decoded = slot.decoder.decode(block.partition(), &record, buffer.encoding, &mut buffer.arena);
-        let fields = from..buffer.arena.len() as u32;
+        buffer.decoded = buffer.arena.len();
+        let fields = from..buffer.decoded as u32;
         Some(match decoded {
             Decoded::Row { columns, lacks_required, unproven } => {
                 Content::Row { columns, fields, lacks_required, unproven }
@@ -238,7 +258,7 @@ impl Segment {
 
     /// Encodes all waiting records of a target as text, since one of them has no certain binary form.
     fn turn_to_text(&mut self, routes: &mut [RouteSlot], target: usize) {
-        self.targets[target] = TargetBuffer { encoding: Encoding::Text, arena: Vec::new() };
+        self.targets[target] = TargetBuffer::new(Encoding::Text);
         for place in self.start..self.records.len() {
             let route = self.records[place].route;
             let Some((block, index)) = self.records[place].origin.clone() else { continue };
@@ -264,7 +284,9 @@ impl Segment {
             for (target, changes) in survey.changes {
                 let route = Arc::clone(&routes[changes.0 as usize].route);
                 let buffer = &mut self.targets[target];
-                let folded = fold_target(&route, changes.1, &mut buffer.arena);
+                buffer.drop_composed();
+                let exact = route.table.traits.bytewise_key && buffer.encoding == Encoding::Binary;
+                let folded = fold_target(&route, exact, changes.1, &mut buffer.arena);
                 cut = min_option(cut, folded.cut);
                 refused.extend(folded.refused);
                 for (index, outcome) in folded.settled {
@@ -464,7 +486,7 @@ impl Moving {
 }
 
 /// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order.
-fn fold_target(route: &Route, mut changes: Vec<Change>, arena: &mut Vec<u8>) -> Folded {
+fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change>, arena: &mut Vec<u8>) -> Folded {
     if route.mode == WriteMode::Append {
         let (lacking, whole): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.lacks_required);
@@ -479,7 +501,7 @@ fn fold_target(route: &Route, mut changes: Vec<Change>, arena: &mut Vec<u8>) -> 
         change.key = super::key::locate(route, &change.columns, &change.fields, arena);
     }
     super::key::sort(&mut changes, arena);
-    fold(&route.table, route.mode, &changes, arena)
+    fold(&route.table, route.mode, exact, &changes, arena)
 }
 
 fn min_option(one: Option<u32>, other: Option<u32>) -> Option<u32> {

@@ -20,7 +20,8 @@ impl Machine {
         outcome: CommitOutcome,
         commands: &mut Vec<Command>,
     ) {
-        let Some(flight) = self.flight.take() else { return };
+        let Some(mut flight) = self.flight.take() else { return };
+        let owed = std::mem::take(&mut flight.owed);
         match outcome {
             CommitOutcome::Committed(tallies) => {
                 if self.trouble.unknown.take().is_some() {
@@ -44,11 +45,14 @@ impl Machine {
                     moves.map(|(moved, tally)| (moved.partition.clone(), moved.delta.to(), tally)).collect(),
                 );
                 self.take_back(batch);
-                self.back_off(now, self.limits.transient, &failure, commands);
+                self.back_off(now, &failure, commands);
                 commands.push(Command::Report(Report::Failed(failure)));
             }
         }
         self.let_go(commands);
+        for (partition, generation) in owed {
+            commands.push(Command::Released(partition, generation));
+        }
     }
 
     /// Partitions that waited for the flight's end leave. One that was to halt stays if its earlier records
@@ -223,15 +227,15 @@ impl Machine {
         let places = flight.end - start;
         self.take_back(batch);
         match dispose(failure.class, self.trouble.attempts) {
-            Disposition::Wait => {
-                self.back_off(now, self.limits.transient, &failure, commands);
-            }
+            Disposition::Wait => self.back_off(now, &failure, commands),
             Disposition::WaitSmaller => {
                 self.search = Search::failed(places, None);
-                self.back_off(now, self.limits.transient, &failure, commands);
+                self.back_off(now, &failure, commands);
             }
             Disposition::WaitBounded => {
-                if !self.back_off(now, self.limits.ambiguous, &failure, commands) {
+                self.trouble.ambiguous = self.trouble.ambiguous.saturating_add(1);
+                let tries = self.trouble.ambiguous;
+                if !self.wait(now, self.limits.ambiguous, tries, &failure, commands) {
                     self.halt_flight(flight, HaltCode::UnknownFailure, &failure, commands);
                 }
             }
@@ -255,8 +259,10 @@ impl Machine {
             return;
         }
         let place = front.start();
-        let by_record = matches!(failure.class, FailureClass::Record | FailureClass::Collision);
-        if by_record && front.is_record(place) {
+        // A record that collides alone collides with a row of the table, by another unique index. One that is
+        // rejected already is refused as a row of the quarantine, which takes anything.
+        let of_record = matches!(failure.class, FailureClass::Record | FailureClass::Collision);
+        if of_record && front.is_record(place) && !front.is_rejected(place) {
             front.reject(place, refused(failure));
             self.search = Search::None;
         } else {
@@ -272,10 +278,16 @@ impl Machine {
         commands: &mut Vec<Command>,
     ) {
         let state = failure.sqlstate.as_deref().map_or(String::new(), |state| format!(" (SQLSTATE {state})"));
+        let writes_to = |id: &TenureId, named: &String| {
+            self.held.get(id).is_some_and(|held| held.tenure.route.table.to_string() == *named)
+        };
+        // The server can name a table that no route does: one of the ledger, or a partition of a target.
+        let named =
+            failure.table.as_ref().filter(|named| flight.tenures.iter().any(|id| writes_to(id, named)));
         for id in &flight.tenures {
             let Some(held) = self.held.get(id) else { continue };
             let table = held.tenure.route.table.to_string();
-            if failure.table.as_ref().is_none_or(|named| *named == table) {
+            if named.is_none_or(|named| *named == table) {
                 let evidence = format!("writing {table}: {}{state}", failure.message);
                 self.halt(*id, Halt::new(code, evidence), commands);
             }
@@ -284,16 +296,22 @@ impl Machine {
         self.search = Search::None;
     }
 
+    /// Puts the next try off, for ever if it must be.
+    fn back_off(&mut self, now: Millis, failure: &Failure, commands: &mut Vec<Command>) {
+        self.trouble.attempts = self.trouble.attempts.saturating_add(1);
+        self.wait(now, self.limits.transient, self.trouble.attempts, failure, commands);
+    }
+
     /// Sets the next try's time; `false` when the tries are used up.
-    fn back_off(
+    fn wait(
         &mut self,
         now: Millis,
         backoff: Backoff,
+        attempt: u32,
         failure: &Failure,
         commands: &mut Vec<Command>,
     ) -> bool {
-        self.trouble.attempts = self.trouble.attempts.saturating_add(1);
-        let Some(wait_ms) = backoff.wait_ms(self.trouble.attempts, self.dice.f64()) else {
+        let Some(wait_ms) = backoff.wait_ms(attempt, self.dice.f64()) else {
             return false;
         };
         self.trouble.resume_at = Some(now + wait_ms);

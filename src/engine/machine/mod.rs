@@ -62,6 +62,10 @@ impl Parked {
 struct Flight {
     end: usize,
     tenures: Vec<TenureId>,
+    /// The assignments that it moves.
+    claims: Vec<(TopicPartition, Generation)>,
+    /// Those of them that left the lane meanwhile, and that somebody waits for.
+    owed: Vec<(TopicPartition, Generation)>,
     judged: BTreeMap<u32, (u64, u64)>,
 }
 
@@ -69,6 +73,8 @@ struct Flight {
 #[derive(Default)]
 struct Trouble {
     attempts: u32,
+    /// Failures of unknown kind among them: only these are bounded.
+    ambiguous: u32,
     resume_at: Option<Millis>,
     /// The last COMMIT's outcome is unknown; what it would have settled, by partition and target.
     unknown: Option<Vec<(TopicPartition, NextOffset, Tally)>>,
@@ -175,7 +181,12 @@ impl Machine {
 
     fn assign(&mut self, tenure: Tenure, commands: &mut Vec<Command>) {
         for id in self.ids(|held| held.tenure.partition == tenure.partition) {
-            self.remove(id, commands);
+            let left = self.remove(id, commands);
+            if let (Some(Held { exit: Some(Exit::Release), tenure, .. }), Some(flight)) =
+                (left, &mut self.flight)
+            {
+                flight.owed.push((tenure.partition, tenure.generation));
+            }
         }
         let id = self.next_tenure;
         self.next_tenure += 1;
@@ -285,8 +296,12 @@ impl Machine {
 
     fn revoke(&mut self, partition: &TopicPartition, generation: Generation, commands: &mut Vec<Command>) {
         let Some(id) = self.find(partition, generation) else {
-            // A tenure that halted or was fenced is gone already, and holds nothing.
-            commands.push(Command::Released(partition.clone(), generation));
+            // A tenure that halted or was fenced is gone already; a batch in flight can still hold it.
+            let claim = (partition.clone(), generation);
+            match &mut self.flight {
+                Some(flight) if flight.claims.contains(&claim) => flight.owed.push(claim),
+                _ => commands.push(Command::Released(claim.0, claim.1)),
+            }
             return;
         };
         let in_flight = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
@@ -336,6 +351,7 @@ impl Machine {
         }
         while let Some(mut segment) = self.segments.pop_front() {
             if segment.is_empty() {
+                self.search = Search::None;
                 continue;
             }
             if self.lingers(now, &segment) {
@@ -361,13 +377,19 @@ impl Machine {
                 continue;
             };
             self.segments.push_front(segment);
-            self.flight = Some(Flight { end, tenures, judged });
+            let claims = self.claims(&tenures);
+            self.flight = Some(Flight { end, tenures, claims, owed: Vec::new(), judged });
             self.trouble.resume_at = None;
             commands.push(Command::Write(Box::new(batch)));
             return;
         }
         self.search = Search::None;
         self.staged_since = None;
+    }
+
+    fn claims(&self, tenures: &[TenureId]) -> Vec<(TopicPartition, Generation)> {
+        let held = tenures.iter().filter_map(|id| self.held.get(id));
+        held.map(|held| (held.tenure.partition.clone(), held.tenure.generation)).collect()
     }
 
     fn lingers(&self, now: Millis, segment: &Segment) -> bool {

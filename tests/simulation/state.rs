@@ -1,0 +1,116 @@
+//! What the database holds: the ledger, the table and the quarantine, as one value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate::engine::batch::Batch;
+use tidegate::engine::commit::{Fence, StoredProgress};
+use tidegate::engine::outcome::Tally;
+use tidegate::engine::position::{Epoch, NextOffset};
+
+use super::records::Spec;
+use super::table::{self, Rows, Stop};
+
+/// A row of the ledger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Progress {
+    pub epoch: i64,
+    pub owner: Option<String>,
+    pub start: i64,
+    pub next: i64,
+    pub tally: Tally,
+    pub gaps: u64,
+}
+
+/// One committed state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct State {
+    pub progress: BTreeMap<i32, Progress>,
+    pub rows: Rows,
+    pub quarantine: BTreeSet<(i32, i64)>,
+}
+
+/// What the ledger says to a batch, its rows being locked.
+pub(super) enum Standing {
+    Ready,
+    Applied,
+    Fenced(Vec<Fence>),
+}
+
+impl State {
+    /// The ledger of a topic whose partitions begin at `starts`.
+    pub(super) fn registered(starts: &[i64]) -> Self {
+        let row = |start: &i64| Progress {
+            epoch: 0,
+            owner: None,
+            start: *start,
+            next: *start,
+            tally: Tally::default(),
+            gaps: 0,
+        };
+        let progress = (0..).zip(starts.iter().map(row)).collect();
+        Self { progress, ..Self::default() }
+    }
+
+    /// Compares a batch with the stored progress.
+    pub(super) fn standing(&self, batch: &Batch) -> Standing {
+        let at = |position: fn(&tidegate::engine::position::ProgressDelta) -> NextOffset| {
+            batch.moves.iter().map(move |moved| {
+                let stored = &self.progress[&moved.partition.partition];
+                stored.epoch == moved.epoch.value() && stored.next == position(&moved.delta).value()
+            })
+        };
+        if at(|delta| delta.to()).all(|stands| stands) {
+            return Standing::Applied;
+        }
+        let ready: Vec<bool> = at(|delta| delta.from()).collect();
+        if ready.iter().all(|ready| *ready) {
+            return Standing::Ready;
+        }
+        let fences = batch.moves.iter().enumerate().filter(|(index, _)| !ready[*index]);
+        Standing::Fenced(
+            fences
+                .map(|(index, moved)| {
+                    let stored = &self.progress[&moved.partition.partition];
+                    let stored = StoredProgress {
+                        next: NextOffset::new(stored.next),
+                        epoch: Epoch::new(stored.epoch),
+                        owner: stored.owner.clone(),
+                    };
+                    Fence { index, stored: Some(stored) }
+                })
+                .collect(),
+        )
+    }
+
+    /// Writes rows and quarantine; gives the tallies of all moves. After an error the state is of no use.
+    pub(super) fn write_rows(
+        &mut self,
+        spec: &Spec,
+        batch: &Batch,
+        dice: &mut fastrand::Rng,
+    ) -> Result<Vec<Tally>, Stop> {
+        let partitions: Vec<i32> = batch.moves.iter().map(|moved| moved.partition.partition).collect();
+        let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
+        for table in &batch.tables {
+            table::write(&mut self.rows, spec, table, &partitions, &mut tallies, dice)?;
+        }
+        self.keep_quarantined(batch);
+        Ok(tallies)
+    }
+
+    pub(super) fn keep_quarantined(&mut self, batch: &Batch) {
+        for record in &batch.quarantine {
+            let partition = batch.moves[record.partition as usize].partition.partition;
+            self.quarantine.insert((partition, record.offset.value()));
+        }
+    }
+
+    /// Moves and counts one partition of a batch.
+    pub(super) fn advance(&mut self, batch: &Batch, index: usize, tally: &Tally) {
+        let moved = &batch.moves[index];
+        let stored = self.progress.get_mut(&moved.partition.partition).expect("the partition is registered");
+        stored.next = moved.delta.to().value();
+        stored.gaps += moved.gaps;
+        stored.tally.merge(tally);
+    }
+}

@@ -71,3 +71,111 @@ fn prefix(arena: &[u8], key: &Range<u32>) -> u64 {
     bytes[..length].copy_from_slice(&body[..length]);
     u64::from_be_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::position::Offset;
+    use super::super::route::{OnBadRecord, OnTombstone, UnknownFields, WriteMode};
+    use super::super::row::{fields, push_field};
+    use super::super::shape::{Table, TableTraits};
+    use super::*;
+
+    fn route(key: &[usize]) -> Route {
+        let table = Table {
+            oid: 1,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: Vec::new(),
+            traits: TableTraits::default(),
+        };
+        Route {
+            topic: "t".into(),
+            table: Arc::new(table),
+            key: key.to_vec(),
+            mode: WriteMode::Upsert,
+            mappings: Vec::new(),
+            unknown_fields: UnknownFields::Ignore,
+            on_tombstone: OnTombstone::Quarantine,
+            on_bad_record: OnBadRecord::Quarantine,
+            record_bytes_max: 100,
+        }
+    }
+
+    #[test]
+    fn key_fields_are_found_wherever_they_stand() {
+        let row = [(0, Some("a")), (1, None), (3, Some("ccc")), (9, Some("")), (70, Some("z"))];
+        let cases: [(&[usize], &[&str], bool); 7] = [
+            (&[0], &["a"], false),
+            (&[3], &["ccc"], false),
+            (&[3, 9], &["ccc", ""], false),
+            (&[3, 9, 70], &["ccc", "", "z"], false),
+            (&[9, 3], &["", "ccc"], true),
+            (&[0, 3], &["a", "ccc"], true),
+            (&[70, 0], &["z", "a"], true),
+        ];
+        for (key, expected, copied) in cases {
+            let mut arena = b"what came before".to_vec();
+            let start = arena.len() as u32;
+            for (_, value) in row {
+                push_field(&mut arena, value.map(str::as_bytes));
+            }
+            let end = arena.len() as u32;
+            let columns = ColumnSet::new(71, row.map(|(place, _)| place));
+            let found = locate(&route(key), &columns, &(start..end), &mut arena);
+            let bytes = &arena[found.start as usize..found.end as usize];
+            let values: Vec<&str> =
+                fields(bytes).map(|field| std::str::from_utf8(field.unwrap()).unwrap()).collect();
+            assert_eq!(values, expected, "{key:?}");
+            assert_eq!(arena.len() as u32 > end, copied, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_many_columns_is_found() {
+        let mut arena = Vec::new();
+        for place in 0..12u8 {
+            push_field(&mut arena, Some(&[place]));
+        }
+        let end = arena.len() as u32;
+        let reversed: Vec<usize> = (0..12).rev().collect();
+        let found = locate(&route(&reversed), &ColumnSet::new(12, 0..12), &(0..end), &mut arena);
+        let bytes = &arena[found.start as usize..found.end as usize];
+        let values: Vec<u8> = fields(bytes).map(|field| field.unwrap()[0]).collect();
+        assert_eq!(values, (0..12).rev().collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn equal_keys_stand_together_in_arrival_order() {
+        let mut arena = Vec::new();
+        let words = ["b", "a\0", "a", "longer than eight b", "a", "longer than eight a", "b", "", "a\0"];
+        let changes = words.iter().zip(0..).map(|(word, arrival)| {
+            let start = arena.len() as u32;
+            push_field(&mut arena, Some(word.as_bytes()));
+            let key = start..arena.len() as u32;
+            Change {
+                partition: 0,
+                offset: Offset::new(0),
+                arrival,
+                deletes: false,
+                columns: ColumnSet::new(1, [0]),
+                fields: key.clone(),
+                key,
+                lacks_required: false,
+                unproven: false,
+            }
+        });
+        let mut changes: Vec<Change> = changes.collect();
+        sort(&mut changes, &arena);
+        let order: Vec<(&str, u32)> =
+            changes.iter().map(|change| (words[change.arrival as usize], change.arrival)).collect();
+        for (at, (word, arrival)) in order.iter().enumerate() {
+            let next = order[at + 1..].iter().position(|(other, _)| other == word);
+            assert!(next.is_none_or(|distance| distance == 0), "{order:?}");
+            assert!(next.is_none_or(|_| order[at + 1].1 > *arrival), "{order:?}");
+        }
+        assert_eq!(order.len(), words.len());
+        assert_eq!(order[order.len() - 1].0, "longer than eight b");
+    }
+}

@@ -1,14 +1,14 @@
 //! What follows from each way in which a transaction can end.
 
 use super::search::Search;
-use super::{Command, Exit, Flight, Machine, Millis, Report, Tenure, Trouble};
+use super::{Command, Exit, Flight, Machine, Millis, Report, Tenure, Trouble, Unknown};
 use crate::engine::backoff::Backoff;
 use crate::engine::batch::{Batch, Pending};
-use crate::engine::commit::{CommitOutcome, Fence};
+use crate::engine::commit::{CommitOutcome, Fence, StoredProgress};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::outcome::Tally;
 use crate::engine::policy::{Disposition, Failure, FailureClass, dispose};
-use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::position::{Generation, NextOffset, TopicPartition};
 use crate::engine::row::{Reject, RejectCode};
 use crate::engine::segment::{Segment, TenureId, lacks};
 
@@ -24,7 +24,7 @@ impl Machine {
         let owed = std::mem::take(&mut flight.owed);
         match outcome {
             CommitOutcome::Committed(tallies) => {
-                if self.trouble.unknown.take().is_some() {
+                if self.trouble.unknown.take().is_some_and(|unknown| !unknown.was_applied) {
                     commands.push(Command::Report(Report::UnknownResolved { applied: false }));
                 }
                 self.committed(now, batch, &flight, &tallies, commands);
@@ -41,9 +41,8 @@ impl Machine {
             CommitOutcome::RolledBack(failure) => self.failed(now, batch, &flight, failure, commands),
             CommitOutcome::Unknown(failure, tallies) => {
                 let moves = batch.moves.iter().zip(tallies);
-                self.trouble.unknown = Some(
-                    moves.map(|(moved, tally)| (moved.partition.clone(), moved.delta.to(), tally)).collect(),
-                );
+                let moves = moves.map(|(moved, tally)| (moved.partition.clone(), moved.delta.to(), tally));
+                self.trouble.unknown = Some(Unknown { moves: moves.collect(), was_applied: false });
                 self.take_back(batch);
                 self.back_off(now, &failure, commands);
                 commands.push(Command::Report(Report::Failed(failure)));
@@ -68,10 +67,10 @@ impl Machine {
 
     fn resolve_unknown(&mut self, batch: &Batch, commands: &mut Vec<Command>) -> Vec<Tally> {
         let known = self.trouble.unknown.take();
-        if known.is_some() {
+        if known.as_ref().is_some_and(|unknown| !unknown.was_applied) {
             commands.push(Command::Report(Report::UnknownResolved { applied: true }));
         }
-        let known = known.unwrap_or_default();
+        let known = known.map(|unknown| unknown.moves).unwrap_or_default();
         let tally_of = |partition: &TopicPartition, to: NextOffset| {
             known.iter().find(|(known, end, _)| known == partition && *end == to).map(|(_, _, tally)| *tally)
         };
@@ -104,7 +103,7 @@ impl Machine {
                 newest_at_ms: moved.newest_at_ms,
             }));
         }
-        self.halt_behind_flight(flight, commands);
+        self.leave_behind_flight(flight, commands);
         let records = tallies.iter().map(Tally::total).sum();
         for (route, (records, bad)) in &flight.judged {
             self.breakers[*route as usize].count(now, *records, *bad);
@@ -124,12 +123,13 @@ impl Machine {
         commands.push(Command::Report(Report::Batch { records, bytes, oldest_at_ms }));
     }
 
-    fn halt_behind_flight(&mut self, flight: &Flight, commands: &mut Vec<Command>) {
+    /// Partitions that waited for this leave, while what they leave unwritten is still counted in the segment.
+    fn leave_behind_flight(&mut self, flight: &Flight, commands: &mut Vec<Command>) {
         for id in &flight.tenures {
-            if let Some(Exit::Halt(halt)) =
-                self.held.get_mut(id).and_then(|held| held.exit.take_if(|exit| matches!(exit, Exit::Halt(_))))
-            {
-                self.halt(*id, halt, commands);
+            match self.held.get_mut(id).and_then(|held| held.exit.take()) {
+                Some(Exit::Release) => self.release(*id, commands),
+                Some(Exit::Halt(halt)) => self.halt(*id, halt, commands),
+                None => {}
             }
         }
     }
@@ -141,7 +141,7 @@ impl Machine {
         }
     }
 
-    fn take_back(&mut self, batch: Batch) {
+    pub(super) fn take_back(&mut self, batch: Batch) {
         if let Some(front) = self.segments.front_mut() {
             front.restore(&self.routes, batch);
         }
@@ -160,20 +160,45 @@ impl Machine {
                 self.halt(id, Halt::new(HaltCode::ProgressMissing, evidence), commands);
                 continue;
             };
-            if stored.epoch > moved.epoch {
-                let Tenure { partition, generation, .. } = held.tenure.clone();
-                self.remove(id, commands);
-                commands.push(Command::Fenced(partition, generation, stored));
-            } else if stored.epoch == moved.epoch
-                && stored.next > moved.delta.from()
-                && stored.next <= held.staged
-            {
+            if stored.epoch == moved.epoch && stored.next > moved.delta.from() && stored.next <= held.staged {
                 // Our own COMMIT was applied, under a cut that is not this one.
                 held.tenure.next = stored.next;
                 self.settle_unknown(id, &moved.partition, stored.next, commands);
             } else {
-                self.reclaim(id, commands);
+                self.stands_elsewhere(id, stored, commands);
             }
+        }
+    }
+
+    /// Holds an idle partition against its row. One that has work to do learns from its next write, whereas a
+    /// look can be older than the last.
+    pub(super) fn looked_up(
+        &mut self,
+        partition: &TopicPartition,
+        generation: Generation,
+        stored: StoredProgress,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(id) = self.find(partition, generation) else { return };
+        let Some(held) = self.held.get(&id) else { return };
+        let flies = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
+        let next = held.tenure.next;
+        let has_work = self.segments.iter().any(|segment| segment.waiting_for(id, next) > 0);
+        let agrees = stored.epoch == held.tenure.epoch && stored.next == next;
+        if held.validated && !flies && !has_work && !agrees {
+            self.stands_elsewhere(id, stored, commands);
+        }
+    }
+
+    /// The row is another owner's, or the database went back.
+    fn stands_elsewhere(&mut self, id: TenureId, stored: StoredProgress, commands: &mut Vec<Command>) {
+        let Some(held) = self.held.get(&id) else { return };
+        if stored.epoch > held.tenure.epoch {
+            let Tenure { partition, generation, .. } = held.tenure.clone();
+            self.remove(id, commands);
+            commands.push(Command::Fenced(partition, generation, stored));
+        } else {
+            self.reclaim(id, commands);
         }
     }
 
@@ -184,22 +209,15 @@ impl Machine {
         next: NextOffset,
         commands: &mut Vec<Command>,
     ) {
-        let unknown = self.trouble.unknown.as_mut();
-        let place = unknown
-            .as_ref()
-            .and_then(|known| known.iter().position(|(of, to, _)| of == partition && *to == next));
-        if let (Some(known), Some(place), Some(held)) = (unknown, place, self.held.get(&id)) {
-            let (partition, next, tally) = known.swap_remove(place);
-            let table = held.tenure.route.table.to_string();
+        let (Some(unknown), Some(held)) = (self.trouble.unknown.as_mut(), self.held.get(&id)) else { return };
+        let place = unknown.moves.iter().position(|(of, to, _)| of == partition && *to == next);
+        let Some(place) = place else { return };
+        let (partition, next, tally) = unknown.moves.swap_remove(place);
+        if !std::mem::replace(&mut unknown.was_applied, true) {
             commands.push(Command::Report(Report::UnknownResolved { applied: true }));
-            commands.push(Command::Report(Report::Settled {
-                partition,
-                table,
-                tally,
-                next,
-                newest_at_ms: None,
-            }));
         }
+        let table = held.tenure.route.table.to_string();
+        commands.push(Command::Report(Report::Settled { partition, table, tally, next, newest_at_ms: None }));
     }
 
     /// These records have neither a row to change nor all values for a new one.

@@ -65,6 +65,9 @@ pub enum Input {
     End(TopicPartition, Generation, NextOffset),
     /// The log's end as last looked up, for the ledger.
     LogEnd(TopicPartition, i64),
+    /// The partition's row as a look at the ledger found it: an idle partition doesn't write, and learns only
+    /// here that an operator decided or that the database went back.
+    Stored(TopicPartition, Generation, StoredProgress),
     /// The group takes the partition away: finish what is in flight, accept no more.
     Revoked(TopicPartition, Generation),
     /// A transaction ended.

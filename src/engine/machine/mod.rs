@@ -7,6 +7,8 @@
 mod message;
 mod search;
 mod ending;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -76,8 +78,16 @@ struct Trouble {
     /// Failures of unknown kind among them: only these are bounded.
     ambiguous: u32,
     resume_at: Option<Millis>,
-    /// The last COMMIT's outcome is unknown; what it would have settled, by partition and target.
-    unknown: Option<Vec<(TopicPartition, NextOffset, Tally)>>,
+    /// The last COMMIT's outcome is unknown.
+    unknown: Option<Unknown>,
+}
+
+/// A COMMIT whose answer was lost.
+struct Unknown {
+    /// What it would have settled, by partition and target.
+    moves: Vec<(TopicPartition, NextOffset, Tally)>,
+    /// A partition was found to stand where it would have put it: it was applied, as a whole.
+    was_applied: bool,
 }
 
 /// One lane's state.
@@ -133,6 +143,9 @@ impl Machine {
                 for held in self.held.values_mut().filter(|held| held.tenure.partition == partition) {
                     held.log_end = Some(end);
                 }
+            }
+            Input::Stored(partition, generation, stored) => {
+                self.looked_up(&partition, generation, stored, &mut commands)
             }
             Input::Revoked(partition, generation) => self.revoke(&partition, generation, &mut commands),
             Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
@@ -359,24 +372,26 @@ impl Machine {
                 return;
             }
             let held = self.writable();
+            let start = segment.start();
             let cut = segment.cut(self.search.limit(), &held, &self.routes);
+            // What a partition that stops here leaves unwritten is counted in the segments.
+            self.segments.push_front(segment);
             if self.trip_breakers(now, &cut, commands) {
                 // The batch holds records of partitions that have just stopped: cut again without them.
                 if let Some(batch) = cut.batch {
-                    segment.restore(&self.routes, batch);
+                    self.take_back(batch);
                 }
-                self.segments.push_front(segment);
                 continue;
             }
             self.stop_at_bad_records(&cut, commands);
             let Cut { batch, end, tenures, judged, .. } = cut;
             let Some(batch) = batch else {
-                self.search = self.search.passed(end - segment.start());
-                segment.advance_to(end);
-                self.segments.push_front(segment);
+                self.search = self.search.passed(end - start);
+                if let Some(front) = self.segments.front_mut() {
+                    front.advance_to(end);
+                }
                 continue;
             };
-            self.segments.push_front(segment);
             let claims = self.claims(&tenures);
             self.flight = Some(Flight { end, tenures, claims, owed: Vec::new(), judged });
             self.trouble.resume_at = None;

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use tidegate::engine::outcome::{Outcome, Tally};
+use tidegate::engine::route::OnBadRecord;
 
 use super::records::{Deed, Spec};
 use super::state::State;
@@ -60,6 +61,9 @@ pub(super) fn check(state: &State, spec: &Spec, partition: i32, log: &[Slot]) ->
         return Err(format!("[{partition}] stands at {}, beyond the log's end {}", stored.next, log.len()));
     }
     let expected = Expected::of(spec, partition, log, stored.start, stored.next);
+    if let (OnBadRecord::Halt, Some(bad)) = (spec.on_bad_record, expected.first_bad()) {
+        return Err(format!("[{partition}] stands at {} and was to halt in front of {bad}", stored.next));
+    }
     let of = |text: String| Err(format!("[{partition}] at next_offset {}: {text}", stored.next));
     let rows: Vec<(&String, &Row)> =
         state.rows.iter().filter(|(key, _)| partition_of(key) == partition).collect();
@@ -103,7 +107,7 @@ fn agree(counted: &Tally, alone: &Tally) -> bool {
 }
 
 /// Keys of a partition carry its number: `k3/x`, or `3@17` in a table without keys.
-fn partition_of(identity: &str) -> i32 {
+pub(super) fn partition_of(identity: &str) -> i32 {
     let end = identity.find(['/', '@']).expect("an identity is a key or an offset");
     identity[..end].trim_start_matches(['k', 'K']).parse().expect("a partition's number")
 }

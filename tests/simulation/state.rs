@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate::engine::batch::Batch;
+use tidegate::engine::batch::{Batch, PartitionMove};
 use tidegate::engine::commit::{Fence, StoredProgress};
 use tidegate::engine::outcome::Tally;
 use tidegate::engine::position::{Epoch, NextOffset};
 
+use super::mutant::Mutant;
+use super::oracle::partition_of;
 use super::records::Spec;
 use super::table::{self, Rows, Stop};
 
@@ -52,34 +54,33 @@ impl State {
     }
 
     /// Compares a batch with the stored progress.
-    pub(super) fn standing(&self, batch: &Batch) -> Standing {
-        let at = |position: fn(&tidegate::engine::position::ProgressDelta) -> NextOffset| {
-            batch.moves.iter().map(move |moved| {
-                let stored = &self.progress[&moved.partition.partition];
-                stored.epoch == moved.epoch.value() && stored.next == position(&moved.delta).value()
-            })
+    pub(super) fn standing(&self, batch: &Batch, mutant: Option<Mutant>) -> Standing {
+        let (any_epoch, any_position) =
+            (mutant == Some(Mutant::NoEpochCompare), mutant == Some(Mutant::NoPositionCompare));
+        let stands = |moved: &PartitionMove, position: NextOffset| {
+            let stored = &self.progress[&moved.partition.partition];
+            let epoch = any_epoch || stored.epoch == moved.epoch.value();
+            epoch && (any_position || stored.next == position.value())
         };
-        if at(|delta| delta.to()).all(|stands| stands) {
+        if !any_position && batch.moves.iter().all(|moved| stands(moved, moved.delta.to())) {
             return Standing::Applied;
         }
-        let ready: Vec<bool> = at(|delta| delta.from()).collect();
+        let ready: Vec<bool> = batch.moves.iter().map(|moved| stands(moved, moved.delta.from())).collect();
         if ready.iter().all(|ready| *ready) {
             return Standing::Ready;
         }
         let fences = batch.moves.iter().enumerate().filter(|(index, _)| !ready[*index]);
         Standing::Fenced(
             fences
-                .map(|(index, moved)| {
-                    let stored = &self.progress[&moved.partition.partition];
-                    let stored = StoredProgress {
-                        next: NextOffset::new(stored.next),
-                        epoch: Epoch::new(stored.epoch),
-                        owner: stored.owner.clone(),
-                    };
-                    Fence { index, stored: Some(stored) }
-                })
+                .map(|(index, moved)| Fence { index, stored: Some(self.stored(moved.partition.partition)) })
                 .collect(),
         )
+    }
+
+    /// A partition's row.
+    pub(super) fn stored(&self, partition: i32) -> StoredProgress {
+        let Progress { epoch, owner, next, .. } = &self.progress[&partition];
+        StoredProgress { next: NextOffset::new(*next), epoch: Epoch::new(*epoch), owner: owner.clone() }
     }
 
     /// Writes rows and quarantine; gives the tallies of all moves. After an error the state is of no use.
@@ -112,5 +113,39 @@ impl State {
         stored.next = moved.delta.to().value();
         stored.gaps += moved.gaps;
         stored.tally.merge(tally);
+    }
+}
+
+/// Everything of some partitions: what a transaction that holds their locks leaves behind.
+pub(super) struct Part {
+    pub(super) progress: BTreeMap<i32, Progress>,
+    rows: Rows,
+    quarantine: BTreeSet<(i32, i64)>,
+}
+
+impl Part {
+    pub(super) fn partitions(&self) -> Vec<i32> {
+        self.progress.keys().copied().collect()
+    }
+}
+
+impl State {
+    pub(super) fn part(&self, partitions: &[i32]) -> Part {
+        let progress = self.progress.iter().filter(|(partition, _)| partitions.contains(partition));
+        let rows = self.rows.iter().filter(|(key, _)| partitions.contains(&partition_of(key)));
+        let quarantine = self.quarantine.iter().filter(|(partition, _)| partitions.contains(partition));
+        Part {
+            progress: progress.map(|(partition, progress)| (*partition, progress.clone())).collect(),
+            rows: rows.map(|(key, row)| (key.clone(), row.clone())).collect(),
+            quarantine: quarantine.copied().collect(),
+        }
+    }
+
+    pub(super) fn install(&mut self, part: Part) {
+        self.rows.retain(|key, _| !part.progress.contains_key(&partition_of(key)));
+        self.quarantine.retain(|(partition, _)| !part.progress.contains_key(partition));
+        self.progress.extend(part.progress);
+        self.rows.extend(part.rows);
+        self.quarantine.extend(part.quarantine);
     }
 }

@@ -16,6 +16,7 @@ use super::discovery::{Discovery, Obstacle, RouteMap, blocking};
 use super::fence::{FenceWatch, Row, Verdict as FenceVerdict};
 use super::link::{Claimed, Notice, Order, PollLink};
 use super::validate::{Verdict, verdict};
+use crate::engine::commit::StoredProgress;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::Input;
 use crate::engine::position::{NextOffset, TopicPartition};
@@ -34,7 +35,10 @@ const IDENTITY_EVERY: Duration = Duration::from_secs(5);
 /// Between looks for topics while some are missing, and when all are there.
 const DISCOVER_SOON: Duration = Duration::from_secs(2);
 const DISCOVER_LATER: Duration = Duration::from_secs(15);
-/// Between looks at the rows of fenced partitions.
+/// Between looks at the ledger's rows: an idle partition doesn't write, and learns only so that it was fenced
+/// or that the database went back.
+const ROWS_EVERY: Duration = Duration::from_secs(5);
+/// The same while partitions are fenced.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
 /// Between tries of a halted partition whose cause may have been put right.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
@@ -83,7 +87,7 @@ struct Due {
     discover: Instant,
     marks: Instant,
     identity: Instant,
-    fence: Instant,
+    rows: Instant,
     quarantine: Instant,
     validate: Instant,
 }
@@ -108,7 +112,7 @@ struct State {
 /// Runs until `stop`.
 pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) {
     let now = Instant::now();
-    let due = Due { discover: now, marks: now, identity: now, fence: now, quarantine: now, validate: now };
+    let due = Due { discover: now, marks: now, identity: now, rows: now, quarantine: now, validate: now };
     let mut state = State {
         with,
         claims: BTreeMap::new(),
@@ -177,6 +181,7 @@ impl State {
                 );
                 *tries = tries.saturating_add(1);
                 self.fenced.insert(partition, watch);
+                self.due.rows = Instant::now();
             }
             Notice::Gone(partition) => {
                 self.claims.remove(&partition);
@@ -207,8 +212,9 @@ impl State {
         if is_due(&mut self.due.identity, IDENTITY_EVERY) {
             self.look_at_identities().await;
         }
-        if !self.fenced.is_empty() && is_due(&mut self.due.fence, FENCE_EVERY) {
-            self.look_at_fences().await;
+        let every = if self.fenced.is_empty() { ROWS_EVERY } else { FENCE_EVERY };
+        if is_due(&mut self.due.rows, every) {
+            self.look_at_rows().await;
         }
         if is_due(&mut self.due.quarantine, QUARANTINE_EVERY) {
             self.count_quarantine().await;
@@ -434,11 +440,18 @@ impl State {
         }
     }
 
-    async fn look_at_fences(&mut self) {
+    async fn look_at_rows(&mut self) {
         let Ok(rows) = self.with.desk.progress().await else { return };
         let now = self.clock.elapsed().as_millis() as u64;
         for row in rows {
-            let Some(watch) = self.fenced.get_mut(&row.partition) else { continue };
+            let Some(watch) = self.fenced.get_mut(&row.partition) else {
+                if let Some(claim) = self.claims.get(&row.partition) {
+                    let stored = StoredProgress { next: row.next, epoch: row.epoch, owner: row.owner };
+                    let input = Input::Stored(row.partition, claim.generation, stored);
+                    self.with.lanes[claim.lane].control(input);
+                }
+                continue;
+            };
             let behind = self.ends.get(&row.partition).is_some_and(|end| *end > row.next);
             let row_now = Row { epoch: row.epoch, next: row.next, owned: row.owner.is_some(), behind };
             if watch.look(row_now, now) == FenceVerdict::Claim {

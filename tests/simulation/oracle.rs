@@ -89,8 +89,8 @@ pub(super) fn check(state: &State, spec: &Spec, partition: i32, log: &[Slot]) ->
     of(format!("counted {counted:?}, and one by one gives {alone:?}"))
 }
 
-/// Folding turns outcomes of earlier records into `superseded`, and of updates that cancel each other out into
-/// `unchanged`. It invents none.
+/// Folding turns outcomes of earlier records into `superseded`, and of updates that cancel each other out
+/// into `unchanged`. It invents none.
 fn agree(counted: &Tally, alone: &Tally) -> bool {
     let fewer = |outcome: Outcome| counted.get(outcome) <= alone.get(outcome);
     let same = |outcome: Outcome| counted.get(outcome) == alone.get(outcome);

@@ -123,7 +123,7 @@ impl Machine {
         commands.push(Command::Report(Report::Batch { records, bytes, oldest_at_ms }));
     }
 
-    /// Partitions that waited for this leave, while what they leave unwritten is still counted in the segment.
+    /// Partitions that waited for this leave, while what they leave unwritten still counts in the segment.
     fn leave_behind_flight(&mut self, flight: &Flight, commands: &mut Vec<Command>) {
         for id in &flight.tenures {
             match self.held.get_mut(id).and_then(|held| held.exit.take()) {

@@ -191,7 +191,7 @@ impl Connection {
                 let refused = classify::commit_was_refused(&error);
                 let failure = self.failure(&error, Phase::Commit).await;
                 if refused {
-                    self.roll_back(failure.class).await;
+                    self.roll_back(keeps_session(&failure)).await;
                     CommitOutcome::RolledBack(failure)
                 } else {
                     CommitOutcome::Unknown(failure, tallies)
@@ -204,19 +204,19 @@ impl Connection {
     async fn stop(&mut self, stop: Stop) -> CommitOutcome {
         match stop {
             Stop::Applied => {
-                self.roll_back(FailureClass::Conflict).await;
+                self.roll_back(true).await;
                 CommitOutcome::AlreadyCommitted
             }
             Stop::Fenced(fences) => {
-                self.roll_back(FailureClass::Conflict).await;
+                self.roll_back(true).await;
                 CommitOutcome::Fenced(fences)
             }
             Stop::Refused(pending) => {
-                self.roll_back(FailureClass::Record).await;
+                self.roll_back(true).await;
                 CommitOutcome::Refused(pending)
             }
             Stop::Own(failure) => {
-                self.roll_back(failure.class).await;
+                self.roll_back(keeps_session(&failure)).await;
                 CommitOutcome::RolledBack(*failure)
             }
             Stop::Server(server) => {
@@ -224,7 +224,7 @@ impl Connection {
                 failure.table = failure.table.or(server.table);
                 failure.suspect = server.suspect;
                 if server.error.as_db_error().is_some() {
-                    self.roll_back(failure.class).await;
+                    self.roll_back(keeps_session(&failure)).await;
                 }
                 CommitOutcome::RolledBack(failure)
             }
@@ -236,25 +236,31 @@ impl Connection {
         session.failure(error, phase).await
     }
 
-    /// Rolls back and keeps the session where the failure says nothing against it and the server confirms;
-    /// otherwise the session stays in doubt. A roll-back needs no confirmation to be certain: nothing is
-    /// committed that no COMMIT was sent for.
-    async fn roll_back(&mut self, class: FailureClass) {
-        let keeps = match class {
-            FailureClass::Conflict | FailureClass::Record | FailureClass::Collision => true,
-            // What a session prepared can be stale or the server unwell: a new session finds out.
-            FailureClass::Unavailable
-            | FailureClass::Resources
-            | FailureClass::Schema
-            | FailureClass::Integrity
-            | FailureClass::Ambiguous
-            | FailureClass::Defect => false,
-        };
-        if keeps && !self.session().is_closed() {
+    /// Rolls back and keeps the session where nothing speaks against it and the server confirms; otherwise
+    /// the session stays in doubt. A roll-back needs no confirmation to be certain: nothing is committed that
+    /// no COMMIT was sent for.
+    async fn roll_back(&mut self, keep: bool) {
+        if keep && !self.session().is_closed() {
             let answer =
                 tokio::time::timeout(ROLLBACK, self.session().client().batch_execute("ROLLBACK")).await;
             self.in_doubt = !matches!(answer, Ok(Ok(())));
         }
+    }
+}
+
+/// Whether a session is as good as before after this failure.
+fn keeps_session(failure: &Failure) -> bool {
+    match failure.class {
+        // A prepared statement whose plan can't be renewed (0A000) fails again in the same session.
+        FailureClass::Conflict => failure.sqlstate.as_deref() != Some("0A000"),
+        FailureClass::Record | FailureClass::Collision => true,
+        // What a session prepared can be stale or the server unwell: a new session finds out.
+        FailureClass::Unavailable
+        | FailureClass::Resources
+        | FailureClass::Schema
+        | FailureClass::Integrity
+        | FailureClass::Ambiguous
+        | FailureClass::Defect => false,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
+use super::failpoint::Failpoint;
 use super::sql::ProgressSql;
 use crate::engine::batch::{Batch, PartitionMove};
 use crate::engine::commit::{Fence, StoredProgress};
@@ -49,12 +50,13 @@ impl Progress {
         let order = lock_order(batch);
         let topics: Vec<&str> = order.iter().map(|&at| &*batch.moves[at].partition.topic).collect();
         let numbers: Vec<i32> = order.iter().map(|&at| batch.moves[at].partition.partition).collect();
-        let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
-        let lock = async {
-            let rows = client.query(&self.lock, &[&self.pipeline, &topics, &numbers]).await;
-            super::failpoint::Failpoint::AfterBegin.reach();
-            rows
+        let begin = async {
+            let begun = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await;
+            Failpoint::AfterBegin.reach();
+            begun
         };
+        let parameters: [&(dyn ToSql + Sync); 3] = [&self.pipeline, &topics, &numbers];
+        let lock = client.query(&self.lock, &parameters);
         let ((), rows) = futures_util::try_join!(begin, lock)?;
         let mut stored: Vec<Option<Stored>> = batch.moves.iter().map(|_| None).collect();
         for row in rows {

@@ -1,6 +1,7 @@
 //! Writing batches into real tables.
 
 mod commit;
+mod crashes;
 mod fences;
 mod outcomes;
 mod property;
@@ -9,6 +10,7 @@ mod shapes;
 mod triggers;
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use lab::fixture::Fresh;
@@ -128,9 +130,28 @@ struct Bench {
     fresh: Fresh,
     session: Session,
     writer: Writer,
+    cut: Cut,
+}
+
+/// What batches are cut from.
+struct Cut {
     route: Arc<Route>,
     next: [i64; 2],
     epoch: i64,
+}
+
+impl Deref for Bench {
+    type Target = Cut;
+
+    fn deref(&self) -> &Cut {
+        &self.cut
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Cut {
+        &mut self.cut
+    }
 }
 
 impl Bench {
@@ -151,9 +172,11 @@ impl Bench {
         let connector = connector_to(&fresh.url, &fresh.pipeline, TIMEOUTS);
         let writer = Writer::new(connector, ledger, &fresh.pipeline);
         let route = route_to(&session, table, key, mode).await;
-        Self { fresh, session, writer, route, next: [0, 0], epoch: 1 }
+        Self { fresh, session, writer, cut: Cut { route, next: [0, 0], epoch: 1 } }
     }
+}
 
+impl Cut {
     /// A batch of these records from where the partitions stand.
     fn batch(&self, path: Path, records: &[Record]) -> Batch {
         let moved: Vec<u32> =
@@ -212,7 +235,9 @@ impl Bench {
         }
         rows
     }
+}
 
+impl Bench {
     /// Writes a batch and remembers where the partitions stand.
     async fn write(&mut self, batch: &Batch) -> CommitOutcome {
         let outcome = self.writer.write(batch).await;

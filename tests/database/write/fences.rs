@@ -1,16 +1,15 @@
 //! Who may write, and from where: the stored position, the epoch and the topic's identity decide.
 
+use tidegate::engine::batch::QuarantineRecord;
 use tidegate::engine::commit::{CommitOutcome, StoredProgress};
 use tidegate::engine::outcome::Outcome;
-use tidegate::engine::position::{Epoch, NextOffset, ProgressDelta, TopicId, TopicPartition};
+use tidegate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
 use tidegate::engine::route::WriteMode;
 use tidegate::engine::row::{Reject, RejectCode};
 use tidegate::store::Store;
 use uuid::Uuid;
 
 use super::{Bench, Path, V, put};
-use tidegate::engine::batch::QuarantineRecord;
-use tidegate::engine::position::Offset;
 
 const TABLE: &str = "CREATE TABLE target (id int PRIMARY KEY, a text)";
 

@@ -14,7 +14,7 @@ use super::discovery::blocking;
 use super::keeper::Registration;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::position::{NextOffset, TopicId, TopicPartition};
-use crate::kafka::{Error, Inspector};
+use crate::kafka::{Error, Inspector, Watermarks};
 use crate::telemetry::board::{Board, State};
 
 /// Between looks at the ledger.
@@ -33,9 +33,17 @@ pub(super) enum Finish {
     Halted(Vec<String>),
 }
 
+/// What a partition has to reach.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    next: NextOffset,
+    /// Whether a committed record lies before it.
+    filled: bool,
+}
+
 /// The logs as they were when the run began.
 struct Seen {
-    ends: BTreeMap<TopicPartition, NextOffset>,
+    ends: BTreeMap<TopicPartition, End>,
     ids: BTreeMap<String, TopicId>,
 }
 
@@ -104,9 +112,8 @@ fn look(inspector: &Inspector, topics: &[String]) -> Result<Seen, Error> {
     let there: Vec<&str> = there.iter().map(String::as_str).collect();
     let ids = inspector.topic_ids(&there)?;
     let marks = inspector.watermarks(&partitions)?;
-    // A partition without a committed record has nothing to reach.
-    let filled = marks.into_iter().filter(|(_, marks)| marks.end > marks.low);
-    let ends = filled.map(|(partition, marks)| (partition, marks.end)).collect();
+    let end = |marks: Watermarks| End { next: marks.end, filled: marks.end > marks.low };
+    let ends = marks.into_iter().map(|(partition, marks)| (partition, end(marks))).collect();
     Ok(Seen { ends, ids })
 }
 
@@ -127,13 +134,14 @@ fn recreated(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Vec<String> 
 }
 
 fn unreached<'a>(
-    ends: &'a BTreeMap<TopicPartition, NextOffset>,
+    ends: &'a BTreeMap<TopicPartition, End>,
     rows: &'a [Progress],
 ) -> impl Iterator<Item = &'a TopicPartition> {
     let next =
         |partition: &TopicPartition| rows.iter().find(|row| row.partition == *partition).map(|row| row.next);
+    // An empty partition without a row has nothing to reach; with one, retention may have emptied it early.
     ends.iter()
-        .filter(move |(partition, end)| next(partition).is_none_or(|next| next < **end))
+        .filter(move |(partition, end)| next(partition).map_or(end.filled, |next| next < end.next))
         .map(|(partition, _)| partition)
 }
 
@@ -173,10 +181,11 @@ mod tests {
 
     #[test]
     fn an_end_is_reached_by_the_ledger_alone() {
-        let ends = BTreeMap::from([0, 1, 2].map(|n| (TopicPartition::new("events", n), NextOffset::new(5))));
-        let rows = [row("events", 0, 1, 4), row("events", 1, 1, 5)];
+        let end = |n, filled| (TopicPartition::new("events", n), End { next: NextOffset::new(5), filled });
+        let ends = BTreeMap::from([end(0, true), end(1, true), end(2, true), end(3, false), end(4, false)]);
+        let rows = [row("events", 0, 1, 4), row("events", 1, 1, 5), row("events", 3, 1, 4)];
         let left: Vec<_> = unreached(&ends, &rows).map(|partition| partition.partition).collect();
-        assert_eq!(left, [0, 2]);
+        assert_eq!(left, [0, 2, 3]);
     }
 
     #[test]

@@ -220,6 +220,18 @@ fn records_that_retention_took_before_they_were_applied_halt_by_name() {
 }
 
 #[test]
+fn retention_that_took_everything_is_not_taken_for_caught_up() {
+    let mut scene = Scene::new("retention of all", 1);
+    scene.send(&Plan::events(100));
+    scene.run_to_end();
+    scene.send(&Plan::events(100));
+    scene.topics.delete_records(&scene.fresh.topic, 0, 200).unwrap();
+    let ended = scene.program().args(["--until-caught-up"]).call("run", SOON).unwrap();
+    assert_eq!(ended.code, Some(5), "{}", ended.errors);
+    assert!(ended.errors.contains("TG-102"), "{}", ended.errors);
+}
+
+#[test]
 fn retention_of_what_was_applied_is_no_halt() {
     let mut scene = Scene::new("retention applied", 1);
     scene.send(&Plan::events(500));

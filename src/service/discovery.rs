@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::desk::{Desk, DeskError, Registration};
 use super::resolve::resolve;
 use crate::config::{RouteSettings, Settings, Start, TopicSelector, WriteMode};
+use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::engine::route::Route;
 use crate::kafka::{Error as KafkaError, Inspector, TopicInfo};
@@ -50,6 +51,9 @@ pub(super) enum Obstacle {
         /// What it said.
         source: DeskError,
     },
+    /// The ledger remembers another route for the topic.
+    #[error("{0}")]
+    RouteChanged(Halt),
     /// Kafka.
     #[error("{0}")]
     Kafka(#[from] KafkaError),
@@ -58,7 +62,20 @@ pub(super) enum Obstacle {
 impl Obstacle {
     /// Whether the ledger remembers another route for the topic: time doesn't cure that.
     pub(super) fn is_route_change(&self) -> bool {
-        matches!(self, Self::Database { source: DeskError::Ledger(LedgerError::RouteChanged { .. }), .. })
+        matches!(self, Self::RouteChanged(_))
+    }
+
+    /// What stands in the way of registering a topic.
+    fn at_registration(topic: &str, source: DeskError) -> Self {
+        match source {
+            DeskError::Ledger(LedgerError::RouteChanged { pipeline, topic, stored, configured }) => {
+                let evidence = format!(
+                    "pipeline {pipeline} writes topic {topic} {stored}, and the configuration now says {configured}"
+                );
+                Self::RouteChanged(Halt::new(HaltCode::RouteChanged, evidence))
+            }
+            source => Self::Database { topic: topic.to_owned(), source },
+        }
     }
 }
 
@@ -205,8 +222,7 @@ impl Discovery {
             starts: &starts,
         };
         let registered = desk.register(&registration).await;
-        let registered =
-            registered.map_err(|source| Obstacle::Database { topic: topic.to_owned(), source })?;
+        let registered = registered.map_err(|source| Obstacle::at_registration(topic, source))?;
         tracing::info!(topic, table = %resolved.table, ?registered, "topic registered");
         Ok(resolved)
     }

@@ -289,7 +289,10 @@ impl State {
                 self.with.board.condition(ConditionName::Group, Err(error.to_string()));
             }
             Obstacle::Database { source, .. } => self.database_answers(Err(source.to_string())),
-            Obstacle::Missing(_) | Obstacle::Ambiguous { .. } | Obstacle::Mismatch { .. } => {}
+            Obstacle::Missing(_)
+            | Obstacle::Ambiguous { .. }
+            | Obstacle::Mismatch { .. }
+            | Obstacle::RouteChanged(_) => {}
         }
     }
 

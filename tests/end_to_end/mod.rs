@@ -4,7 +4,9 @@
 //! pipeline between them. Every test ends with [`Scene::prove`]: each record that was sent has taken effect
 //! once, with the right values, and the accounting adds up.
 
+mod bad;
 mod crash;
+mod drain;
 mod log;
 mod outage;
 mod unknown_commit;

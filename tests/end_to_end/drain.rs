@@ -1,0 +1,153 @@
+//! Ends that are asked for, pipelines side by side, and configurations that aren't what the ledger remembers.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lab::generator::Plan;
+use lab::oracle::Rules;
+use lab::process::{Ended, Tidegate, free_address, get};
+use lab::proxy::{Link, Proxy};
+use lab::{checker, event, sql};
+
+use super::ownership::{await_progress, flowing, total, while_sending};
+use super::{SOON, Scene, TABLE};
+
+/// `timeouts.drain` of the scenes, and what a busy machine takes beyond it.
+const DRAINED: Duration = Duration::from_secs(10 + 20);
+
+fn program(config: &str) -> Tidegate {
+    Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), config).unwrap()
+}
+
+#[test]
+fn sigterm_and_sigint_under_load_end_in_order_and_lose_nothing() {
+    let mut scene = Scene::new("drained", 2);
+    scene.more = "limits: {batch_rows: 300}\n".to_owned();
+    while_sending(&mut scene, flowing(8_000, 8), |scene| {
+        for number in 0..4 {
+            let worker = scene.worker();
+            await_progress(scene, &worker, total(scene));
+            if number % 2 == 0 {
+                worker.terminate().unwrap()
+            } else {
+                worker.interrupt().unwrap()
+            }
+            let ended = worker.wait(DRAINED).unwrap();
+            assert_eq!(ended.code, Some(0), "{}", ended.errors);
+            let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                        AND application_name LIKE 'tidegate/%'";
+            assert_eq!(scene.number(held), 0, "no session is left behind");
+        }
+    });
+    scene.run_to_end();
+    scene.prove();
+}
+
+/// A worker whose database has fallen silent in mid-load, which drains for as long as it may.
+#[test]
+fn a_drain_that_the_database_holds_up_ends_in_time_and_a_second_signal_ends_at_once() {
+    let mut scene = Scene::new("impatient", 2);
+    let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();
+    scene.url = proxy.url(&scene.fresh.url);
+    for twice in [true, false] {
+        let http = free_address();
+        let worker = scene.program_at(&http).start("run").unwrap();
+        scene.send(&Plan::events(500));
+        scene.await_caught_up();
+        proxy.link(Link { blackhole: true, ..Link::default() });
+        scene.send(&Plan { redelivered: 0.1, ..Plan::events(2_000) });
+        let begun = Instant::now();
+        worker.terminate().unwrap();
+        let drains = |_: &_| get(&http, "/readyz").is_ok_and(|(status, _)| status == 503);
+        worker.await_condition("unready while it drains", SOON, drains).unwrap();
+        if twice {
+            worker.terminate().unwrap();
+        }
+        let ended = worker.wait(DRAINED).unwrap();
+        let expected = if twice { 130 } else { 0 };
+        assert_eq!(ended.code, Some(expected), "after {:?}: {}", begun.elapsed(), ended.errors);
+        proxy.link(Link::default());
+    }
+    scene.run_to_end();
+    scene.prove();
+}
+
+#[test]
+fn two_pipelines_read_one_topic_into_one_ledger() {
+    let mut scene = Scene::new("side by side", 2);
+    let other_table = "public.others";
+    sql::query(&scene.fresh.url, &event::table_sql(other_table)).unwrap();
+    let other_pipeline = format!("{}-other", scene.fresh.pipeline);
+    let config = scene.config(&free_address());
+    let config = config
+        .replacen(
+            &format!("pipeline: {}\n", scene.fresh.pipeline),
+            &format!("pipeline: {other_pipeline}\n"),
+            1,
+        )
+        .replacen(&format!("table: {TABLE}\n"), &format!("table: {other_table}\n"), 1)
+        .replacen("write: upsert", "write: insert", 1);
+    let (one, other) = (scene.worker(), program(&config).start("run").unwrap());
+    while_sending(&mut scene, Plan { updated: 0.2, poison: 0.02, ..flowing(4_000, 4) }, |scene| {
+        await_progress(scene, &one, 0);
+        other.kill9().unwrap();
+    });
+    let other = program(&config).start("run").unwrap();
+    scene.await_caught_up();
+    let subject = checker::Subject {
+        table: other_table,
+        pipeline: &other_pipeline,
+        rules: Rules::INSERT,
+        ..scene.subject()
+    };
+    let reached = checker::await_offsets(subject, &scene.ends(), SOON);
+    assert!(reached.is_ok(), "{reached:?}\n{}", other.errors());
+    scene.prove();
+    checker::check(subject, scene.generator.oracle(), &scene.ends()).unwrap().clean().unwrap();
+    assert!(one.alive() && other.alive());
+}
+
+fn refused(ended: &Ended, change: &str) {
+    assert_eq!(ended.code, Some(5), "{change}: {}", ended.errors);
+    assert!(ended.errors.contains("TG-307"), "{change}: {}", ended.errors);
+    let remedy = tidegate::engine::halt::HaltCode::RouteChanged.remedy();
+    assert!(ended.errors.contains(remedy), "{change}: {}", ended.errors);
+}
+
+#[test]
+fn another_table_key_or_mode_under_the_same_name_is_refused() {
+    let mut scene = Scene::new("changed", 2);
+    sql::query(&scene.fresh.url, &event::table_sql("public.others")).unwrap();
+    sql::query(&scene.fresh.url, &format!("ALTER TABLE {TABLE} ADD UNIQUE (user_id)")).unwrap();
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(500) });
+    scene.run_to_end();
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(500) });
+    let before = checker::next_offsets(scene.subject()).unwrap();
+    let changes = [
+        ("table: public.events", "table: public.others"),
+        ("key: [event_id]", "key: [user_id]"),
+        ("write: upsert", "write: insert"),
+        ("key: [event_id]\n    write: upsert", "write: append"),
+    ];
+    for (from, to) in changes {
+        let config = scene.config(&free_address());
+        assert!(config.contains(from), "{from}");
+        let changed = program(&config.replacen(from, to, 1)).args(["--until-caught-up"]);
+        refused(&changed.call("run", SOON).unwrap(), to);
+        assert_eq!(checker::next_offsets(scene.subject()).unwrap(), before, "{to}");
+    }
+    assert_eq!(scene.number("SELECT count(*) FROM public.others"), 0);
+    scene.run_to_end();
+    scene.prove();
+}
+
+#[test]
+fn the_commands_of_a_first_day_end_with_0() {
+    let mut scene = Scene::new("first day", 3);
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(2_000) });
+    for command in ["init", "check", "run --until-caught-up", "verify", "status"] {
+        let ended = scene.program().call(command, SOON).unwrap();
+        assert_eq!(ended.code, Some(0), "{command}: {}\n{}", ended.output, ended.errors);
+    }
+    scene.prove();
+}

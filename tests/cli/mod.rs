@@ -3,6 +3,7 @@
 mod command_line;
 mod http;
 mod servers;
+mod service;
 
 use std::process::{Command, Output};
 

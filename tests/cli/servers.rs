@@ -28,31 +28,33 @@ const TABLE: &str =
     "CREATE TABLE public.events (id bigint PRIMARY KEY, amount numeric(10,2) NOT NULL, note text)";
 
 /// A topic, a database and a configuration of one test.
-struct Place {
-    fresh: Fresh,
-    folder: TempDir,
-    routes: String,
+pub(super) struct Place {
+    pub(super) fresh: Fresh,
+    pub(super) folder: TempDir,
+    pub(super) routes: String,
+    /// `http.listen`
+    pub(super) listen: String,
 }
 
 impl Place {
     /// With a topic of two partitions, and the route of [`TABLE`].
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let fresh = Fresh::new(name);
         Topics::of(&fresh.bootstrap).create(&fresh.topic, 2, &[]).unwrap();
         let routes = format!("  - {{topic: {}, table: public.events, key: [id]}}\n", fresh.topic);
-        Self { fresh, folder: TempDir::new().unwrap(), routes }
+        Self { fresh, folder: TempDir::new().unwrap(), routes, listen: lab::process::free_address() }
     }
 
-    fn with_table(self) -> Self {
+    pub(super) fn with_table(self) -> Self {
         self.sql(TABLE);
         self
     }
 
-    fn sql(&self, text: &str) {
+    pub(super) fn sql(&self, text: &str) {
         sql::query(&self.fresh.url, text).unwrap();
     }
 
-    fn put(&self, partition: i32, values: &[&str]) {
+    pub(super) fn put(&self, partition: i32, values: &[&str]) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.fresh.bootstrap);
         let producer: BaseProducer = config.create().unwrap();
@@ -64,10 +66,10 @@ impl Place {
         producer.flush(PATIENCE).unwrap();
     }
 
-    fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         let path = self.folder.path().join("tidegate.yaml");
         let Fresh { pipeline, bootstrap, url, .. } = &self.fresh;
-        let listen = lab::process::free_address();
+        let listen = &self.listen;
         let text = format!(
             "pipeline: {pipeline}\nkafka: {{bootstrap.servers: \"{bootstrap}\"}}\npostgres: {{url: \"{url}\"}}\n\
              http: {{listen: \"{listen}\"}}\nlog: {{format: text}}\nroutes:\n{}",
@@ -78,7 +80,7 @@ impl Place {
     }
 
     /// Runs a command; its words are separated by spaces.
-    fn call(&self, command: &str) -> Output {
+    pub(super) fn call(&self, command: &str) -> Output {
         let config = self.config();
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.extend(["-c", config.to_str().unwrap()]);
@@ -86,14 +88,14 @@ impl Place {
     }
 
     /// Runs a command that must end with this code, and gives what it printed.
-    fn expect(&self, command: &str, code: i32) -> String {
+    pub(super) fn expect(&self, command: &str, code: i32) -> String {
         let output = self.call(command);
         let (out, err) = (stdout(&output), stderr(&output));
         assert_eq!(output.status.code(), Some(code), "{command}\n{out}\n{err}");
         out
     }
 
-    fn json(&self, command: &str, code: i32) -> Value {
+    pub(super) fn json(&self, command: &str, code: i32) -> Value {
         let text = self.expect(&format!("{command} -o json"), code);
         let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{command}: {error}\n{text}"));
         documented(&value);
@@ -101,7 +103,7 @@ impl Place {
     }
 
     /// The codes of what `check` finds, with severities.
-    fn found(&self, code: i32) -> Vec<(String, String)> {
+    pub(super) fn found(&self, code: i32) -> Vec<(String, String)> {
         let report = self.json("check", code);
         let word = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
         let findings = report["findings"].as_array().unwrap().iter();
@@ -274,8 +276,7 @@ fn check_finds_each_kind_of_mismatch() {
         (route("public.small", "key: [id]"), 3, "error", "sample_failed", "for column amount"),
         (route("public.foreign_owned", "key: [id]"), 3, "error", "privilege", "GRANT INSERT"),
     ];
-    let Place { fresh, folder, .. } = place;
-    let mut place = Place { fresh, folder, routes: String::new() };
+    let mut place = place;
     for (routes, code, severity, word, told) in cases {
         place.routes = routes;
         let found = place.found(code);
@@ -293,8 +294,9 @@ fn check_compares_the_ledger_with_the_configuration_and_the_log() {
     place.sql("CREATE TABLE public.other (LIKE public.events INCLUDING ALL)");
     place.expect("run --until-caught-up", 0);
     assert_eq!(place.found(0), []);
-    let Place { fresh, folder, routes } = place;
-    let mut place = Place { routes: routes.replace("public.events", "public.other"), fresh, folder };
+    let mut place = place;
+    let routes = place.routes.clone();
+    place.routes = routes.replace("public.events", "public.other");
     assert_eq!(place.found(3), [("error".to_owned(), "route_changed".to_owned())]);
     place.routes = routes;
     place.sql("UPDATE tidegate.progress SET halt = 'TG-301: x', next_offset = 99 WHERE partition = 0");

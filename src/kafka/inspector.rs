@@ -43,6 +43,18 @@ const TAIL_GROWTH: i64 = 8;
 /// How long [`Inspector::tail`] waits for one event before it looks at its deadline.
 const TAIL_POLL: Duration = Duration::from_millis(100);
 
+/// Errors of partitions whose leader is changing or has just been elected, as on a topic just created.
+const PASSING: [&str; 5] = [
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+    "FENCED_LEADER_EPOCH",
+    "UNKNOWN_LEADER_EPOCH",
+    "OFFSET_NOT_AVAILABLE",
+];
+
+/// How long to wait before such a partition is asked about again.
+const PASSING_PAUSE: Duration = Duration::from_millis(100);
+
 impl Inspector {
     /// Creates the client; it connects at the first look-up. Each look-up may take `timeout`.
     ///
@@ -225,7 +237,7 @@ impl Inspector {
         place: Place,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let doing = "asking where the logs begin and end";
-        let found = match lookup::offsets(&self.client, partitions, place, self.timeout) {
+        let found = match self.settled_offsets(partitions, place) {
             Ok(found) => found,
             // No leader at all: none of these partitions exists, or all are without one for a moment.
             Err(fault) if code_name(fault.code) == "_NOENT" => {
@@ -239,6 +251,26 @@ impl Inspector {
             Err(fault) => Err(self.failed(doing, Some(&partition.topic), fault)),
         });
         each.collect()
+    }
+
+    /// Asks again, within the time limit, while the leaders of partitions are changing.
+    fn settled_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        place: Place,
+    ) -> Result<Vec<lookup::Located>, Fault> {
+        let until = Instant::now() + self.timeout;
+        loop {
+            let found = lookup::offsets(&self.client, partitions, place, self.timeout)?;
+            let is_passing = |fault: &Fault| PASSING.contains(&code_name(fault.code).as_str());
+            let passing = found.iter().any(|(_, offset)| offset.as_ref().is_err_and(is_passing));
+            if !passing || Instant::now() >= until {
+                return Ok(found);
+            }
+            // Fresh metadata names the leaders of this moment.
+            lookup::topics(&self.client, self.timeout)?;
+            std::thread::sleep(PASSING_PAUSE);
+        }
     }
 
     /// The topic of the first of these partitions that the cluster doesn't have.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
-use tidegate::kafka::ProblemKind;
+use tidegate::engine::position::NextOffset;
+use tidegate::kafka::{Inspector, ProblemKind};
 
 use super::cluster::{Cluster, Writer, unique};
 use super::{Member, partition};
@@ -228,4 +229,27 @@ fn a_refused_advisory_commit_changes_nothing() {
     member.until("the next record", |member| member.last_end(&at) == Some(11));
     assert!(member.problems.iter().all(|problem| !problem.needs_new_client()), "{:?}", member.problems);
     member.close(Duration::from_secs(5));
+}
+
+#[test]
+fn an_offset_is_asked_for_again_while_leaders_change() {
+    let mock = mock(1, "leaders");
+    let servers = mock.cluster.bootstrap_servers();
+    let properties = [("bootstrap.servers".to_owned(), servers)];
+    let inspector = Inspector::connect(&properties, Duration::from_secs(20)).expect("valid properties");
+    let at = partition(&mock.topic, 0);
+    for code in [
+        Code::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        Code::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+    ] {
+        mock.cluster.request_errors(Api::ListOffsets, &[code]);
+        let marks =
+            inspector.watermarks(std::slice::from_ref(&at)).unwrap_or_else(|e| panic!("{code:?}: {e}"));
+        assert_eq!(marks[&at].end, NextOffset::new(10), "{code:?}");
+    }
+    mock.cluster.request_errors(Api::ListOffsets, &[Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    let refused =
+        inspector.watermarks(std::slice::from_ref(&at)).expect_err("another error isn't asked away");
+    assert!(refused.to_string().contains("TOPIC_AUTHORIZATION_FAILED"), "{refused}");
 }

@@ -19,7 +19,7 @@ use super::validate::{Verdict, verdict};
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::Input;
-use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::position::{NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Inspector, Watermarks};
 use crate::lane::LaneSender;
 use crate::telemetry::board::{Board, ConditionName, Heartbeat};
@@ -289,10 +289,8 @@ impl State {
                 self.with.board.condition(ConditionName::Group, Err(error.to_string()));
             }
             Obstacle::Database { source, .. } => self.database_answers(Err(source.to_string())),
-            Obstacle::Missing(_)
-            | Obstacle::Ambiguous { .. }
-            | Obstacle::Mismatch { .. }
-            | Obstacle::RouteChanged(_) => {}
+            Obstacle::Missing(_) | Obstacle::Ambiguous { .. } => {}
+            Obstacle::Mismatch { .. } | Obstacle::RouteChanged(_) => {}
         }
     }
 
@@ -308,8 +306,7 @@ impl State {
     async fn look_up(
         &mut self,
         partitions: Vec<TopicPartition>,
-    ) -> Option<(BTreeMap<String, crate::engine::position::TopicId>, BTreeMap<TopicPartition, Watermarks>)>
-    {
+    ) -> Option<(BTreeMap<String, TopicId>, BTreeMap<TopicPartition, Watermarks>)> {
         let inspector = Arc::clone(&self.with.inspector);
         let found = blocking(move || {
             let mut topics: Vec<&str> = partitions.iter().map(|partition| &*partition.topic).collect();

@@ -95,6 +95,32 @@ fn the_quarantine_keeps_bytes_key_headers_and_the_reason() {
     assert_eq!((scene.number(counted), scene.number("SELECT count(*) FROM public.events")), (0, 0));
 }
 
+#[test]
+fn a_record_over_the_limit_is_kept_by_head_and_hash() {
+    let mut scene = Scene::new("truncated", 1);
+    scene.more = "limits: {record_bytes: 1KiB}\n".to_owned();
+    let event = Event::nth(1, 900_001, 0);
+    let long = event.json().replacen(
+        "{\"session\"",
+        &format!("{{\"filler\":\"{}\",\"session\"", "x".repeat(10_000)),
+        1,
+    );
+    scene.send(&Plan::events(100));
+    send_culprit(&mut scene, 0, 900_001, &long);
+    scene.send(&Plan::events(100));
+    scene.run_to_end();
+    scene.prove();
+    let found = rows(
+        &scene,
+        "SELECT code, truncated, octet_length(record_value), record_sha256 IS NOT NULL, \
+         record_value = substr(convert_to(lab.value, 'UTF8'), 1, octet_length(record_value)) \
+         FROM tidegate.quarantine, (SELECT $json$LONG$json$::text AS value) lab"
+            .replace("LONG", &long)
+            .as_str(),
+    );
+    assert_eq!(found, [["too_large", "t", "4096", "t", "t"]]);
+}
+
 /// Sends a whole event of this number that the table will refuse for a reason only it knows.
 fn send_culprit(scene: &mut Scene, partition: i32, number: u64, value: &str) -> i64 {
     let what = What::Poison(Poison::WrongType);

@@ -288,6 +288,46 @@ impl Beside {
     }
 }
 
+/// The program with these topics, each into the table of its name.
+fn into_tables_of_their_names(scene: &Scene, topics: &[String]) -> Tidegate {
+    let routes = topics
+        .iter()
+        .map(|topics| format!("  - topic: {topics}\n    table: public.{{topic}}\n    key: [event_id]\n"));
+    let config = scene.config(&free_address());
+    let (head, rest) = config.split_once("  - topic:").unwrap();
+    let (_, tail) = rest.split_once("workers:").unwrap();
+    let config = format!("{head}{}workers:{tail}", routes.collect::<String>());
+    Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &config).unwrap()
+}
+
+#[test]
+fn a_topic_that_went_does_not_hold_up_the_others() {
+    let scene = Scene::new("gone", 1);
+    let topic = scene.fresh.topic.clone();
+    let (mut stays, mut goes) = (Beside::new(&scene, "stays", 21), Beside::new(&scene, "goes", 22));
+    let program = into_tables_of_their_names(&scene, &[format!("[{topic}_goes, {topic}_stays]")]);
+    let worker = program.start("run").unwrap();
+    for beside in [&mut goes, &mut stays] {
+        beside.send(500);
+        beside.prove(&scene, &worker);
+    }
+    scene.topics.delete(&goes.topic).unwrap();
+    // Its session ends, so that what stays is claimed anew while the other topic is away.
+    let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                     WHERE application_name LIKE 'tidegate/%' AND datname = current_database()";
+    for _ in 0..3 {
+        sql::query(&scene.fresh.superuser_url, terminate).unwrap();
+        stays.send(500);
+        stays.prove(&scene, &worker);
+    }
+    let second = into_tables_of_their_names(&scene, &[format!("[{topic}_goes, {topic}_stays]")]);
+    let second = second.start("run").unwrap();
+    Scene::await_log(&second, "assigned");
+    stays.send(500);
+    stays.prove(&scene, &second);
+    assert!(worker.alive() && second.alive());
+}
+
 #[test]
 fn many_topics_go_into_tables_of_their_names_and_a_topic_found_later_begins_at_its_beginning() {
     let mut scene = Scene::new("many", 1);
@@ -295,16 +335,8 @@ fn many_topics_go_into_tables_of_their_names_and_a_topic_found_later_begins_at_i
     let topic = scene.fresh.topic.clone();
     let (mut one, mut two) = (Beside::new(&scene, "one", 11), Beside::new(&scene, "two", 12));
     let (mut first, ignored) = (Beside::new(&scene, "x1", 13), Beside::new(&scene, "y1", 15));
-    let table = "table: public.{topic}\n    key: [event_id]\n";
-    let routes = format!(
-        "  - topic: [{topic}_one, {topic}_two]\n    {table}  - topic: /^{topic}_x\\d+$/\n    {table}"
-    );
-    let config = scene.config(&free_address());
-    let (head, rest) = config.split_once("  - topic:").unwrap();
-    let (_, tail) = rest.split_once("workers:").unwrap();
-    let config = format!("{head}{routes}workers:{tail}");
-    let program = Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &config).unwrap();
-    let worker = program.start("run").unwrap();
+    let routes = [format!("[{topic}_one, {topic}_two]"), format!("/^{topic}_x\\d+$/")];
+    let worker = into_tables_of_their_names(&scene, &routes).start("run").unwrap();
     let rows = "SELECT count(*) FROM tidegate.progress";
     let registered = |_: &Running| sql::number(&scene.fresh.url, rows).is_ok_and(|rows| rows == 6);
     worker.await_condition("the rows of three topics", SOON, registered).unwrap();

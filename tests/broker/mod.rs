@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tidegate::engine::position::{NextOffset, TopicPartition};
-use tidegate::kafka::{Consumer, Polled, Problem};
+use tidegate::kafka::{Consumer, Polled, Problem, ProblemKind};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -101,6 +101,15 @@ impl Member {
             .get(partition)
             .map(|seen| seen.iter().map(|(offset, _, _)| *offset).collect())
             .unwrap_or_default()
+    }
+
+    /// Fails when something went wrong that librdkafka doesn't mend by itself; on a slow machine a
+    /// connection may be given up and made anew.
+    #[track_caller]
+    pub(crate) fn untroubled(&self) {
+        for problem in &self.problems {
+            assert_eq!(problem.kind, ProblemKind::Informational, "{problem:?}");
+        }
     }
 
     pub(crate) fn last_end(&self, partition: &TopicPartition) -> Option<i64> {

@@ -132,15 +132,15 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         beat.beat();
         tokio::select! {
             () = stop.cancelled() => break,
+            () = state.turn() => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
             Some(notice) = state.with.notices.recv() => state.note(notice),
             () = tokio::time::sleep(TURN) => {}
         }
         while let Ok(notice) = state.with.notices.try_recv() {
             state.note(notice);
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = state.turn() => {}
         }
     }
     beat.retire();
@@ -197,6 +197,8 @@ impl State {
     async fn turn(&mut self) {
         if !self.ledger_ready {
             self.ready_ledger().await;
+        }
+        if !self.ledger_ready {
             return;
         }
         if !self.unvalidated.is_empty() && is_due(&mut self.due.validate, VALIDATE_AGAIN) {

@@ -7,6 +7,7 @@
 pub mod resolve;
 mod discovery;
 mod doubt;
+mod blocks;
 mod budget;
 mod desk;
 mod facts;

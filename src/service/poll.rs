@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::blocks::Blocks;
 use super::budget::{Budget, client_bytes};
 use super::desk::{Acquired, Desk};
 use super::discovery::RouteMap;
@@ -19,7 +20,6 @@ use super::link::{Claimed, KeeperLink, Notice, Order};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::{Input, Tenure};
 use crate::engine::position::{Generation, NextOffset, TopicPartition};
-use crate::engine::record::RecordBlock;
 use crate::kafka::{Consumer, FetchedRecord, Polled, Problem, ProblemKind};
 use crate::lane::LaneSender;
 use crate::telemetry::board::{Board, ConditionName, Heartbeat};
@@ -91,7 +91,7 @@ pub(super) struct Thread {
     owned: BTreeMap<TopicPartition, Owned>,
     doubts: Doubts,
     generation: Generation,
-    blocks: BTreeMap<TopicPartition, RecordBlock>,
+    blocks: Blocks,
     consumed: BTreeMap<Arc<str>, TopicMetrics>,
     advice: BTreeMap<TopicPartition, NextOffset>,
     advised_at: Instant,
@@ -122,7 +122,7 @@ impl Thread {
             owned: BTreeMap::new(),
             doubts: Doubts::default(),
             generation: Generation::default(),
-            blocks: BTreeMap::new(),
+            blocks: Blocks::default(),
             consumed: BTreeMap::new(),
             advice: BTreeMap::new(),
             advised_at: now,
@@ -272,7 +272,7 @@ impl Thread {
     }
 
     fn drop_block(&mut self, partition: &TopicPartition) {
-        if let Some(block) = self.blocks.remove(partition) {
+        if let Some(block) = self.blocks.take(partition) {
             self.topic_metrics(&partition.topic).discarded(block.len() as u64);
         }
     }
@@ -433,14 +433,14 @@ impl Thread {
     }
 
     fn hand_over(&mut self, partition: &TopicPartition, lane: usize) {
-        let Some(mut block) = self.blocks.remove(partition) else { return };
+        let Some(mut block) = self.blocks.take(partition) else { return };
         self.topic_metrics(&partition.topic).consumed(block.len() as u64);
         block.deposit(self.with.budget.charge(block.size_bytes()));
         self.with.lanes[lane].data(Input::Records(Arc::new(block)));
     }
 
     fn hand_over_all(&mut self) {
-        while let Some(partition) = self.blocks.keys().next().cloned() {
+        while let Some(partition) = self.blocks.any() {
             match self.owned.get(&partition) {
                 Some(Owned::Active { lane, .. }) => {
                     let lane = *lane;
@@ -685,18 +685,21 @@ enum Happening {
 /// Copies a record into its partition's block. Records of partitions that aren't claimed are leftovers of an
 /// assignment that has ended.
 fn keep(
-    blocks: &mut BTreeMap<TopicPartition, RecordBlock>,
+    blocks: &mut Blocks,
     owned: &BTreeMap<TopicPartition, Owned>,
     record: &FetchedRecord<'_>,
 ) -> Option<(TopicPartition, usize)> {
-    let partition = TopicPartition { topic: Arc::clone(record.topic()), partition: record.partition() };
-    let Some(Owned::Active { generation, lane }) = owned.get(&partition) else { return None };
-    if !blocks.contains_key(&partition) {
-        blocks.insert(partition.clone(), RecordBlock::new(partition.clone(), *generation));
+    if !blocks.is_in_front(record) {
+        let partition = TopicPartition { topic: Arc::clone(record.topic()), partition: record.partition() };
+        let Some(Owned::Active { generation, .. }) = owned.get(&partition) else { return None };
+        blocks.bring(&partition, *generation);
     }
-    let block = blocks.get_mut(&partition)?;
-    block.push(record.offset(), record.timestamp_ms(), record.key(), record.value(), record.headers());
-    (block.size_bytes() >= BLOCK_BYTES).then_some((partition, *lane))
+    if blocks.push(record) < BLOCK_BYTES {
+        return None;
+    }
+    let partition = blocks.front()?;
+    let Some(Owned::Active { lane, .. }) = owned.get(partition) else { return None };
+    Some((partition.clone(), *lane))
 }
 
 /// Spreads each topic's partitions evenly, and different topics from different lanes on.

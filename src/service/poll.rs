@@ -255,6 +255,10 @@ impl Thread {
         }
         self.drop_block(partition);
         self.unassign(std::slice::from_ref(partition));
+        self.mark_halted(partition, halt);
+    }
+
+    fn mark_halted(&mut self, partition: &TopicPartition, halt: Halt) {
         self.owned.insert(partition.clone(), Owned::Held(halt.code));
         self.with.metrics.halted(halt.code.code());
         let (code, message) = (halt.code.code().to_owned(), halt.to_string());
@@ -352,6 +356,11 @@ impl Thread {
         };
         self.with.metrics.dependency(Dependency::Postgres, true);
         self.with.board.condition(ConditionName::Database, Ok(()));
+        for partition in partitions.iter().filter(|one| acquired.iter().all(|claim| claim.partition != **one))
+        {
+            let evidence = format!("the ledger has no row for {partition}, and none for its topic");
+            self.mark_halted(partition, Halt::new(HaltCode::ProgressMissing, evidence));
+        }
         let mut positions = Vec::new();
         for claim in acquired {
             self.hold(claim, &mut positions);

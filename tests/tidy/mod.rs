@@ -18,11 +18,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "src/kafka/problem.rs",
         "of_known is one exhaustive match over librdkafka's codes: a table, which several functions would hide",
     ),
-    (
-        "function length",
-        "tests/database/round_trip/literals.rs",
-        "a list of literals, which rustfmt puts on a line each",
-    ),
     ("file length", "src/service/poll.rs", "everything that one thread does to one consumer, in one place"),
     (
         "file length",

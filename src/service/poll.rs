@@ -40,6 +40,8 @@ const ADVICE_EVERY: Duration = Duration::from_secs(1);
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 /// Wait before a consumer that could not be built or died is built again.
 const REBUILD_AFTER: Duration = Duration::from_secs(2);
+/// A poll thread that didn't run for so long may have slept through the end of a topic.
+const SLEPT: Duration = Duration::from_secs(2);
 /// Longest time for leaving the group.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -90,6 +92,8 @@ pub(super) struct Thread {
     topics: Vec<String>,
     owned: BTreeMap<TopicPartition, Owned>,
     doubts: Doubts,
+    /// When the queue was last looked at; `None` after a wait of our own.
+    polled_at: Option<Instant>,
     generation: Generation,
     blocks: Blocks,
     consumed: BTreeMap<Arc<str>, TopicMetrics>,
@@ -121,6 +125,7 @@ impl Thread {
             topics: Vec::new(),
             owned: BTreeMap::new(),
             doubts: Doubts::default(),
+            polled_at: None,
             generation: Generation::default(),
             blocks: Blocks::default(),
             consumed: BTreeMap::new(),
@@ -341,6 +346,7 @@ impl Thread {
         let within = self.with.drain;
         let with = &mut self.with;
         let acquired = with.runtime.block_on(with.desk.acquire(partitions, within));
+        self.polled_at = None;
         let acquired = match acquired {
             Ok(acquired) => acquired,
             Err(error) => {
@@ -413,7 +419,7 @@ impl Thread {
         for _ in 0..BURST {
             let Some(consumer) = &mut self.consumer else { return };
             let happening = match consumer.poll(wait) {
-                Polled::Idle => return,
+                Polled::Idle => Happening::Nothing,
                 Polled::Record(record) => Happening::Full(keep(&mut self.blocks, &self.owned, &record)),
                 Polled::End { partition, next } => Happening::End(partition, next),
                 Polled::Assigned(partitions) => Happening::Assigned(partitions),
@@ -422,6 +428,12 @@ impl Thread {
                 Polled::Problem(problem) => Happening::Problem(problem),
             };
             wait = Duration::ZERO;
+            if self.has_slept() {
+                self.claim_all_again("the process stood still");
+            }
+            if matches!(happening, Happening::Nothing) {
+                return;
+            }
             self.happen(happening);
             if self.with.budget.is_exhausted() {
                 return;
@@ -429,9 +441,29 @@ impl Thread {
         }
     }
 
+    /// Whether far more time has passed since the last look at the queue than any wait of ours takes.
+    fn has_slept(&mut self) -> bool {
+        let now = Instant::now();
+        self.polled_at.replace(now).is_some_and(|before| now.duration_since(before) > SLEPT)
+    }
+
+    /// Who wasn't looking doesn't know whether a topic is still the one it was: fetching goes by name, so
+    /// each position is held against the log once more before anything is written behind it.
+    fn claim_all_again(&mut self, why: &str) {
+        let is_active = |owned: &Owned| matches!(owned, Owned::Active { .. });
+        let active: Vec<_> =
+            self.owned.iter().filter(|(_, owned)| is_active(owned)).map(|(name, _)| name.clone()).collect();
+        if !active.is_empty() {
+            tracing::info!(partitions = active.len(), "claiming anew: {why}");
+        }
+        for partition in active {
+            self.claim_again(&partition, Duration::ZERO);
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Full(None) => {}
+            Happening::Nothing | Happening::Full(None) => {}
             Happening::Full(Some((partition, lane))) => self.hand_over(&partition, lane),
             Happening::End(partition, next) => self.end(partition, next),
             Happening::Assigned(partitions) => self.assigned(&partitions),
@@ -512,6 +544,7 @@ impl Thread {
 
     /// Tells the lanes to let go and waits for it until `deadline`.
     fn let_go(&mut self, partitions: &[TopicPartition], deadline: Instant) {
+        self.polled_at = None;
         let mut waiting = BTreeMap::new();
         for partition in partitions {
             self.drop_block(partition);
@@ -563,6 +596,7 @@ impl Thread {
         }
         if code == "_ALL_BROKERS_DOWN" {
             self.with.metrics.dependency(Dependency::Kafka, false);
+            self.claim_all_again("no broker answers");
         }
         if problem.needs_new_client() {
             self.lose_everything();
@@ -682,6 +716,7 @@ impl Thread {
 
 /// What an event comes to.
 enum Happening {
+    Nothing,
     /// A record was kept; the block that is full now, if any, and its lane.
     Full(Option<(TopicPartition, usize)>),
     End(TopicPartition, NextOffset),

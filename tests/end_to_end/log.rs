@@ -151,14 +151,25 @@ fn prove_untouched(scene: &Scene, ends: &BTreeMap<i32, i64>) {
     checker::check(scene.subject(), scene.generator.oracle(), ends).unwrap().clean().unwrap();
 }
 
-fn recreated_while_read(name: &str, records: u64) {
+fn recreated_while_read(name: &str, records: u64, asleep: bool) {
     let mut scene = Scene::new(name, 2);
+    // A short sleep doesn't cost the membership, so nothing is assigned anew.
+    scene.session_ms = 45_000;
     let http = free_address();
     let worker = scene.program_at(&http).start("run").unwrap();
     scene.send(&Plan::events(1_000));
     scene.await_caught_up();
     let ends = scene.ends();
+    let begun = Instant::now();
+    if asleep {
+        worker.freeze().unwrap();
+    }
     recreate(&scene, 2, records);
+    if asleep {
+        let long = |_: &Running| begun.elapsed().as_secs() > 3;
+        worker.await_condition("a sleep that is noticed", SOON, long).unwrap();
+        worker.wake().unwrap();
+    }
     let halted = |_: &Running| series(&http, "tidegate_partitions_halted{code=\"TG-101\"") == Some(2.0);
     worker.await_condition("both partitions halted by name", SOON, halted).unwrap();
     prove_untouched(&scene, &ends);
@@ -172,12 +183,17 @@ fn recreated_while_read(name: &str, records: u64) {
 
 #[test]
 fn a_topic_created_anew_halts_by_name() {
-    recreated_while_read("recreated", 100);
+    recreated_while_read("recreated", 100, false);
 }
 
 #[test]
 fn a_topic_created_anew_that_grew_past_the_position_halts_by_name() {
-    recreated_while_read("regrown", 5_000);
+    recreated_while_read("regrown", 5_000, false);
+}
+
+#[test]
+fn a_topic_created_anew_while_the_worker_slept_halts_by_name() {
+    recreated_while_read("asleep", 5_000, true);
 }
 
 #[test]

@@ -67,7 +67,8 @@ async fn victim() {
 
 #[tokio::test]
 async fn a_process_that_ends_at_any_step_leaves_all_or_nothing() {
-    assert!(Failpoint::ENABLED, "run the tests with --features failpoints");
+    let enabled = Failpoint::ENABLED;
+    assert!(enabled, "run the tests with --features failpoints");
     for path in Path::ALL {
         for failpoint in Failpoint::ALL {
             let mut bench = bench().await;

@@ -308,7 +308,16 @@ async fn constraints_put_off_are_checked_before_progress_moves() {
             outcome => panic!("{path:?}: {outcome:?}"),
         }
         bench.assert_at(0).await;
+        bench
+            .run(
+                "CREATE TABLE seen (at bigint); CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN INSERT INTO seen SELECT next_offset FROM tidegate.progress WHERE partition = 0; \
+                 RETURN NULL; END $$; CREATE CONSTRAINT TRIGGER late AFTER INSERT ON target \
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look()",
+            )
+            .await;
         assert_eq!(bench.put(path, &[row(1, 1)]).await, "1 inserted", "{path:?}");
+        assert_eq!(bench.texts("SELECT at::text FROM seen").await, ["0"], "{path:?}: before the move");
     }
 }
 

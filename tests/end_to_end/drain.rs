@@ -36,7 +36,11 @@ fn sigterm_and_sigint_under_load_end_in_order_and_lose_nothing() {
             assert_eq!(ended.code, Some(0), "{}", ended.errors);
             let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                         AND application_name LIKE 'tidegate/%'";
-            assert_eq!(scene.number(held), 0, "no session is left behind");
+            // A backend sees the end of its connection a moment after the process is gone.
+            let until = Instant::now() + SOON;
+            while scene.number(held) > 0 {
+                assert!(Instant::now() < until, "a session is left behind: {}", ended.errors);
+            }
         }
     });
     scene.run_to_end();

@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn partitions_order_by_topic_then_number() {
         let mut all =
-            vec![TopicPartition::new("b", 0), TopicPartition::new("a", 10), TopicPartition::new("a", 9)];
+            [TopicPartition::new("b", 0), TopicPartition::new("a", 10), TopicPartition::new("a", 9)];
         all.sort();
         assert_eq!(all.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a[9]", "a[10]", "b[0]"]);
     }

@@ -58,7 +58,7 @@ mod tests {
         assert!(doubts.refused(&partition, now), "the first refusal claims anew");
         assert!(!doubts.refused(&partition, now), "the second waits");
         assert!(doubts.overdue(now).is_empty());
-        assert_eq!(doubts.overdue(now + JUDGED_WITHIN), [partition.clone()]);
+        assert_eq!(doubts.overdue(now + JUDGED_WITHIN), std::slice::from_ref(&partition));
         assert!(doubts.refused(&partition, now + JUDGED_WITHIN), "a new doubt begins");
         assert!(doubts.overdue(now + JUDGED_WITHIN * 2).is_empty(), "the renewed claim was not refused");
         assert!(doubts.refused(&partition, now));

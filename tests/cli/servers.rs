@@ -222,7 +222,7 @@ fn tables_are_made_up_from_a_sample() {
     let report = place.json("init --create-tables", 0);
     assert_eq!(report["tables"][0]["action"], "created", "{report:#}");
     assert_eq!(place.json("init --create-tables", 0)["tables"][0]["action"], "none");
-    assert_eq!(place.found(0), [("warning".to_owned(), "column_unfilled".to_owned()); 0]);
+    assert!(place.found(0).is_empty());
     place.expect("run --until-caught-up", 0);
     assert_eq!(sql::value(&place.fresh.url, "SELECT sum(n)::text FROM public.events").unwrap(), "3.5");
 }

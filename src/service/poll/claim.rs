@@ -1,0 +1,187 @@
+//! Claiming partitions, and partitions that stand still.
+//!
+//! A claim raises the epoch in the ledger and gives the position to fetch from. A partition that stands still
+//! is taken out of the fetcher and stays ours in the group; it is claimed again when its cause may be gone.
+
+use super::*;
+
+impl Thread {
+    pub(super) fn is_active(&self, partition: &TopicPartition, of: Generation) -> bool {
+        matches!(self.owned.get(partition), Some(Owned::Active { generation, .. }) if *generation == of)
+    }
+
+    /// Takes the partition out of the fetcher, and keeps it as ours in the group.
+    pub(super) fn stand_still(&mut self, partition: &TopicPartition, generation: Generation, halt: Halt) {
+        if !self.is_active(partition, generation) {
+            return;
+        }
+        self.drop_block(partition);
+        self.unassign(std::slice::from_ref(partition));
+        self.mark_halted(partition, halt);
+    }
+
+    pub(super) fn mark_halted(&mut self, partition: &TopicPartition, halt: Halt) {
+        self.owned.insert(partition.clone(), Owned::Held(halt.code));
+        self.with.metrics.halted(halt.code.code());
+        let (code, message) = (halt.code.code().to_owned(), halt.to_string());
+        if halt.code != HaltCode::OwnedElsewhere {
+            tracing::error!(%partition, code, "halted: {message}");
+        }
+        self.with.board.partition(partition, |state| {
+            state.halt = Some(crate::telemetry::board::Halt { code, message });
+        });
+        self.notify(Notice::Halted(partition.clone(), halt));
+    }
+
+    pub(super) fn notify(&self, notice: Notice) {
+        let _ = self.with.keeper.send(notice);
+    }
+
+    pub(super) fn drop_block(&mut self, partition: &TopicPartition) {
+        if let Some(block) = self.blocks.take(partition) {
+            self.topic_metrics(&partition.topic).discarded(block.len() as u64);
+        }
+    }
+
+    pub(super) fn unassign(&mut self, partitions: &[TopicPartition]) {
+        if let Some(consumer) = &mut self.consumer
+            && let Err(error) = consumer.unassign(partitions)
+        {
+            tracing::error!(%error, "partitions can't be unassigned; the consumer is built anew");
+            self.lose_everything();
+        }
+    }
+
+    pub(super) fn claim_again(&mut self, partition: &TopicPartition, after: Duration) {
+        if let Some(Owned::Active { generation, lane }) = self.owned.get(partition) {
+            let input = Input::Revoked(partition.clone(), *generation);
+            self.with.lanes[*lane].control(input);
+        }
+        self.drop_block(partition);
+        self.unassign(std::slice::from_ref(partition));
+        self.unhalt(partition);
+        if self.owned.contains_key(partition) {
+            self.owned.insert(partition.clone(), Owned::Unclaimed { again_at: Instant::now() + after });
+        }
+    }
+
+    pub(super) fn unhalt(&mut self, partition: &TopicPartition) {
+        if let Some(Owned::Held(code)) = self.owned.get(partition) {
+            self.with.metrics.unhalted(code.code());
+            self.with.board.partition(partition, |state| state.halt = None);
+        }
+    }
+
+    pub(super) fn claim_overdue(&mut self) {
+        let now = Instant::now();
+        let overdue: Vec<_> = self
+            .owned
+            .iter()
+            .filter(|(_, owned)| matches!(owned, Owned::Unclaimed { again_at } if *again_at <= now))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        if overdue.is_empty() {
+            return;
+        }
+        let claimed = self.claim(&overdue);
+        if let Some(consumer) = &mut self.consumer
+            && let Err(error) = consumer.assign(&claimed)
+        {
+            tracing::error!(%error, "claimed partitions can't be assigned; the consumer is built anew");
+            self.lose_everything();
+        }
+    }
+
+    /// Raises the epochs in one round trip and gives the positions to assign; what can't be claimed now is
+    /// tried again later.
+    pub(super) fn claim(&mut self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, NextOffset)> {
+        let within = self.with.drain;
+        let with = &mut self.with;
+        let acquired = with.runtime.block_on(with.desk.acquire(partitions, within));
+        self.polled_at = None;
+        let acquired = match acquired {
+            Ok(acquired) => acquired,
+            Err(error) => {
+                tracing::warn!(%error, partitions = partitions.len(), "partitions can't be claimed; they are tried again");
+                with.metrics.dependency(Dependency::Postgres, false);
+                with.board.condition(ConditionName::Database, Err(error.to_string()));
+                let again_at = Instant::now() + CLAIM_AGAIN;
+                for partition in partitions {
+                    self.owned.insert(partition.clone(), Owned::Unclaimed { again_at });
+                }
+                return Vec::new();
+            }
+        };
+        self.with.metrics.dependency(Dependency::Postgres, true);
+        self.with.board.condition(ConditionName::Database, Ok(()));
+        for partition in partitions.iter().filter(|one| acquired.iter().all(|claim| claim.partition != **one))
+        {
+            let evidence = format!("the ledger has no row for {partition}, and none for its topic");
+            self.mark_halted(partition, Halt::new(HaltCode::ProgressMissing, evidence));
+        }
+        let mut positions = Vec::new();
+        for claim in acquired {
+            self.hold(claim, &mut positions);
+        }
+        positions
+    }
+
+    pub(super) fn hold(&mut self, claim: Acquired, positions: &mut Vec<(TopicPartition, NextOffset)>) {
+        let route = self.with.routes.borrow().get(&*claim.partition.topic).cloned();
+        let Some(route) = route else {
+            // The route is resolved anew, for instance after its table changed; the claim waits for it.
+            let again_at = Instant::now() + CLAIM_AGAIN;
+            self.owned.insert(claim.partition, Owned::Unclaimed { again_at });
+            return;
+        };
+        self.generation = self.generation.next();
+        let generation = self.generation;
+        let lane = lane_of(&claim.partition, self.with.lanes.len());
+        let partition = claim.partition;
+        self.with.board.partition(&partition, |state| {
+            state.lane = lane;
+            state.epoch = Some(claim.epoch.value());
+            state.next_offset = Some(claim.next.value());
+            state.halt = None;
+        });
+        let tenure = Tenure {
+            partition: partition.clone(),
+            generation,
+            epoch: claim.epoch,
+            topic_id: claim.topic_id,
+            next: claim.next,
+            route,
+        };
+        self.with.lanes[lane].control(Input::Assigned(tenure));
+        self.owned.insert(partition.clone(), Owned::Active { generation, lane });
+        self.advice.insert(partition.clone(), claim.next);
+        positions.push((partition.clone(), claim.next));
+        self.notify(Notice::Claimed(Claimed {
+            partition,
+            generation,
+            lane,
+            next: claim.next,
+            topic_id: claim.topic_id,
+        }));
+    }
+
+    /// Whether far more time has passed since the last look at the queue than any wait of ours takes.
+    pub(super) fn has_slept(&mut self) -> bool {
+        let now = Instant::now();
+        self.polled_at.replace(now).is_some_and(|before| now.duration_since(before) > SLEPT)
+    }
+
+    /// Who wasn't looking doesn't know whether a topic is still the one it was: fetching goes by name, so
+    /// each position is held against the log once more before anything is written behind it.
+    pub(super) fn claim_all_again(&mut self, why: &str) {
+        let is_active = |owned: &Owned| matches!(owned, Owned::Active { .. });
+        let active: Vec<_> =
+            self.owned.iter().filter(|(_, owned)| is_active(owned)).map(|(name, _)| name.clone()).collect();
+        if !active.is_empty() {
+            tracing::info!(partitions = active.len(), "claiming anew: {why}");
+        }
+        for partition in active {
+            self.claim_again(&partition, Duration::ZERO);
+        }
+    }
+}

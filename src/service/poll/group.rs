@@ -1,0 +1,110 @@
+//! What the group gives and takes: assignments, revocations, losses, and the end of the membership.
+
+use super::*;
+
+impl Thread {
+    pub(super) fn assigned(&mut self, partitions: &[TopicPartition]) {
+        self.with.metrics.rebalanced(RebalanceEvent::Assigned);
+        self.with.board.condition(ConditionName::Group, Ok(()));
+        self.with.metrics.dependency(Dependency::Kafka, true);
+        tracing::info!(partitions = %list(partitions), "assigned");
+        let claimed = if partitions.is_empty() { Vec::new() } else { self.claim(partitions) };
+        self.with.metrics.assigned(self.owned.len());
+        if let Some(consumer) = &mut self.consumer
+            && let Err(error) = consumer.acknowledge_assignment(&claimed)
+        {
+            tracing::error!(%error, "an assignment can't be acknowledged; the consumer is built anew");
+            self.lose_everything();
+        }
+    }
+
+    /// Lanes finish what is in flight and let go, within the drain limit; what they don't finish is fenced
+    /// by the next owner's claim.
+    pub(super) fn revoked(&mut self, partitions: &[TopicPartition]) {
+        self.with.metrics.rebalanced(RebalanceEvent::Revoked);
+        tracing::info!(partitions = %list(partitions), "revoked");
+        self.let_go(partitions, Instant::now() + self.with.drain);
+        self.advise_now();
+        let acknowledged = self.consumer.as_mut().map(|consumer| consumer.acknowledge_revocation(partitions));
+        if let Some(Err(error)) = acknowledged {
+            tracing::error!(%error, "a revocation can't be acknowledged; the consumer is built anew");
+            self.lose_everything();
+        }
+        self.forget(partitions);
+    }
+
+    pub(super) fn lost(&mut self, partitions: &[TopicPartition]) {
+        self.with.metrics.rebalanced(RebalanceEvent::Lost);
+        tracing::warn!(partitions = %list(partitions), "lost");
+        self.let_go(partitions, Instant::now());
+        let acknowledged = self.consumer.as_mut().map(|consumer| consumer.acknowledge_revocation(partitions));
+        if let Some(Err(error)) = acknowledged {
+            tracing::error!(%error, "a loss can't be acknowledged; the consumer is built anew");
+            self.lose_everything();
+        }
+        self.forget(partitions);
+    }
+
+    /// Tells the lanes to let go and waits for it until `deadline`.
+    pub(super) fn let_go(&mut self, partitions: &[TopicPartition], deadline: Instant) {
+        self.polled_at = None;
+        let mut waiting = BTreeMap::new();
+        for partition in partitions {
+            self.drop_block(partition);
+            if let Some(Owned::Active { generation, lane }) = self.owned.get(partition) {
+                self.with.lanes[*lane].control(Input::Revoked(partition.clone(), *generation));
+                waiting.insert(partition.clone(), *generation);
+            }
+        }
+        while !waiting.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.with.orders.recv_timeout(left) {
+                Ok(Order::Released(partition, generation)) => {
+                    if waiting.get(&partition) == Some(&generation) {
+                        waiting.remove(&partition);
+                    }
+                }
+                Ok(order) => self.obey(order),
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.unhalt(partition);
+            self.owned.remove(partition);
+            self.doubts.forget(partition);
+            self.advice.remove(partition);
+            self.with.board.forget(partition);
+            self.with.metrics.forget_partition(partition);
+            self.notify(Notice::Gone(partition.clone()));
+        }
+        self.with.metrics.assigned(self.owned.len());
+    }
+
+    /// The consumer is of no use any more: everything is lost, and another one is built.
+    pub(super) fn lose_everything(&mut self) {
+        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        self.let_go(&partitions, Instant::now());
+        self.forget(&partitions);
+        self.blocks.clear();
+        self.paused = false;
+        self.full_since = None;
+        self.with.board.condition(ConditionName::Group, Err("the consumer is built anew".to_owned()));
+        if let Some(consumer) = self.consumer.take() {
+            consumer.close(LEAVE_LOST);
+        }
+        self.build_at = Instant::now() + REBUILD_AFTER;
+    }
+
+    pub(super) fn leave(&mut self) {
+        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        self.let_go(&partitions, Instant::now() + self.with.drain);
+        self.advise_now();
+        self.forget(&partitions);
+        if let Some(consumer) = self.consumer.take() {
+            consumer.close(LEAVE_WITHIN);
+        }
+    }
+}

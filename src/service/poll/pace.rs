@@ -1,0 +1,62 @@
+//! How fast the thread goes: back-pressure while the buffer is full, and advice to the group.
+
+use super::*;
+
+impl Thread {
+    /// With the buffer full, waits briefly; when that lasts, pauses everything and polls on, so that the
+    /// member stays in the group while the database is away.
+    pub(super) fn hold_back(&mut self) -> bool {
+        if self.paused {
+            if self.with.budget.has_recovered() {
+                self.set_paused(false);
+            }
+            return false;
+        }
+        if !self.with.budget.is_exhausted() {
+            self.full_since = None;
+            return false;
+        }
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= FULL_PATIENCE {
+            self.set_paused(true);
+            return false;
+        }
+        self.take_orders(Duration::from_millis(2));
+        true
+    }
+
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        let active: Vec<_> = self
+            .owned
+            .iter()
+            .filter(|(_, owned)| matches!(owned, Owned::Active { .. }))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        let Some(consumer) = &mut self.consumer else { return };
+        let result = if paused { consumer.pause(&active) } else { consumer.resume(&active) };
+        match result {
+            Ok(()) => tracing::info!(
+                paused,
+                "fetching {}",
+                if paused { "pauses: the buffer is full" } else { "goes on" }
+            ),
+            Err(error) => tracing::warn!(%error, "fetching can't be paused or resumed"),
+        }
+        self.paused = paused;
+        self.full_since = None;
+    }
+
+    pub(super) fn advise(&mut self) {
+        if self.advised_at.elapsed() >= ADVICE_EVERY {
+            self.advise_now();
+        }
+    }
+
+    pub(super) fn advise_now(&mut self) {
+        self.advised_at = Instant::now();
+        let advice: Vec<_> = std::mem::take(&mut self.advice).into_iter().collect();
+        if let Some(consumer) = &mut self.consumer {
+            consumer.commit_advisory(&advice);
+        }
+    }
+}

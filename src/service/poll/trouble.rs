@@ -1,0 +1,56 @@
+//! What librdkafka reports as problems, and what follows for partitions and consumer.
+
+use super::*;
+
+impl Thread {
+    pub(super) fn problem(&mut self, problem: Problem) {
+        self.with.metrics.kafka_error(&problem.code, problem.needs_new_client());
+        let Problem { kind, partition, code, message, .. } = &problem;
+        match kind {
+            ProblemKind::Informational => tracing::info!(code, "Kafka: {message}"),
+            ProblemKind::OwnershipLost => tracing::warn!(code, "Kafka: {message}"),
+            ProblemKind::Rebuild => tracing::error!(code, "Kafka: {message}; the consumer is built anew"),
+            ProblemKind::Configuration | ProblemKind::Authorization => {
+                tracing::error!(code, "Kafka refuses: {message}");
+                self.with.board.condition(ConditionName::Group, Err(format!("{code}: {message}")));
+            }
+            ProblemKind::Position => self.at_wrong_position(partition.clone(), code, message),
+            ProblemKind::Corruption => self.at_corruption(partition.clone(), code, message),
+        }
+        if code == "_ALL_BROKERS_DOWN" {
+            self.with.metrics.dependency(Dependency::Kafka, false);
+            self.claim_all_again("no broker answers");
+        }
+        if problem.needs_new_client() {
+            self.lose_everything();
+        }
+    }
+
+    /// The position is claimed and held against the log anew: that names what is wrong.
+    pub(super) fn at_wrong_position(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
+        tracing::warn!(code, ?partition, "Kafka: {message}");
+        let suspects: Vec<_> = match partition {
+            Some(partition) => vec![partition],
+            None => self.owned.keys().cloned().collect(),
+        };
+        for partition in suspects {
+            self.doubt(partition);
+        }
+    }
+
+    pub(super) fn doubt(&mut self, partition: TopicPartition) {
+        let is_active = matches!(self.owned.get(&partition), Some(Owned::Active { .. }));
+        if is_active && self.doubts.refused(&partition, Instant::now()) {
+            self.claim_again(&partition, CLAIM_AGAIN);
+        }
+    }
+
+    pub(super) fn at_corruption(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
+        tracing::error!(code, ?partition, "Kafka: {message}");
+        let Some(partition) = partition else { return };
+        if let Some(Owned::Active { generation, lane }) = self.owned.get(&partition) {
+            let halt = Halt::new(HaltCode::LogCorrupt, format!("{partition}: {code}: {message}"));
+            self.with.lanes[*lane].control(Input::Halted(partition, *generation, halt));
+        }
+    }
+}

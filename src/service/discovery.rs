@@ -11,6 +11,7 @@ use super::desk::{Desk, DeskError, Registration};
 use super::resolve::resolve;
 use crate::config::{RouteSettings, Settings, Start, TopicSelector, WriteMode};
 use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::engine::route::Route;
 use crate::kafka::{Error as KafkaError, Inspector, TopicInfo};
@@ -60,9 +61,19 @@ pub(super) enum Obstacle {
 }
 
 impl Obstacle {
-    /// Whether the ledger remembers another route for the topic: time doesn't cure that.
-    pub(super) fn is_route_change(&self) -> bool {
-        matches!(self, Self::RouteChanged(_))
+    /// The halt that a run with an end stops with: what neither Kafka nor PostgreSQL coming back would cure.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let mismatch = || Some(Halt::new(HaltCode::SchemaMismatch, self.to_string()).to_string());
+        match self {
+            Self::RouteChanged(_) => Some(self.to_string()),
+            Self::Ambiguous { .. } | Self::Mismatch { .. } => mismatch(),
+            Self::Database { source: DeskError::Catalogue(error), .. }
+                if error.failure().class == FailureClass::Schema =>
+            {
+                mismatch()
+            }
+            Self::Missing(_) | Self::Database { .. } | Self::Kafka(_) => None,
+        }
     }
 
     /// What stands in the way of registering a topic.

@@ -265,14 +265,11 @@ impl State {
             Err(obstacle) => {
                 self.blame(&obstacle);
                 self.tell(vec![obstacle.to_string()]);
-                return;
             }
             Ok(obstacles) => {
                 self.with.metrics.dependency(Dependency::Kafka, true);
-                let refused: Vec<_> =
-                    obstacles.iter().filter(|it| it.is_route_change()).map(ToString::to_string).collect();
-                let waiting = obstacles.iter().any(|it| !it.is_route_change())
-                    || self.with.discovery.wants_second_pass();
+                let refused: Vec<_> = obstacles.iter().filter_map(Obstacle::refusal).collect();
+                let waiting = refused.len() < obstacles.len() || self.with.discovery.wants_second_pass();
                 self.publish_routes(&before);
                 self.with.registered.send_replace(Registration { settled: !waiting, refused });
                 let ledger = obstacles.iter().find(|it| !matches!(it, Obstacle::Missing(_)));

@@ -49,7 +49,7 @@ const REBUILD_AFTER: Duration = Duration::from_secs(2);
 const SLEPT: Duration = Duration::from_secs(2);
 /// Longest time for leaving the group.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
-/// Longest time for leaving it with a consumer that is given up, so that another one need not wait for its session.
+/// Longest time for leaving it with a consumer that is given up: the next one need not wait for its session.
 const LEAVE_LOST: Duration = Duration::from_secs(2);
 
 /// What the poll thread works with.

@@ -308,3 +308,14 @@ fn check_compares_the_ledger_with_the_configuration_and_the_log() {
     let words: Vec<String> = place.found(3).into_iter().map(|(_, code)| code).collect();
     assert_eq!(words, ["topic_recreated", "topic_recreated", "halted"]);
 }
+
+#[test]
+fn check_names_a_database_that_answers_and_can_t_be_used() {
+    let place = Place::new("cli_unusable").with_table();
+    let database = &place.fresh.database;
+    let alter = format!("ALTER DATABASE \"{database}\" SET default_transaction_read_only = on");
+    sql::query(&place.fresh.superuser_url, &alter).unwrap();
+    assert_eq!(place.found(3), [("error".to_owned(), "database".to_owned())]);
+    assert!(place.expect("check", 3).contains("takes no writes"));
+    assert_eq!(place.call("verify").status.code(), Some(1));
+}

@@ -50,13 +50,29 @@ pub(super) fn run(args: &CheckArgs, config: &ConfigArgs) -> Result<Exit, Failure
     super::log_warnings(&config.options())?;
     let settings = config.load()?;
     let report = super::block_on(async {
-        let database = Database::connect(&settings, config).await?;
+        let database = match Database::connect(&settings, config).await {
+            Ok(database) => database,
+            // It answers and can't be used: a pooler in transaction mode, a standby, an old version.
+            Err(failure) if failure.exit() == Exit::Failed => return Ok(unusable(&settings, &failure)),
+            Err(failure) => return Err(failure),
+        };
         let mut check = Check::new(&settings, database)?;
         check.all(args.sample as usize).await?;
         Ok(check.finish())
     })?;
     output::print(args.output.form, &report)?;
     Ok(if report.ok { Exit::Done } else { Exit::Found })
+}
+
+/// The report when there is a database that Tidegate can't use.
+fn unusable(settings: &Settings, failure: &Failure) -> CheckReport {
+    let finding = Finding::new(Severity::Error, "database", "postgres.url", failure.to_string());
+    CheckReport {
+        pipeline: settings.pipeline.to_string(),
+        ok: false,
+        routes: Vec::new(),
+        findings: vec![finding],
+    }
 }
 
 /// A check under way.

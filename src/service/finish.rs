@@ -66,7 +66,7 @@ pub(super) async fn wait(
     if !registration.refused.is_empty() {
         return Finish::Halted(registration.refused);
     }
-    let seen = see(&inspector, &mut desk).await;
+    let seen = see(&inspector, registration.topics).await;
     tracing::info!(partitions = seen.ends.len(), "running until the ends seen now are reached");
     let mut still_since = None;
     loop {
@@ -88,14 +88,13 @@ pub(super) async fn wait(
     }
 }
 
-async fn see(inspector: &Arc<Inspector>, desk: &mut Desk) -> Seen {
+/// Only what is configured now counts: the ledger also remembers topics that nobody reads any more.
+async fn see(inspector: &Arc<Inspector>, topics: Vec<String>) -> Seen {
     loop {
-        if let Ok(topics) = desk.registered().await {
-            let inspector = Arc::clone(inspector);
-            match blocking(move || look(&inspector, &topics)).await {
-                Ok(seen) => return seen,
-                Err(error) => tracing::info!(%error, "the ends can't be looked up; it is tried again"),
-            }
+        let (inspector, topics) = (Arc::clone(inspector), topics.clone());
+        match blocking(move || look(&inspector, &topics)).await {
+            Ok(seen) => return seen,
+            Err(error) => tracing::info!(%error, "the ends can't be looked up; it is tried again"),
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -79,6 +79,8 @@ pub(super) struct Keeper {
 pub(super) struct Registration {
     /// All topics that exist and are configured have been looked at.
     pub(super) settled: bool,
+    /// The topics that are read.
+    pub(super) topics: Vec<String>,
     /// Topics whose route isn't the one that the ledger remembers.
     pub(super) refused: Vec<String>,
 }
@@ -271,7 +273,8 @@ impl State {
                 let refused: Vec<_> = obstacles.iter().filter_map(Obstacle::refusal).collect();
                 let waiting = refused.len() < obstacles.len() || self.with.discovery.wants_second_pass();
                 self.publish_routes(&before);
-                self.with.registered.send_replace(Registration { settled: !waiting, refused });
+                let topics = self.with.discovery.routes().keys().cloned().collect();
+                self.with.registered.send_replace(Registration { settled: !waiting, topics, refused });
                 let ledger = obstacles.iter().find(|it| !matches!(it, Obstacle::Missing(_)));
                 self.with
                     .board

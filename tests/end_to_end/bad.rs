@@ -343,3 +343,31 @@ fn append_writes_each_record_once_also_after_a_crash() {
         assert_eq!(question.answer, 0, "{}: {}", question.name, question.sql);
     }
 }
+
+#[test]
+fn a_table_that_was_never_made_ends_a_run_that_asks_for_an_end() {
+    let mut scene = Scene::new("no table", 1);
+    scene.send(&Plan::events(10));
+    lab::sql::query(&scene.fresh.url, "DROP TABLE public.events").unwrap();
+    let ended = scene.program().args(["--until-caught-up"]).call("run", SOON).unwrap();
+    assert_eq!(ended.code, Some(5), "{}", ended.errors);
+    assert!(ended.errors.contains("TG-303") && ended.errors.contains("public.events"), "{}", ended.errors);
+}
+
+#[test]
+fn a_topic_that_is_read_no_more_is_not_waited_for() {
+    let mut scene = Scene::new("left out", 1);
+    scene.send(&Plan::events(100));
+    scene.run_to_end();
+    scene.send(&Plan::events(50));
+    let other = format!("{}-other", scene.fresh.topic);
+    scene.topics.create(&other, 1, &[]).unwrap();
+    let config = scene
+        .config(&lab::process::free_address())
+        .replace(&format!("- topic: {}\n", scene.fresh.topic), &format!("- topic: {other}\n"));
+    let program = Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &config).unwrap();
+    let ended = program.args(["--until-caught-up"]).call("run", SOON).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    scene.run_to_end();
+    scene.prove();
+}

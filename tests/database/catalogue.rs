@@ -2,6 +2,7 @@
 
 use lab::fixture::Fresh;
 use lab::sql;
+use tidegate::engine::route::WriteMode;
 use tidegate::engine::shape::{Kind, Table};
 use tidegate::postgres::catalogue::{CatalogueError, load_table, missing_privileges};
 
@@ -392,11 +393,13 @@ async fn missing_privileges_are_told_with_their_grants() {
     let key = ["id".to_owned()];
     let table = load_table(&session, "shut", "x", &key).await.unwrap();
     assert!(table.traits.row_security, "its policies apply to a stranger");
-    for (deletes, expected) in [
-        (false, "USAGE SELECT INSERT UPDATE TEMPORARY"),
-        (true, "USAGE SELECT INSERT UPDATE DELETE TEMPORARY"),
+    for (mode, deletes, expected) in [
+        (WriteMode::Append, false, "USAGE INSERT TEMPORARY"),
+        (WriteMode::Insert, false, "USAGE SELECT INSERT TEMPORARY"),
+        (WriteMode::Upsert, false, "USAGE SELECT INSERT UPDATE TEMPORARY"),
+        (WriteMode::Upsert, true, "USAGE SELECT INSERT UPDATE DELETE TEMPORARY"),
     ] {
-        let missing = missing_privileges(&session, &table, deletes).await.unwrap();
+        let missing = missing_privileges(&session, &table, mode, deletes).await.unwrap();
         let names: Vec<&str> = missing.iter().map(|one| one.privilege).collect();
         assert_eq!(names.join(" "), expected);
         if deletes {
@@ -404,7 +407,7 @@ async fn missing_privileges_are_told_with_their_grants() {
             sql::query(&fresh.superuser_url, &grants.join("; ")).unwrap();
         }
     }
-    assert_eq!(missing_privileges(&session, &table, true).await.unwrap(), []);
+    assert_eq!(missing_privileges(&session, &table, WriteMode::Upsert, true).await.unwrap(), []);
     session.close().await;
     sql::query(&fresh.superuser_url, &format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).unwrap();
 }

@@ -206,7 +206,8 @@ impl<'s> Check<'s> {
 
     async fn privileges(&mut self, route: &Route) -> Result<(), Failure> {
         let deletes = route.on_tombstone == OnTombstone::Delete;
-        let missing = catalogue::missing_privileges(&self.database.session, &route.table, deletes).await;
+        let missing =
+            catalogue::missing_privileges(&self.database.session, &route.table, route.mode, deletes).await;
         for lacking in missing.map_err(Failure::failed)? {
             let role = self.database.session.role();
             let text = format!("role {role} lacks {} to write it", lacking.privilege);

@@ -3,6 +3,7 @@
 use tokio_postgres::types::Type;
 
 use super::CatalogueError;
+use crate::engine::route::WriteMode;
 use crate::engine::shape::Table;
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
@@ -16,14 +17,16 @@ pub struct MissingPrivilege {
     pub grant: String,
 }
 
-/// What the session's role lacks to write `table`; `deletes` says whether tombstones delete rows. TEMPORARY
-/// on the database is needed to stage large batches.
+/// What the session's role lacks to write `table` in a mode; `deletes` says whether tombstones delete rows.
+/// Keys are looked up by SELECT, only `upsert` changes rows, and TEMPORARY on the database is needed to stage
+/// what can't be copied straight into the table.
 ///
 /// # Errors
 /// A failed statement.
 pub async fn missing_privileges(
     session: &Session,
     table: &Table,
+    mode: WriteMode,
     deletes: bool,
 ) -> Result<Vec<MissingPrivilege>, CatalogueError> {
     let rows = session
@@ -40,9 +43,9 @@ pub async fn missing_privileges(
     let role = identifier::quote(session.role())?;
     let wanted = [
         ("USAGE", &schema, true),
-        ("SELECT", &name, true),
+        ("SELECT", &name, mode != WriteMode::Append),
         ("INSERT", &name, true),
-        ("UPDATE", &name, true),
+        ("UPDATE", &name, mode == WriteMode::Upsert),
         ("DELETE", &name, deletes),
         ("TEMPORARY", &database, true),
     ];

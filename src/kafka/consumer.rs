@@ -30,6 +30,8 @@ pub struct Consumer {
     assigned: BTreeSet<TopicPartition>,
     /// What is paused: librdkafka would keep a partition paused over assignments.
     paused: BTreeSet<TopicPartition>,
+    /// Whether partitions begin paused, since all are.
+    rests: bool,
     /// Each topic's name once, so that records share it.
     topics: Vec<Arc<str>>,
     /// The index of the topic of the record before: mostly the next one's, too.
@@ -115,7 +117,7 @@ impl Consumer {
     pub fn connect(user: &[(String, String)], memory_bytes: u64) -> Result<Self, Error> {
         let client = Client::new(&properties::member(user, memory_bytes)?).map_err(Error::created)?;
         let (assigned, paused) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { client, assigned, paused, topics: Vec::new(), latest: 0 })
+        Ok(Self { client, assigned, paused, rests: false, topics: Vec::new(), latest: 0 })
     }
 
     /// Joins the group for these topics, by name; calling it again replaces the list.
@@ -210,8 +212,9 @@ impl Consumer {
         self.client
             .assign(partitions)
             .map_err(|fault| Error::refused("assigning partitions at their stored offsets", fault))?;
-        self.assigned.extend(partitions.iter().map(|(partition, _)| partition.clone()));
-        Ok(())
+        let added: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
+        self.assigned.extend(added.iter().cloned());
+        if self.rests && !added.is_empty() { self.pause(&added) } else { Ok(()) }
     }
 
     fn remove(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
@@ -248,6 +251,27 @@ impl Consumer {
         self.client.resume(partitions).map_err(|fault| Error::refused("resuming partitions", fault))?;
         self.paused.retain(|paused| !partitions.contains(paused));
         Ok(())
+    }
+
+    /// Pauses all that is assigned, and what is assigned from now on, until [`Consumer::resume_all`]: a group
+    /// that rebalances meanwhile must not bring records that there is no room for.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead.
+    pub fn pause_all(&mut self) -> Result<(), Error> {
+        self.rests = true;
+        let all: Vec<TopicPartition> = self.assigned.iter().cloned().collect();
+        self.pause(&all)
+    }
+
+    /// Goes on with everything after [`Consumer::pause_all`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead.
+    pub fn resume_all(&mut self) -> Result<(), Error> {
+        self.rests = false;
+        let all: Vec<TopicPartition> = self.paused.iter().cloned().collect();
+        self.resume(&all)
     }
 
     /// Tells the group how far progress is, for lag tools; nothing ever starts from it. Returns at
@@ -322,6 +346,24 @@ mod tests {
         });
         assert_eq!(found, [0, 0, 1, 0, 2, 1]);
         assert_eq!(topics.iter().map(|topic| &**topic).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_is_assigned_while_all_rests_rests_too() {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("t", 3, 1).expect("a topic");
+        let mut consumer = member(&cluster.bootstrap_servers());
+        let at = |number| (TopicPartition::new("t", number), NextOffset::new(0));
+        consumer.assign(&[at(0)]).expect("assigned");
+        consumer.pause_all().expect("paused");
+        consumer.assign(&[at(1)]).expect("assigned");
+        consumer.unassign(&[at(0).0]).expect("let go of");
+        consumer.assign(&[at(0)]).expect("assigned again");
+        assert_eq!(consumer.paused, BTreeSet::from([at(0).0, at(1).0]));
+        consumer.resume_all().expect("resumed");
+        consumer.assign(&[at(2)]).expect("assigned");
+        assert_eq!(consumer.paused, BTreeSet::new(), "nothing rests any more");
+        consumer.close(Duration::from_secs(1));
     }
 
     #[test]

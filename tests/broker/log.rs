@@ -236,3 +236,24 @@ fn a_pause_ends_with_its_assignment() {
     member.until("the records again", |member| member.offsets(&at) == offsets(6, 10));
     member.close(Duration::from_secs(10));
 }
+
+#[test]
+fn what_is_assigned_while_all_rests_waits_and_loses_no_record() {
+    let cluster = real();
+    let topic = cluster.topic("rest", 1, &[]);
+    cluster.writer(&[]).put_many(&topic, 0, (0..10).map(|n| n.to_string()));
+    let at = partition(&topic, 0);
+    let mut member = Member::join(&cluster.bootstrap, &unique("rest"), &topic, &[]);
+    member.until("the end", |member| member.last_end(&at) == Some(10));
+    member.consumer().pause_all().expect("paused");
+    member.consumer().unassign(std::slice::from_ref(&at)).expect("let go");
+    member.records.clear();
+    member.consumer().assign(&[(at.clone(), NextOffset::new(6))]).expect("assigned");
+    for _ in 0..20 {
+        member.step(Duration::from_millis(20));
+    }
+    assert_eq!(member.offsets(&at), offsets(6, 6), "records came during the rest");
+    member.consumer().resume_all().expect("resumed");
+    member.until("the records again", |member| member.offsets(&at) == offsets(6, 10));
+    member.close(Duration::from_secs(10));
+}

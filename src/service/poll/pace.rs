@@ -26,14 +26,8 @@ impl Thread {
     }
 
     pub(super) fn set_paused(&mut self, paused: bool) {
-        let active: Vec<_> = self
-            .owned
-            .iter()
-            .filter(|(_, owned)| matches!(owned, Owned::Active { .. }))
-            .map(|(partition, _)| partition.clone())
-            .collect();
         let Some(consumer) = &mut self.consumer else { return };
-        let result = if paused { consumer.pause(&active) } else { consumer.resume(&active) };
+        let result = if paused { consumer.pause_all() } else { consumer.resume_all() };
         match result {
             Ok(()) => tracing::info!(
                 paused,

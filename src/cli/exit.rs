@@ -85,7 +85,19 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut told = String::new();
+        for cause in self.error.chain() {
+            let cause = cause.to_string();
+            // Some errors say their cause within their own sentence; it isn't said twice.
+            if told.contains(&cause) {
+                continue;
+            }
+            if !told.is_empty() {
+                told.push_str(": ");
+            }
+            told.push_str(&cause);
+        }
+        f.write_str(&told)
     }
 }
 
@@ -104,6 +116,19 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::other("no such file");
+        let within = ConfigError::Unreadable { path: "a.yaml".into(), source: cause(), hint: "named".into() };
+        let cases = [
+            (Failure::from(within), "can't read the configuration file a.yaml: no such file\n    named"),
+            (Failure::from(cause()).context("writing"), "writing: no such file"),
+        ];
+        for (failure, text) in cases {
+            assert_eq!(failure.to_string(), text);
+        }
+    }
 
     #[test]
     fn codes_are_those_of_the_contract() {

@@ -82,7 +82,9 @@ fn subscriber<W>(format: Format, filter: EnvFilter, colour: bool, writer: W) -> 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A line that can't be written is lost. To say so on standard error would panic where that is closed.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match format {
         Format::Json => {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into()

@@ -36,7 +36,7 @@ pub(super) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     let extra = [before.trim_end(), after.trim_end()].join("\n\n");
     let page = page.name(name).before_help("").after_help(extra.trim().to_owned());
     let mut roff = Vec::new();
-    clap_mangen::Man::new(page).render(&mut roff)?;
+    clap_mangen::Man::new(page).source(concat!("tidegate ", env!("CARGO_PKG_VERSION"))).render(&mut roff)?;
     io::stdout().write_all(&roff)?;
     Ok(Exit::Done)
 }

@@ -15,7 +15,7 @@ use super::desk::Desk;
 use super::discovery::{Discovery, Obstacle, RouteMap, blocking};
 use super::fence::{FenceWatch, Row, Verdict as FenceVerdict};
 use super::link::{Claimed, Notice, Order, PollLink};
-use super::validate::{Verdict, verdict};
+use super::validate::{Truncations, Verdict, verdict};
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::Input;
@@ -46,9 +46,6 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 const QUARANTINE_EVERY: Duration = Duration::from_secs(10);
 /// A claim that can't be held against the log is tried again after this.
 const VALIDATE_AGAIN: Duration = Duration::from_secs(1);
-
-/// Looks in a row that must find the log shorter than progress.
-const TRUNCATION_SIGHTINGS: u32 = 4;
 
 /// What the keeper works with.
 pub(super) struct Keeper {
@@ -103,7 +100,7 @@ struct State {
     fenced: BTreeMap<TopicPartition, FenceWatch>,
     tries: BTreeMap<TopicPartition, u32>,
     ends: BTreeMap<TopicPartition, NextOffset>,
-    truncations: BTreeMap<TopicPartition, u32>,
+    truncations: Truncations,
     told: Vec<String>,
     trouble: Option<String>,
     ledger_ready: bool,
@@ -123,7 +120,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         fenced: BTreeMap::new(),
         tries: BTreeMap::new(),
         ends: BTreeMap::new(),
-        truncations: BTreeMap::new(),
+        truncations: Truncations::default(),
         told: Vec::new(),
         trouble: None,
         ledger_ready: false,
@@ -186,6 +183,7 @@ impl State {
                 self.due.rows = Instant::now();
             }
             Notice::Gone(partition) => {
+                self.truncations.forget(&partition);
                 self.claims.remove(&partition);
                 self.halted.remove(&partition);
                 self.fenced.remove(&partition);
@@ -337,12 +335,10 @@ impl State {
         let found = self.look_up(partitions).await;
         for claim in claims {
             let verdict = found.as_ref().map_or(Verdict::Unknown, |(ids, marks)| verdict(&claim, ids, marks));
+            let verdict = self.truncations.confirm(&claim.partition, verdict);
             let lane = self.with.lanes[claim.lane].clone();
             match verdict {
                 Verdict::Valid => lane.control(Input::Validated(claim.partition, claim.generation)),
-                Verdict::Halt(halt) if self.is_doubtful(&claim.partition, halt.code) => {
-                    self.unvalidated.push(claim)
-                }
                 Verdict::Halt(halt) => lane.control(Input::Halted(claim.partition, claim.generation, halt)),
                 Verdict::Unknown => self.unvalidated.push(claim),
             }
@@ -350,18 +346,6 @@ impl State {
         if let Some((_, marks)) = found {
             self.show_ends(marks);
         }
-    }
-
-    /// A new leader may know less of the log's end for a moment than the old one told: truncation has to be
-    /// seen a few times in a row.
-    fn is_doubtful(&mut self, partition: &TopicPartition, code: HaltCode) -> bool {
-        let seen = self.truncations.entry(partition.clone()).or_default();
-        *seen += 1;
-        let doubtful = code == HaltCode::LogTruncated && *seen < TRUNCATION_SIGHTINGS;
-        if !doubtful {
-            self.truncations.remove(partition);
-        }
-        doubtful
     }
 
     async fn look_at_ends(&mut self) {

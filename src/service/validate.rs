@@ -21,6 +21,41 @@ pub(super) enum Verdict {
     Unknown,
 }
 
+/// Looks in a row that must find the log shorter than progress.
+const TRUNCATION_SIGHTINGS: u32 = 4;
+
+/// Logs that were seen to end before progress. A new leader may know less of the end for a moment than the
+/// old one told, so truncation has to be seen a few times in a row.
+#[derive(Debug, Default)]
+pub(super) struct Truncations(BTreeMap<TopicPartition, u32>);
+
+impl Truncations {
+    /// The verdict, or `Unknown` while a truncation hasn't been seen often enough.
+    pub(super) fn confirm(&mut self, partition: &TopicPartition, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Halt(halt) if halt.code == HaltCode::LogTruncated => {
+                let seen = self.0.entry(partition.clone()).or_default();
+                *seen += 1;
+                if *seen < TRUNCATION_SIGHTINGS {
+                    return Verdict::Unknown;
+                }
+                self.forget(partition);
+                Verdict::Halt(halt)
+            }
+            Verdict::Valid | Verdict::Halt(_) => {
+                self.forget(partition);
+                verdict
+            }
+            Verdict::Unknown => Verdict::Unknown,
+        }
+    }
+
+    /// The partition isn't ours any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.0.remove(partition);
+    }
+}
+
 /// Holds a claim against what was looked up.
 pub(super) fn verdict(
     claim: &Claimed,
@@ -108,5 +143,25 @@ mod tests {
             topic_id: TopicId(Uuid::nil()),
         };
         assert_eq!(verdict(&claim, &BTreeMap::new(), &BTreeMap::new()), Verdict::Unknown);
+    }
+
+    #[test]
+    fn truncation_is_believed_when_it_is_seen_a_few_times_in_a_row() {
+        let (mut truncations, partition) = (Truncations::default(), TopicPartition::new("events", 3));
+        let mut look = |verdict| truncations.confirm(&partition, verdict);
+        let shorter = || check(11, 1, 1, 5, 10);
+        for _ in 1..TRUNCATION_SIGHTINGS {
+            assert_eq!(look(shorter()), Verdict::Unknown);
+        }
+        assert_eq!(look(Verdict::Valid), Verdict::Valid, "the end is there again");
+        for _ in 1..TRUNCATION_SIGHTINGS {
+            assert_eq!(look(shorter()), Verdict::Unknown, "sightings of another time don't count");
+        }
+        assert_eq!(code(look(shorter())), Some(HaltCode::LogTruncated));
+        assert_eq!(
+            code(look(check(4, 1, 1, 5, 10))),
+            Some(HaltCode::RetentionPassed),
+            "others need no doubt"
+        );
     }
 }

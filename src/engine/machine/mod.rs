@@ -362,6 +362,8 @@ impl Machine {
         if self.flight.is_some() || self.trouble.resume_at.is_some_and(|at| now < at) {
             return;
         }
+        // A wait that is over is over even where nothing is left to write; it would wake the lane for ever.
+        self.trouble.resume_at = None;
         while let Some(mut segment) = self.segments.pop_front() {
             if segment.is_empty() {
                 self.search = Search::None;
@@ -394,7 +396,6 @@ impl Machine {
             };
             let claims = self.claims(&tenures);
             self.flight = Some(Flight { end, tenures, claims, owed: Vec::new(), judged });
-            self.trouble.resume_at = None;
             commands.push(Command::Write(Box::new(batch)));
             return;
         }

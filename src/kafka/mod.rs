@@ -10,14 +10,12 @@ mod error;
 mod ffi;
 mod inspector;
 mod logging;
-mod pattern;
 mod problem;
 pub mod properties;
 
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;
 pub use inspector::{Inspector, TopicInfo, Watermarks};
-pub use pattern::Pattern;
 pub use problem::{Problem, ProblemKind};
 
 /// The version of the librdkafka that is linked, such as `2.12.1`.

@@ -35,6 +35,10 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("fetch.queue.backoff.ms", "20"),
 ];
 
+/// How often a member of a classic group tells that it lives, in milliseconds. The answer is also how it
+/// learns that another member died: librdkafka's default of three seconds would be added to every take-over.
+const HEARTBEAT_MS: &str = "500";
+
 /// Properties that only a member of a group has.
 const MEMBERSHIP: [&str; 8] = [
     "group.id",
@@ -83,6 +87,7 @@ pub(super) fn member(
                           all partitions away at each rebalance";
             return Err(refused(strategy, reason));
         }
+        all.entry("heartbeat.interval.ms".to_owned()).or_insert_with(|| HEARTBEAT_MS.to_owned());
     }
     Ok(all)
 }
@@ -151,6 +156,7 @@ mod tests {
         }
         assert_eq!(all["client.id"], "mine");
         assert_eq!(all["partition.assignment.strategy"], "cooperative-sticky");
+        assert_eq!(all["heartbeat.interval.ms"], HEARTBEAT_MS);
         assert_eq!(all["queued.max.messages.kbytes"], "65536");
         assert_eq!(all["fetch.max.bytes"], "33554432");
     }

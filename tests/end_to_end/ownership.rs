@@ -88,6 +88,25 @@ fn an_owner_frozen_in_mid_copy_does_not_hold_up_the_next() {
 }
 
 #[test]
+fn a_static_member_that_dies_for_good_is_replaced_by_the_other() {
+    let mut scene = Scene::new("static", 4);
+    let member = |name: &str| {
+        let set = format!("kafka.group.instance.id={name}");
+        scene.program().args(["--set", &set]).start("run").unwrap()
+    };
+    let (dying, heir) = (member("one"), member("two"));
+    Scene::await_log(&dying, "assigned");
+    Scene::await_log(&heir, "assigned");
+    scene.send(&Plan::events(2_000));
+    scene.await_caught_up();
+    dying.kill9().unwrap();
+    scene.send(&Plan { redelivered: 0.2, ..Plan::events(3_000) });
+    checker::await_offsets(scene.subject(), &scene.ends(), TAKEN_OVER).unwrap();
+    scene.prove();
+    assert!(heir.alive());
+}
+
+#[test]
 fn a_storm_of_rebalances_loses_and_doubles_nothing() {
     let mut scene = Scene::new("storm", 4);
     let first = scene.worker();

@@ -10,44 +10,76 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 const CHUNK: usize = 64 * 1024;
 
-/// The whole stream for these events, header and trailer included, in pieces of about 64 KiB.
-pub fn copy_stream(events: impl Iterator<Item = Event>) -> Vec<Bytes> {
-    let mut pieces = Vec::new();
-    let mut piece = BytesMut::with_capacity(CHUNK + 1024);
-    piece.put_slice(HEADER);
-    for event in events {
-        put_row(&mut piece, &event);
-        if piece.len() >= CHUNK {
-            pieces.push(std::mem::replace(&mut piece, BytesMut::with_capacity(CHUNK + 1024)).freeze());
-        }
+/// A stream in the making: rows of fields, in pieces of about 64 KiB.
+#[derive(Debug)]
+pub struct Stream {
+    pieces: Vec<Bytes>,
+    piece: BytesMut,
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        let mut piece = BytesMut::with_capacity(CHUNK + 1024);
+        piece.put_slice(HEADER);
+        Stream { pieces: Vec::new(), piece }
     }
-    piece.put_i16(-1);
-    pieces.push(piece.freeze());
-    pieces
 }
 
-fn put_row(out: &mut BytesMut, event: &Event) {
-    out.put_i16(7);
-    put_field(out, event.event_id.as_bytes());
-    put_field(out, &event.user_id.to_be_bytes());
-    put_field(out, event.kind.as_bytes());
-    let amount = numeric(event.cents);
-    put_field(out, &amount);
-    put_field(out, &(event.created_us - POSTGRES_EPOCH_US).to_be_bytes());
-    put_field(out, &[u8::from(event.active)]);
-    out.put_i32(length(event.payload.len() + 1));
-    // The version of jsonb's binary form.
-    out.put_u8(1);
-    out.put_slice(event.payload.as_bytes());
+impl Stream {
+    /// Begins a row of this many fields.
+    pub fn row(&mut self, fields: i16) {
+        if self.piece.len() >= CHUNK {
+            let next = BytesMut::with_capacity(CHUNK + 1024);
+            self.pieces.push(std::mem::replace(&mut self.piece, next).freeze());
+        }
+        self.piece.put_i16(fields);
+    }
+
+    /// The next field, in the binary form of its type.
+    pub fn field(&mut self, value: &[u8]) {
+        self.piece.put_i32(length(value.len()));
+        self.piece.put_slice(value);
+    }
+
+    /// The next field, of type jsonb, from its JSON text.
+    pub fn jsonb(&mut self, text: &str) {
+        self.piece.put_i32(length(text.len() + 1));
+        // The version of jsonb's binary form.
+        self.piece.put_u8(1);
+        self.piece.put_slice(text.as_bytes());
+    }
+
+    /// A row of the table of events.
+    pub fn event(&mut self, event: &Event) {
+        self.row(7);
+        self.field(event.event_id.as_bytes());
+        self.field(&event.user_id.to_be_bytes());
+        self.field(event.kind.as_bytes());
+        self.field(&numeric(event.cents));
+        self.field(&(event.created_us - POSTGRES_EPOCH_US).to_be_bytes());
+        self.field(&[u8::from(event.active)]);
+        self.jsonb(&event.payload);
+    }
+
+    /// The whole stream, header and trailer included.
+    pub fn finish(mut self) -> Vec<Bytes> {
+        self.piece.put_i16(-1);
+        self.pieces.push(self.piece.freeze());
+        self.pieces
+    }
 }
 
-fn put_field(out: &mut BytesMut, value: &[u8]) {
-    out.put_i32(length(value.len()));
-    out.put_slice(value);
+/// The whole stream for these events.
+pub fn copy_stream(events: impl Iterator<Item = Event>) -> Vec<Bytes> {
+    let mut stream = Stream::default();
+    for event in events {
+        stream.event(&event);
+    }
+    stream.finish()
 }
 
 fn length(bytes: usize) -> i32 {
-    i32::try_from(bytes).expect("a field of an event is far below 2 GiB")
+    i32::try_from(bytes).expect("a field is far below 2 GiB")
 }
 
 /// An amount in hundredths as numeric: groups of four decimal digits, the weight of the first, sign, scale.

@@ -271,7 +271,7 @@ mod tests {
     fn right_state(fresh: &Fresh) -> Oracle {
         let poison = Sent { what: What::Poison(Poison::Nul), ..event(4, 9) };
         let sent = vec![event(0, 1), event(1, 2), event(2, 3), event(3, 2), poison];
-        let oracle = Oracle { seed: 3, sent };
+        let oracle = Oracle { seed: 3, sent, ..Oracle::default() };
         sql::query(&fresh.url, &format!("{LEDGER}; {}", table_sql("events"))).unwrap();
         sql::query(&fresh.url, "ALTER TABLE events DROP CONSTRAINT events_pkey").unwrap();
         for number in 1..=3 {

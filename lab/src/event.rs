@@ -20,6 +20,34 @@ pub fn table_sql(table: &str) -> String {
 const EPOCH_US: i64 = 1_767_225_600_000_000;
 const KINDS: [&str; 6] = ["view", "search", "cart", "checkout", "refund", "signup"];
 
+/// How the keys of events are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Keys {
+    /// uuid v4: at random all over the index.
+    #[default]
+    Random,
+    /// uuid v7: ordered by time, one millisecond for each number, the rest at random.
+    Ordered,
+}
+
+/// The milliseconds since 1970 in the key of event 0 where keys are ordered: the begin of 2026, so that older
+/// rows have smaller keys.
+pub const FIRST_KEY_MS: u64 = 1_767_225_600_000;
+
+impl Keys {
+    fn key(self, number: u64, random: u128) -> Uuid {
+        let bytes = random.to_be_bytes();
+        match self {
+            Keys::Random => uuid::Builder::from_random_bytes(bytes).into_uuid(),
+            Keys::Ordered => {
+                let mut rest = [0; 10];
+                rest.copy_from_slice(&bytes[6..]);
+                uuid::Builder::from_unix_timestamp_millis(FIRST_KEY_MS + number, &rest).into_uuid()
+            }
+        }
+    }
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -40,10 +68,15 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event of this number in this revision.
+    /// The event of this number in this revision, under a random key.
     pub fn nth(seed: u64, number: u64, revision: u32) -> Event {
+        Event::keyed(Keys::Random, seed, number, revision)
+    }
+
+    /// The event of this number in this revision.
+    pub fn keyed(keys: Keys, seed: u64, number: u64, revision: u32) -> Event {
         let mut fixed = fastrand::Rng::with_seed(mix(seed, number, 0));
-        let event_id = uuid::Builder::from_random_bytes(fixed.u128(..).to_be_bytes()).into_uuid();
+        let event_id = keys.key(number, fixed.u128(..));
         let user_id = fixed.i64(0..1 << 53);
         let created_us = EPOCH_US + fixed.i64(0..86_400_000_000);
         let mut varying = fastrand::Rng::with_seed(mix(seed, number, 1 + u64::from(revision)));
@@ -185,6 +218,18 @@ mod tests {
             assert_eq!(value.as_object().unwrap().len(), COLUMNS.len());
             assert_eq!(value["event_id"], event.event_id.to_string());
             assert!((235..=265).contains(&json.len()), "{} bytes: {json}", json.len());
+        }
+    }
+
+    #[test]
+    fn ordered_keys_rise_with_the_number_and_differ_in_nothing_else() {
+        for number in 0..1_000 {
+            let ordered = Event::keyed(Keys::Ordered, 7, number, 0);
+            assert_eq!(ordered.event_id.get_version_num(), 7);
+            assert!(ordered.event_id < Event::keyed(Keys::Ordered, 7, number + 1, 0).event_id);
+            assert_ne!(ordered.event_id, Event::keyed(Keys::Ordered, 8, number, 0).event_id);
+            let random = Event::nth(7, number, 0);
+            assert_eq!(Event { event_id: random.event_id, ..ordered }, random);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Within a partition the order of sending is the order of the log (an idempotent producer). A key stays in
 //! the partition of its first record, also when partitions are added later.
 
-use crate::event::{Event, Poison, mix};
+use crate::event::{Keys, Poison, mix};
 use crate::oracle::{Oracle, Sent, What};
 use crate::topics::Topics;
 use anyhow::{Context, Result, bail};
@@ -68,14 +68,36 @@ pub struct Options {
     pub seed: u64,
     /// none, gzip, snappy, lz4 or zstd.
     pub compression: &'static str,
+    /// How keys are made.
+    pub keys: Keys,
+    /// Which earlier records are sent again.
+    pub earlier: Earlier,
+    /// How long the producer waits for more records before it sends, in milliseconds.
+    pub linger_ms: u32,
     /// Makes the producer transactional; needed for plans with transactions, excludes others.
     pub transactional_id: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { seed: 1, compression: "none", transactional_id: None }
+        Options {
+            seed: 1,
+            compression: "none",
+            keys: Keys::Random,
+            earlier: Earlier::Recent,
+            linger_ms: 5,
+            transactional_id: None,
+        }
     }
+}
+
+/// Which earlier records come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// Mostly one of the last 10,000, as redelivered records mostly are.
+    Recent,
+    /// Any, each as likely as the other.
+    Any,
 }
 
 /// A producer for one topic, with the memory of what it sent.
@@ -85,6 +107,7 @@ pub struct Generator {
     topic: String,
     oracle: Oracle,
     random: fastrand::Rng,
+    earlier: Earlier,
     known: Vec<Known>,
     next_number: u64,
     poisons: usize,
@@ -143,7 +166,7 @@ impl Generator {
     pub fn new(bootstrap: &str, topic: &str, options: &Options) -> Result<Generator> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
-        config.set("compression.type", options.compression).set("linger.ms", "5");
+        config.set("compression.type", options.compression).set("linger.ms", options.linger_ms.to_string());
         config.set("batch.size", "524288").set("queue.buffering.max.messages", "200000");
         if let Some(id) = &options.transactional_id {
             config.set("transactional.id", id).set("transaction.timeout.ms", "60000");
@@ -157,8 +180,9 @@ impl Generator {
             producer,
             topics: Topics::of(bootstrap),
             topic: topic.to_owned(),
-            oracle: Oracle { seed: options.seed, sent: Vec::new() },
+            oracle: Oracle { seed: options.seed, keys: options.keys, sent: Vec::new() },
             random: fastrand::Rng::with_seed(mix(options.seed, 0, 99)),
+            earlier: options.earlier,
             known: Vec::new(),
             next_number: 0,
             poisons: 0,
@@ -217,7 +241,7 @@ impl Generator {
 
     /// Sends one record of the caller's making, with the key of an event; returns when it is acknowledged.
     pub fn send_one(&mut self, partition: i32, number: u64, value: Option<&str>, what: What) -> Result<Sent> {
-        let key = Event::nth(self.oracle.seed, number, 0).event_id.to_string();
+        let key = self.oracle.event(number, 0).event_id.to_string();
         self.produce(&Draft { partition, key, value: value.map(str::to_owned), what }, true)?;
         self.settle()?;
         self.oracle.sent.last().copied().context("the record is in the oracle")
@@ -235,7 +259,7 @@ impl Generator {
                 self.known[at].revision += 1;
             }
             let Known { number, partition, revision } = self.known[at];
-            let event = Event::nth(seed, number, revision);
+            let event = self.oracle.event(number, revision);
             let key = event.event_id.to_string();
             if draw < update {
                 return Draft {
@@ -249,7 +273,7 @@ impl Generator {
         }
         let number = self.next_number;
         self.next_number += 1;
-        let event = Event::nth(seed, number, 0);
+        let event = self.oracle.event(number, 0);
         let key = event.event_id.to_string();
         let partition = home(seed, number, partitions);
         if draw < tombstone + plan.poison {
@@ -261,10 +285,13 @@ impl Generator {
         Draft { partition, key, value: Some(event.json()), what: What::Event { number, revision: 0 } }
     }
 
-    /// An event sent before: mostly a recent one, as redelivered records mostly are.
+    /// An event sent before.
     fn earlier(&mut self) -> usize {
         let all = self.known.len();
-        let window = if self.random.u8(..10) == 0 { all } else { all.min(10_000) };
+        let window = match self.earlier {
+            Earlier::Recent if self.random.u8(..10) > 0 => all.min(10_000),
+            Earlier::Recent | Earlier::Any => all,
+        };
         all - 1 - self.random.usize(..window)
     }
 
@@ -348,6 +375,7 @@ fn home(seed: u64, number: u64, partitions: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Event;
     use crate::fixture::Fresh;
     use crate::oracle::Rules;
     use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -395,7 +423,7 @@ mod tests {
         let fresh = Fresh::new("generator");
         let topics = Topics::of(&fresh.bootstrap);
         topics.create(&fresh.topic, 3, &[]).unwrap();
-        let options = Options { seed: 5, compression: "zstd", transactional_id: None };
+        let options = Options { seed: 5, compression: "zstd", ..Options::default() };
         let mut generator = Generator::new(&fresh.bootstrap, &fresh.topic, &options).unwrap();
         let mixed =
             Plan { redelivered: 0.1, updated: 0.1, tombstones: 0.05, poison: 0.05, ..Plan::events(2_000) };

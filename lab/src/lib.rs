@@ -6,6 +6,7 @@
 //! Nothing here is part of the product, and nothing in the product knows of it.
 
 pub mod binary;
+pub mod cache;
 pub mod checker;
 pub mod event;
 pub mod fixture;
@@ -17,3 +18,4 @@ pub mod proxy;
 pub mod servers;
 pub mod sql;
 pub mod topics;
+pub mod vitals;

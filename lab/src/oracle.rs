@@ -1,6 +1,6 @@
 //! What was sent, and so what a table and a ledger must hold when everything has been processed once.
 
-use crate::event::{Event, Poison};
+use crate::event::{Event, Keys, Poison};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One record in the log.
@@ -56,11 +56,18 @@ impl Rules {
 pub struct Oracle {
     /// Of which the events are functions.
     pub seed: u64,
+    /// How their keys are made.
+    pub keys: Keys,
     /// In the order of sending.
     pub sent: Vec<Sent>,
 }
 
 impl Oracle {
+    /// The event of this number in this revision.
+    pub fn event(&self, number: u64, revision: u32) -> Event {
+        Event::keyed(self.keys, self.seed, number, revision)
+    }
+
     /// The committed records in log order, partition by partition.
     pub fn log(&self) -> Vec<Sent> {
         let mut log: Vec<Sent> = self.sent.iter().filter(|sent| sent.committed).copied().collect();
@@ -90,8 +97,7 @@ impl Oracle {
 
     /// The events themselves that the table must hold.
     pub fn events(&self, rules: Rules) -> impl Iterator<Item = Event> {
-        let seed = self.seed;
-        self.rows(rules).into_iter().map(move |(number, revision)| Event::nth(seed, number, revision))
+        self.rows(rules).into_iter().map(|(number, revision)| self.event(number, revision))
     }
 
     /// Committed records.
@@ -145,6 +151,7 @@ mod tests {
     fn the_final_state_follows_the_order_of_the_log_not_of_sending() {
         let oracle = Oracle {
             seed: 1,
+            keys: Keys::Random,
             sent: vec![
                 sent(0, 5, event(1, 1), true),
                 sent(0, 4, event(1, 0), true),

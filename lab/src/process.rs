@@ -2,6 +2,7 @@
 //! files, signalled, awaited by condition, and killed when its handle is dropped or the lab ends.
 
 use crate::keeper::{Launch, Ward, keeper, tail};
+use crate::vitals;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -213,11 +214,9 @@ impl Running {
         }
     }
 
-    /// The most memory that it has had resident, in KiB (VmHWM), while it runs.
+    /// The most memory that it has had resident, in KiB, while it runs.
     pub fn peak_memory_kib(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().trim_end_matches("kB").trim().parse().ok()
+        vitals::peak_memory_kib(self.id())
     }
 }
 

@@ -1,9 +1,6 @@
-//! Servers as Maven artefacts, pinned in `pom.xml`, copied once into a cache folder that all labs of this
-//! user share.
-//!
-//! A folder appears in the cache by one rename, complete; a file lock lets one process fetch while others
-//! wait.
+//! Servers as Maven artefacts, pinned in `pom.xml`, copied once into the cache.
 
+use crate::cache;
 use crate::keeper::keeper;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -58,22 +55,6 @@ fn platform() -> Result<&'static str> {
     }
 }
 
-/// `$TIDEGATE_CACHE`, else `~/.cache/tidegate`; for root `/var/cache/tidegate`, since the unprivileged user
-/// that runs PostgreSQL may not enter root's home.
-pub(super) fn cache() -> Result<PathBuf> {
-    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(folder) = given("TIDEGATE_CACHE") {
-        return Ok(folder);
-    }
-    if nix::unistd::geteuid().is_root() {
-        return Ok(PathBuf::from("/var/cache/tidegate"));
-    }
-    given("XDG_CACHE_HOME")
-        .or_else(|| given("HOME").map(|home| home.join(".cache")))
-        .map(|folder| folder.join("tidegate"))
-        .context("neither TIDEGATE_CACHE nor HOME is set: there is no folder for the servers' files")
-}
-
 /// A configuration with which Kafka logs to its standard output.
 pub(super) fn log4j_configuration() -> Result<PathBuf> {
     let file = keeper().folder("log4j")?.join("log4j2.properties");
@@ -94,36 +75,10 @@ fn maven() -> Result<PathBuf> {
 
 /// The folder that holds the artefact's files, fetched now if it isn't there yet.
 pub(super) fn fetch(artefact: Artefact) -> Result<PathBuf> {
-    let cache = cache()?;
-    let name = artefact.folder()?;
-    let ready = cache.join(&name);
-    if ready.is_dir() {
-        return Ok(ready);
-    }
-    fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-    let lock = File::create(cache.join(format!("{name}.lock"))).context("creating a lock in the cache")?;
-    lock.lock().context("locking the cache")?;
-    if ready.is_dir() {
-        return Ok(ready);
-    }
-    let mvn = maven()?;
-    eprintln!("lab: fetching {name} with mvn into {} (once)", cache.display());
-    let partial = tempfile::Builder::new().prefix(&format!("{name}.partial-")).tempdir_in(&cache)?;
-    copy(&mvn, artefact, partial.path())?;
-    if artefact != Artefact::Kafka {
-        unpack(partial.path())?;
-    }
-    open_to_all(partial.path())?;
-    fs::rename(partial.path(), &ready).with_context(|| format!("moving {name} to its place"))?;
-    // The folder has its final name; there is nothing left to remove under the temporary one.
-    let _ = partial.keep();
-    Ok(ready)
-}
-
-/// Temporary folders are private; what the cache holds is not secret and read by other users.
-fn open_to_all(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?)
+    cache::fetched(&artefact.folder()?, |partial| {
+        copy(&maven()?, artefact, partial)?;
+        if artefact == Artefact::Kafka { Ok(()) } else { unpack(partial) }
+    })
 }
 
 fn copy(mvn: &Path, artefact: Artefact, out: &Path) -> Result<()> {

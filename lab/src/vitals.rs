@@ -1,0 +1,74 @@
+//! What the kernel tells about a running process: processor time, memory, and whether it has ended.
+
+use std::fs;
+use std::time::Duration;
+
+/// Processor time and memory of a process at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vitals {
+    /// Time on processors so far, in user and kernel mode, over all threads. The kernel counts it in
+    /// hundredths of a second.
+    pub cpu: Duration,
+    /// False once it has ended and only waits for its parent to look.
+    pub runs: bool,
+}
+
+/// The kernel's clock ticks in a second, as everywhere on Linux since 2.6.
+const TICKS: u64 = 100;
+
+/// Of a process that exists. An ended child keeps its processor time until its parent has looked.
+pub fn of(id: u32) -> Option<Vitals> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after its end are plain.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let runs = !matches!(fields.first(), Some(&"Z" | &"X"));
+    Some(Vitals { cpu: Duration::from_millis(ticks * 1000 / TICKS), runs })
+}
+
+/// The most memory that a running process has had resident, in KiB (VmHWM).
+pub fn peak_memory_kib(id: u32) -> Option<u64> {
+    status(id, "VmHWM:")
+}
+
+/// The memory that a running process has resident now, in KiB (VmRSS).
+pub fn memory_kib(id: u32) -> Option<u64> {
+    status(id, "VmRSS:")
+}
+
+fn status(id: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn an_ended_child_still_tells_its_processor_time_until_it_is_waited_for() {
+        let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        let mut child = Command::new("sh").args(["-c", script]).stdin(Stdio::null()).spawn().unwrap();
+        let ended = loop {
+            let vitals = of(child.id()).expect("the child hasn't been waited for");
+            if !vitals.runs {
+                break vitals;
+            }
+            std::thread::yield_now();
+        };
+        assert!(ended.cpu > Duration::ZERO);
+        child.wait().unwrap();
+        assert_eq!(of(child.id()), None);
+    }
+
+    #[test]
+    fn this_process_runs_and_has_memory() {
+        let me = std::process::id();
+        assert!(of(me).unwrap().runs);
+        assert!(peak_memory_kib(me).unwrap() >= 1024);
+        assert!(memory_kib(me).unwrap() <= peak_memory_kib(me).unwrap());
+    }
+}

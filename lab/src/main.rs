@@ -17,7 +17,7 @@ struct Arguments {
 enum Command {
     /// Kills, freezes and restarts under load, then proves by SQL that nothing was lost or doubled.
     Demo(command::demo::Options),
-    /// Catches up with a million records, against plain COPY on the same machine.
+    /// Measures Tidegate case by case, beside plain COPY and other consumers on the same machine.
     Bench(command::bench::Options),
     /// Starts Kafka and PostgreSQL, prints their addresses and waits for Ctrl-C.
     Servers(command::servers::Options),

@@ -1,0 +1,122 @@
+//! The cases by name: what each is about, and its goal in a few words.
+
+use super::figures::Case;
+use super::ground::Ground;
+use super::{catch_up, replay, variants};
+use anyhow::{Result, bail};
+
+/// A case that can be run.
+pub(super) struct Plan {
+    /// Short and stable: scripts name it.
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) goal: &'static str,
+    pub(super) run: fn(&Ground, &mut Case) -> Result<()>,
+}
+
+/// Every case, in the order of a whole run.
+pub(super) const ALL: &[Plan] = &[
+    Plan {
+        name: "catch-up",
+        about: "Catching up with a topic, write: upsert, beside plain COPY and other consumers.",
+        goal: "≥ 0.70× the limit, ≥ 2.2× Python, ≤ 2.2 µs/record, ≤ 120 MiB",
+        run: catch_up::catch_up,
+    },
+    Plan {
+        name: "insert",
+        about: "The same with write: insert.",
+        goal: "≥ the upsert",
+        run: catch_up::insert,
+    },
+    Plan {
+        name: "append",
+        about: "The same with write: append.",
+        goal: "≥ 0.80× the limit",
+        run: catch_up::append,
+    },
+    Plan {
+        name: "replay",
+        about: "Everything again that is applied already.",
+        goal: "≥ 1.2× the first pass, no tuple written",
+        run: replay::replay,
+    },
+    Plan {
+        name: "partitions-128",
+        about: "Catching up with 128 partitions in one process.",
+        goal: "≥ 0.9× the usual 8",
+        run: variants::partitions,
+    },
+    Plan {
+        name: "bad-1",
+        about: "1 % of the records don't fit and go to the quarantine.",
+        goal: "≥ 0.85× the clean topic",
+        run: variants::bad_1,
+    },
+    Plan {
+        name: "bad-10",
+        about: "10 % of the records don't fit and go to the quarantine.",
+        goal: "≥ 0.5× the clean topic",
+        run: variants::bad_10,
+    },
+    Plan {
+        name: "two-processes",
+        about: "Two processes of one pipeline on the same cores.",
+        goal: "≥ 0.95× one process",
+        run: variants::two_processes,
+    },
+];
+
+/// The cases of these names, in the order of the list; all without a name.
+pub(super) fn select(names: &[String]) -> Result<Vec<&'static Plan>> {
+    for name in names {
+        if !ALL.iter().any(|plan| plan.name == name) {
+            let near = ALL.iter().max_by(|one, other| {
+                strsim::jaro_winkler(one.name, name).total_cmp(&strsim::jaro_winkler(other.name, name))
+            });
+            let hint = near.map(|plan| format!("did you mean {}? ", plan.name)).unwrap_or_default();
+            bail!("there is no case {name:?}; {hint}--list shows all");
+        }
+    }
+    Ok(ALL.iter().filter(|plan| names.is_empty() || names.iter().any(|name| name == plan.name)).collect())
+}
+
+/// One line for each case.
+pub(super) fn list() -> String {
+    ALL.iter().map(|plan| format!("{:15} {} Goal: {}.\n", plan.name, plan.about, plan.goal)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(plans: &[&Plan]) -> Vec<&'static str> {
+        plans.iter().map(|plan| plan.name).collect()
+    }
+
+    #[test]
+    fn names_are_short_unlike_each_other_and_all_are_listed() {
+        let list = list();
+        for (index, plan) in ALL.iter().enumerate() {
+            assert!(
+                plan.name.len() <= 15 && plan.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            );
+            assert!(!ALL[..index].iter().any(|other| other.name == plan.name), "{}", plan.name);
+            assert!(list.lines().any(|line| line.starts_with(plan.name) && line.contains(plan.goal)));
+        }
+    }
+
+    #[test]
+    fn without_names_all_are_selected_and_with_names_those() {
+        assert_eq!(select(&[]).unwrap().len(), ALL.len());
+        let selected = select(&["replay".to_owned(), "catch-up".to_owned()]).unwrap();
+        assert_eq!(names(&selected), ["catch-up", "replay"]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest() {
+        for (wrong, right) in [("catchup", "catch-up"), ("aplend", "append"), ("reply", "replay")] {
+            let error = select(&[wrong.to_owned()]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(&format!("did you mean {right}?")), "{error}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod outcomes;
 mod property;
 mod races;
 mod shapes;
+mod streams;
 mod triggers;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use tidegate::engine::shape::{ColumnSet, Table};
 use tidegate::postgres::catalogue;
 use tidegate::postgres::ledger::Ledger;
 use tidegate::postgres::session::Session;
-use tidegate::postgres::write::Writer;
+use tidegate::postgres::write::{Paths, Writer};
 use tidegate::store::Store;
 use uuid::Uuid;
 
@@ -36,6 +37,8 @@ const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(0x7064));
 /// A way to the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Path {
+    /// Whatever the writer chooses.
+    Fastest,
     /// Probe and COPY into the table.
     Direct,
     /// Binary rows through the stage.
@@ -45,12 +48,20 @@ enum Path {
 }
 
 impl Path {
-    const ALL: [Self; 3] = [Self::Direct, Self::StagedBinary, Self::StagedText];
+    const ALL: [Self; 4] = [Self::Fastest, Self::Direct, Self::StagedBinary, Self::StagedText];
 
     fn encoding(self) -> Encoding {
         match self {
-            Self::Direct | Self::StagedBinary => Encoding::Binary,
+            Self::Fastest | Self::Direct | Self::StagedBinary => Encoding::Binary,
             Self::StagedText => Encoding::Text,
+        }
+    }
+
+    fn paths(self) -> Paths {
+        match self {
+            Self::Fastest => Paths::Fastest,
+            Self::Direct => Paths::Probed,
+            Self::StagedBinary | Self::StagedText => Paths::Staged,
         }
     }
 }
@@ -208,12 +219,7 @@ impl Cut {
     }
 
     fn rows_of(&self, path: Path, records: &[Record], moved: &[u32]) -> TableBatch {
-        let mut route = (*self.route).clone();
-        if path != Path::Direct {
-            let mut table = (*route.table).clone();
-            table.traits.bytewise_key = false;
-            route.table = Arc::new(table);
-        }
+        let route = Arc::clone(&self.route);
         let encoding = path.encoding();
         let mut arena = Vec::new();
         let mut entries = Vec::new();
@@ -225,7 +231,7 @@ impl Cut {
             let entry = entry_of(&route, encoding, &mut arena, record, partition, offset, arrival as u32);
             entries.push(entry);
         }
-        let mut rows = TableBatch { route: Arc::new(route), encoding, arena, entries };
+        let mut rows = TableBatch { route, encoding, arena, entries };
         if !rows.route.key.is_empty() {
             let mut entries = std::mem::take(&mut rows.entries);
             entries.sort_by(|a, b| rows.key(a).cmp(rows.key(b)));
@@ -238,6 +244,12 @@ impl Cut {
 }
 
 impl Bench {
+    /// A batch of these records from where the partitions stand; from now on, rows take this path.
+    fn batch(&mut self, path: Path, records: &[Record]) -> Batch {
+        self.writer.restrict(path.paths());
+        self.cut.batch(path, records)
+    }
+
     /// Writes a batch and remembers where the partitions stand.
     async fn write(&mut self, batch: &Batch) -> CommitOutcome {
         let outcome = self.writer.write(batch).await;

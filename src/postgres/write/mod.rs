@@ -44,6 +44,19 @@ use crate::store::{CommitOutcome, Store};
 /// Longest wait for the answer to a ROLLBACK; after that the session is given up.
 const ROLLBACK: Duration = Duration::from_secs(2);
 
+/// Which ways rows may take to their table. Every way ends in the same rows and outcomes, which tests show by
+/// taking each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Paths {
+    /// The fastest that fits the batch and the table.
+    #[default]
+    Fastest,
+    /// Keys are looked up, new rows are copied into the table, the others go through the stage.
+    Probed,
+    /// Everything goes through the stage.
+    Staged,
+}
+
 /// Writes the batches of one lane.
 pub struct Writer {
     connector: Connector,
@@ -52,6 +65,7 @@ pub struct Writer {
     sql: ProgressSql,
     connection: Option<Connection>,
     timings: Timings,
+    paths: Paths,
 }
 
 /// A session with what was prepared in it.
@@ -74,7 +88,13 @@ impl Writer {
             sql,
             connection: None,
             timings: Timings::default(),
+            paths: Paths::default(),
         }
+    }
+
+    /// Restricts the ways that rows take; for tests.
+    pub fn restrict(&mut self, paths: Paths) {
+        self.paths = paths;
     }
 
     /// How long the stages of the last write took, as far as it came.
@@ -127,7 +147,7 @@ impl Writer {
         };
         self.timings.lap(Stage::Lock, started);
         connection.in_doubt = true;
-        let outcome = match connection.run(batch, &mut self.timings).await {
+        let outcome = match connection.run(batch, self.paths, &mut self.timings).await {
             Ok(tallies) => connection.commit(tallies, &mut self.timings).await,
             Err(stop) => connection.stop(stop).await,
         };
@@ -169,9 +189,9 @@ impl Connection {
         !self.in_doubt && !self.session().is_closed()
     }
 
-    async fn run(&mut self, batch: &Batch, timings: &mut Timings) -> Result<Vec<Tally>, Stop> {
+    async fn run(&mut self, batch: &Batch, paths: Paths, timings: &mut Timings) -> Result<Vec<Tally>, Stop> {
         let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
-        transaction::run(session.client(), &mut self.prepared, batch, timings).await
+        transaction::run(session.client(), &mut self.prepared, batch, paths, timings).await
     }
 
     /// Sends COMMIT and reads its answer. From the sending on only the server knows, and an answer that is

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio_postgres::{Client, Statement};
 
+use super::Paths;
 use super::append;
 use super::direct;
 use super::failpoint::Failpoint;
@@ -38,6 +39,7 @@ pub(super) async fn run(
     client: &Client,
     prepared: &mut Prepared,
     batch: &Batch,
+    paths: Paths,
     timings: &mut Timings,
 ) -> Result<Vec<Tally>, Stop> {
     let started = Instant::now();
@@ -54,7 +56,7 @@ pub(super) async fn run(
     }
     Failpoint::AfterLock.reach();
     let mut work = Work::new(client, batch, *timings);
-    let written = write_rows(&mut work, &mut prepared.targets, batch).await;
+    let written = write_rows(&mut work, &mut prepared.targets, batch, paths).await;
     let settled = match written {
         Ok(()) => settle(&mut work, prepared, batch).await,
         stopped => stopped,
@@ -63,18 +65,28 @@ pub(super) async fn run(
     settled.map(|()| work.tallies)
 }
 
-async fn write_rows(work: &mut Work<'_>, targets: &mut Targets, batch: &Batch) -> Result<(), Stop> {
+async fn write_rows(
+    work: &mut Work<'_>,
+    targets: &mut Targets,
+    batch: &Batch,
+    paths: Paths,
+) -> Result<(), Stop> {
     for rows in batch.tables.iter().filter(|rows| !rows.entries.is_empty()) {
-        write_table(work, targets, rows).await?;
+        write_table(work, targets, rows, paths).await?;
     }
     if work.refused.is_empty() { Ok(()) } else { Err(Stop::Refused(std::mem::take(&mut work.refused))) }
 }
 
-async fn write_table(work: &mut Work<'_>, targets: &mut Targets, rows: &TableBatch) -> Result<(), Stop> {
+async fn write_table(
+    work: &mut Work<'_>,
+    targets: &mut Targets,
+    rows: &TableBatch,
+    paths: Paths,
+) -> Result<(), Stop> {
     let target = targets.get_mut(rows)?;
     if rows.route.key.is_empty() {
         append::write(work, target, rows).await
-    } else if direct::takes(rows) {
+    } else if paths != Paths::Staged && direct::takes(rows) {
         direct::write(work, target, rows).await
     } else {
         staged::write(work, target, rows, (0..rows.entries.len()).collect()).await

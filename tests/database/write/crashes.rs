@@ -61,6 +61,7 @@ async fn victim() {
     let batch = batch(&Cut { route, next: [0, 0], epoch: 1 }, path);
     let mut writer =
         Writer::new(connector_to(&url, &pipeline, TIMEOUTS), Ledger::new("tidegate").unwrap(), &pipeline);
+    writer.restrict(path.paths());
     let outcome = writer.write(&batch).await;
     panic!("the failpoint was passed: {outcome:?}");
 }
@@ -86,6 +87,7 @@ async fn a_process_that_ends_at_any_step_leaves_all_or_nothing() {
                 None,
                 "{path:?} {failpoint:?}: ended by a signal, not by itself: {said}"
             );
+            bench.writer.restrict(path.paths());
             let batch = batch(&bench, path);
             match (bench.write(&batch).await, failpoint) {
                 (CommitOutcome::AlreadyCommitted, Failpoint::AfterCommit) => {}

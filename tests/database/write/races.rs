@@ -19,7 +19,7 @@ async fn stranger(bench: &Bench) -> Client {
 }
 
 /// Waits until a session of the writer waits for another transaction.
-async fn blocked(observer: &Client, application: &str) {
+pub(super) async fn blocked(observer: &Client, application: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let sql = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid) \
                WHERE a.application_name = $1 AND a.datname = current_database() AND NOT l.granted";

@@ -1,7 +1,7 @@
 //! From a column's source to its value in one record.
 
 use super::encode::{self, Misfit, Sink, base_type};
-use super::json::Slot;
+use super::json::{Literal, Slot};
 use super::plan::{Origin, PlanColumn};
 use crate::engine::position::TopicPartition;
 use crate::engine::record::Record;
@@ -55,7 +55,7 @@ pub(super) fn fill(
             None => Ok(Presence::Absent),
             Some(millis) => timestamp(sink, column, type_, millis),
         },
-        Origin::Collected => value(encode::json(sink, type_, None, found.collected)),
+        Origin::Collected => value(encode::json(sink, type_, None, found.collected, false)),
     }
 }
 
@@ -77,9 +77,9 @@ fn literal(
             None,
             "can't be reached: a field on its path isn't an object",
         )),
-        Slot::At(start, end) => match &text[start as usize..end as usize] {
+        Slot::At(Literal { start, end, plain }) => match &text[start as usize..end as usize] {
             "null" => Ok(Presence::Null),
-            literal => value(encode::json(sink, type_, column.unit, literal)),
+            literal => value(encode::json(sink, type_, column.unit, literal, plain)),
         },
     }
 }

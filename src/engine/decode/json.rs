@@ -31,8 +31,20 @@ pub(super) enum Slot {
     Absent,
     /// A field on the way to it is neither an object nor null.
     Blocked,
-    /// First byte of the literal, and the byte behind it.
-    At(u32, u32),
+    /// The literal.
+    At(Literal),
+}
+
+/// Where a literal stands in the text, and what is known of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Literal {
+    /// Its first byte.
+    pub(super) start: u32,
+    /// The byte behind it.
+    pub(super) end: u32,
+    /// None of its strings holds an escape, all of its numbers lie within `numeric`, and it isn't deeply
+    /// nested. Where this isn't set, nothing of the kind is known.
+    pub(super) plain: bool,
 }
 
 /// What is done with members of the outermost object that no path names.
@@ -44,6 +56,17 @@ pub(super) enum Unmatched<'u> {
     First(&'u mut Option<String>),
     /// They are appended to a JSON object that begins with its brace, each as `"name":literal`.
     Collect(&'u mut Vec<u8>),
+}
+
+impl Unmatched<'_> {
+    /// Forgets what was noted.
+    pub(super) fn restart(&mut self) {
+        match self {
+            Self::Skip => {}
+            Self::First(first) => **first = None,
+            Self::Collect(object) => object.truncate(1),
+        }
+    }
 }
 
 impl Node {
@@ -65,15 +88,45 @@ impl Node {
         }
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
+    /// The place of the member of this name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         if self.members.len() <= 8 {
-            self.members.iter().position(|member| *member.name == *name)
+            self.members.iter().position(|member| member.name.as_bytes() == name)
         } else {
-            self.members.binary_search_by(|member| (*member.name).cmp(name)).ok()
+            self.members.binary_search_by(|member| member.name.as_bytes().cmp(name)).ok()
         }
     }
 
-    fn mark(&self, slots: &mut [Slot], slot: Slot) {
+    /// Whether the member at `place` has this name.
+    pub(super) fn is_named(&self, place: usize, name: &[u8]) -> bool {
+        self.members[place].name.as_bytes() == name
+    }
+
+    /// Notes the literal of the member at `place`. Gives the mapped members within it where the literal is
+    /// an object that they must be looked for in.
+    pub(super) fn note(
+        &self,
+        place: usize,
+        literal: Literal,
+        text: &[u8],
+        slots: &mut [Slot],
+    ) -> Option<&Node> {
+        let member = &self.members[place];
+        if let Some(slot) = member.slot {
+            slots[slot] = Slot::At(literal);
+        }
+        let inner = member.inner.as_deref()?;
+        inner.mark(slots, Slot::Absent);
+        match text.get(literal.start as usize) {
+            Some(b'{') => return Some(inner),
+            Some(b'n') => {}
+            _ => inner.mark(slots, Slot::Blocked),
+        }
+        None
+    }
+
+    /// Sets the slots of all members, and of those within them.
+    pub(super) fn mark(&self, slots: &mut [Slot], slot: Slot) {
         for member in &self.members {
             if let Some(place) = member.slot {
                 slots[place] = slot;
@@ -114,15 +167,15 @@ pub(super) fn scan(
     unmatched: Unmatched<'_>,
 ) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    reader.deserialize_map(Members { node, slots, base: text.as_ptr() as usize, unmatched })?;
+    reader.deserialize_map(Members { node, slots, text, unmatched })?;
     reader.end()
 }
 
 struct Members<'a, 'u> {
     node: &'a Node,
     slots: &'a mut [Slot],
-    /// The address of the text, from which positions are counted.
-    base: usize,
+    /// The text from which positions are counted.
+    text: &'a str,
     unmatched: Unmatched<'u>,
 }
 
@@ -151,28 +204,19 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
 
 impl Members<'_, '_> {
     fn note<E: de::Error>(&mut self, place: usize, literal: &str) -> Result<(), E> {
-        let member = &self.node.members[place];
-        let start = literal.as_ptr() as usize - self.base;
-        if let Some(slot) = member.slot {
-            self.slots[slot] = Slot::At(start as u32, (start + literal.len()) as u32);
-        }
-        let Some(inner) = &member.inner else { return Ok(()) };
-        inner.mark(self.slots, Slot::Absent);
-        match literal.as_bytes().first() {
-            Some(b'{') => serde_json::Deserializer::from_str(literal)
-                .deserialize_map(Members {
-                    node: inner,
-                    slots: self.slots,
-                    base: self.base,
-                    unmatched: Unmatched::Skip,
-                })
-                .map_err(E::custom),
-            Some(b'n') => Ok(()),
-            _ => {
-                inner.mark(self.slots, Slot::Blocked);
-                Ok(())
-            }
-        }
+        let start = literal.as_ptr() as usize - self.text.as_ptr() as usize;
+        let noted = Literal { start: start as u32, end: (start + literal.len()) as u32, plain: false };
+        let Some(inner) = self.node.note(place, noted, self.text.as_bytes(), self.slots) else {
+            return Ok(());
+        };
+        serde_json::Deserializer::from_str(literal)
+            .deserialize_map(Members {
+                node: inner,
+                slots: self.slots,
+                text: self.text,
+                unmatched: Unmatched::Skip,
+            })
+            .map_err(E::custom)
     }
 }
 
@@ -198,7 +242,7 @@ impl<'de> Visitor<'de> for Name<'_, '_, '_> {
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        let found = self.node.find(name);
+        let found = self.node.find(name.as_bytes());
         if found.is_none() {
             match self.unmatched {
                 Unmatched::Skip => {}

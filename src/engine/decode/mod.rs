@@ -16,6 +16,7 @@ mod field;
 mod json;
 mod plan;
 mod presence;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use self::field::{Found, Presence};
 use self::json::{Node, Slot, Unmatched};
 use self::plan::{Plan, PlanColumn};
 use self::presence::Sets;
+use self::scan::Order;
 use super::position::TopicPartition;
 use super::record::Record;
 use super::route::{OnTombstone, Route, UnknownFields};
@@ -46,6 +48,8 @@ pub struct Decoder {
     sets: Sets,
     /// Where the mapped paths stand in the record at hand.
     slots: Vec<Slot>,
+    /// The order of the fields in the record before, of its value and its key.
+    orders: [Order; 2],
     /// Unescaped text.
     scratch: String,
     /// The object of unknown fields.
@@ -58,7 +62,7 @@ impl Decoder {
         let plan = Plan::new(&route);
         let sets = Sets::new(&route.table);
         let slots = vec![Slot::Absent; plan.slots];
-        Self { route, plan, sets, slots, scratch: String::new(), collected: Vec::new() }
+        Self { route, plan, sets, slots, orders: Default::default(), scratch: String::new(), collected: Vec::new() }
     }
 
     /// The encoding to try first: text where a mapped column's type is one that only PostgreSQL reads.
@@ -109,11 +113,12 @@ impl Decoder {
         let value = self.read_value(record)?;
         let key = match record.key {
             Some(bytes) if self.plan.reads_key => {
-                read_object("key", bytes, &self.plan.key, &mut self.slots, Unmatched::Skip)?
+                let order = &mut self.orders[1];
+                read_object("key", bytes, &self.plan.key, order, &mut self.slots, Unmatched::Skip)?
             }
             _ => "",
         };
-        let Self { route, plan, sets, slots, scratch, collected } = self;
+        let Self { route, plan, sets, slots, scratch, collected, .. } = self;
         let collected = std::str::from_utf8(collected).unwrap_or_default();
         let found = Found { partition, record, value, key, slots, collected };
         let mut sink = Sink { bytes: arena, encoding, left_to_server: false, scratch };
@@ -156,7 +161,8 @@ impl Decoder {
                 Unmatched::Collect(&mut self.collected)
             }
         };
-        let text = read_object("value", bytes, &self.plan.value, &mut self.slots, unmatched)?;
+        let order = &mut self.orders[0];
+        let text = read_object("value", bytes, &self.plan.value, order, &mut self.slots, unmatched)?;
         if let Some(name) = first {
             let reason =
                 format!("No column takes the field {}, and unknown fields are rejected.", shown(&name));
@@ -192,8 +198,9 @@ fn read_object<'r>(
     part: &str,
     bytes: &'r [u8],
     node: &Node,
+    order: &mut Order,
     slots: &mut [Slot],
-    unmatched: Unmatched<'_>,
+    mut unmatched: Unmatched<'_>,
 ) -> Result<&'r str, Reject> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         let reason = format!("The {part} isn't UTF-8.");
@@ -202,6 +209,11 @@ fn read_object<'r>(
     let bad = |error: &dyn std::fmt::Display| {
         whole(RejectCode::BadJson, Some("22P02"), format!("The {part} isn't JSON: {error}."))
     };
+    if scan::scan(text, node, order, slots, &mut unmatched).is_some() {
+        return Ok(text);
+    }
+    node.mark(slots, Slot::Absent);
+    unmatched.restart();
     if text.is_empty() {
         return Err(bad(&"it is empty"));
     }

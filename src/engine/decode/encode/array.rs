@@ -124,14 +124,14 @@ fn one(sink: &mut Sink<'_>, walk: &mut Walk<'_>, item: &str) -> Fit {
         Encoding::Binary => {
             let start = sink.bytes.len();
             sink.bytes.extend_from_slice(&[0; 4]);
-            super::json(sink, walk.element, walk.unit, item)?;
+            super::json(sink, walk.element, walk.unit, item, false)?;
             let length = (sink.bytes.len() - start - 4) as i32;
             sink.bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
         }
         Encoding::Text if null => sink.bytes.extend_from_slice(b"NULL"),
         Encoding::Text => {
             let start = sink.bytes.len();
-            super::json(sink, walk.element, walk.unit, item)?;
+            super::json(sink, walk.element, walk.unit, item, false)?;
             let plain = sink.bytes.split_off(start);
             sink.bytes.push(b'"');
             for byte in plain {

@@ -17,15 +17,19 @@ const LEVELS_MAX: usize = 1000;
 const CERTAIN_BYTES: usize = 16 << 20;
 
 /// A literal whose syntax was checked, into `json`.
-pub(super) fn json(sink: &mut Sink<'_>, literal: &str) -> Fit {
-    check(literal, false)?;
+pub(super) fn json(sink: &mut Sink<'_>, literal: &str, plain: bool) -> Fit {
+    if !plain {
+        check(literal, false)?;
+    }
     sink.bytes.extend_from_slice(literal.as_bytes());
     Ok(())
 }
 
 /// A literal whose syntax was checked, into `jsonb`, whose binary form is a version byte and the text.
-pub(super) fn jsonb(sink: &mut Sink<'_>, literal: &str) -> Fit {
-    check(literal, true)?;
+pub(super) fn jsonb(sink: &mut Sink<'_>, literal: &str, plain: bool) -> Fit {
+    if !plain {
+        check(literal, true)?;
+    }
     if literal.len() > CERTAIN_BYTES {
         sink.fall_back(literal);
         return Ok(());
@@ -40,20 +44,20 @@ pub(super) fn jsonb(sink: &mut Sink<'_>, literal: &str) -> Fit {
 /// Text from elsewhere than a JSON record, into `json`.
 pub(super) fn json_from_text(sink: &mut Sink<'_>, text: &str) -> Fit {
     reader::check(text).map_err(|_| not_json())?;
-    json(sink, text)
+    json(sink, text, false)
 }
 
 /// Text from elsewhere than a JSON record, into `jsonb`.
 pub(super) fn jsonb_from_text(sink: &mut Sink<'_>, text: &str) -> Fit {
     reader::check(text).map_err(|_| not_json())?;
-    jsonb(sink, text)
+    jsonb(sink, text, false)
 }
 
 fn not_json() -> Misfit {
     Misfit::new(RejectCode::BadJson, Some("22P02"), "isn't JSON")
 }
 
-fn check(literal: &str, strict: bool) -> Fit {
+pub(super) fn check(literal: &str, strict: bool) -> Fit {
     let mut levels = 0usize;
     let bytes = literal.as_bytes();
     let mut at = 0;

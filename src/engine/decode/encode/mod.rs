@@ -97,19 +97,32 @@ pub(super) fn base_type(mut type_: &ColumnType) -> &ColumnType {
     type_
 }
 
-/// Encodes a JSON literal other than null.
-pub(super) fn json(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
+/// Encodes a JSON literal other than null; `plain` as in [`json::Literal`].
+pub(super) fn json(
+    sink: &mut Sink<'_>,
+    type_: &ColumnType,
+    unit: Option<EpochUnit>,
+    literal: &str,
+    plain: bool,
+) -> Fit {
     let type_ = base_type(type_);
     match (&type_.kind, literal.as_bytes().first()) {
-        (Kind::Json, _) => document::json(sink, literal),
-        (Kind::Jsonb, _) => document::jsonb(sink, literal),
+        (Kind::Json, _) => document::json(sink, literal, plain),
+        (Kind::Jsonb, _) => document::jsonb(sink, literal, plain),
         (Kind::Array(element), Some(b'[')) => array::encode(sink, element, unit, literal),
+        (_, Some(b'"')) if plain => text(sink, type_, &literal[1..literal.len() - 1]),
         (_, Some(b'"')) => string(sink, type_, literal),
         (_, Some(b't')) => boolean::encode(sink, type_, true),
         (_, Some(b'f')) => boolean::encode(sink, type_, false),
         (_, Some(b'-' | b'0'..=b'9')) => number(sink, type_, unit, literal),
         _ => Err(Misfit::kind(json::kind_of(literal))),
     }
+}
+
+/// Whether a literal is what [`json::Literal::plain`] says.
+#[cfg(test)]
+pub(super) fn is_plain(literal: &str) -> bool {
+    !literal.contains('\\') && document::check(literal, true).is_ok()
 }
 
 fn string(sink: &mut Sink<'_>, type_: &ColumnType, literal: &str) -> Fit {

@@ -20,6 +20,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 struct Member {
     name: Box<str>,
+    /// The name as JSON mostly spells it, and the colon.
+    spelt: Box<[u8]>,
     slot: Option<usize>,
     inner: Option<Box<Node>>,
 }
@@ -76,7 +78,9 @@ impl Node {
         let place = match self.members.binary_search_by(|member| (*member.name).cmp(first)) {
             Ok(place) => place,
             Err(place) => {
-                self.members.insert(place, Member { name: first.as_str().into(), slot: None, inner: None });
+                let spelt = format!("{}:", serde_json::Value::from(first.as_str())).into_bytes().into();
+                let name = first.as_str().into();
+                self.members.insert(place, Member { name, spelt, slot: None, inner: None });
                 place
             }
         };
@@ -97,9 +101,9 @@ impl Node {
         }
     }
 
-    /// Whether the member at `place` has this name.
-    pub(super) fn is_named(&self, place: usize, name: &[u8]) -> bool {
-        self.members[place].name.as_bytes() == name
+    /// The name of the member at `place` and the colon behind it, as JSON mostly spells them.
+    pub(super) fn spelt(&self, place: usize) -> &[u8] {
+        &self.members[place].spelt
     }
 
     /// Notes the literal of the member at `place`. Gives the mapped members within it where the literal is

@@ -16,6 +16,7 @@ mod field;
 mod json;
 mod plan;
 mod presence;
+mod quick;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use self::encode::{Misfit, Sink, base_type};
 use self::field::{Found, Presence};
 use self::json::{Node, Slot, Unmatched};
-use self::plan::{Plan, PlanColumn};
+use self::plan::{Origin, Plan, PlanColumn};
 use self::presence::Sets;
 use self::scan::Order;
 use super::position::TopicPartition;
@@ -62,7 +63,15 @@ impl Decoder {
         let plan = Plan::new(&route);
         let sets = Sets::new(&route.table);
         let slots = vec![Slot::Absent; plan.slots];
-        Self { route, plan, sets, slots, orders: Default::default(), scratch: String::new(), collected: Vec::new() }
+        Self {
+            route,
+            plan,
+            sets,
+            slots,
+            orders: Default::default(),
+            scratch: String::new(),
+            collected: Vec::new(),
+        }
     }
 
     /// The encoding to try first: text where a mapped column's type is one that only PostgreSQL reads.
@@ -125,6 +134,10 @@ impl Decoder {
         sets.clear();
         let mut key_bytes = 0;
         for column in plan.columns.iter().filter(|column| column.is_key || !deletes) {
+            if encoding == Encoding::Binary && push_quickly(sink.bytes, column, &found).is_some() {
+                sets.add(column.place);
+                continue;
+            }
             if let Some(length) = fill_column(&mut sink, route, column, &found)? {
                 sets.add(column.place);
                 if column.is_key {
@@ -227,6 +240,18 @@ fn read_object<'r>(
     }
     json::scan(text, node, slots, unmatched).map_err(|error| bad(&error))?;
     Ok(text)
+}
+
+/// Appends a column's field with its length where it is one of those that are encoded quickly.
+#[inline]
+fn push_quickly(bytes: &mut Vec<u8>, column: &PlanColumn, found: &Found<'_>) -> Option<()> {
+    let quick = column.quick?;
+    let Origin::Field(slot) = column.origin else { return None };
+    let Slot::At(literal) = found.slots[slot] else { return None };
+    if !literal.plain {
+        return None;
+    }
+    quick::push(quick, &found.value.as_bytes()[literal.start as usize..literal.end as usize], bytes)
 }
 
 /// Appends a column's field with its length. Gives the bytes that it takes in an index where its type is of

@@ -2,6 +2,7 @@
 
 use super::encode::base_type;
 use super::json::Node;
+use super::quick::{self, Quick};
 use super::shown;
 use crate::engine::route::{EpochUnit, Route, Source, UnknownFields};
 use crate::engine::row::Encoding;
@@ -33,6 +34,8 @@ pub(super) struct PlanColumn {
     pub(super) origin: Origin,
     pub(super) unit: Option<EpochUnit>,
     pub(super) is_key: bool,
+    /// How plain literals are encoded quickly.
+    pub(super) quick: Option<Quick>,
     /// The source in words, for messages.
     pub(super) label: String,
 }
@@ -86,7 +89,8 @@ impl Plan {
             self.encoding = Encoding::Text;
         }
         let is_key = route.key.contains(&place);
-        self.columns.push(PlanColumn { place, origin, unit, is_key, label });
+        let quick = quick::of(&route.table.columns[place].type_, is_key);
+        self.columns.push(PlanColumn { place, origin, unit, is_key, quick, label });
     }
 
     fn origin(&mut self, source: &Source) -> (Origin, String) {

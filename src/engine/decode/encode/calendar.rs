@@ -108,10 +108,15 @@ fn parse_date(text: &mut &[u8]) -> Result<i64, Unread> {
     if text.first().is_some_and(u8::is_ascii_digit) {
         return Err(Unread::Unknown);
     }
+    date(year, month, day).ok_or(Unread::Beyond("22008"))
+}
+
+/// Days since 2000-01-01 of a date that is in the calendar.
+pub(in crate::engine::decode) fn date(year: i64, month: i64, day: i64) -> Option<i64> {
     if year == 0 || !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
-        return Err(Unread::Beyond("22008"));
+        return None;
     }
-    Ok(days_from_civil(year, month, day) - EPOCH_DAYS)
+    Some(days_from_civil(year, month, day) - EPOCH_DAYS)
 }
 
 fn parse_time(text: &mut &[u8]) -> Result<i64, Unread> {

@@ -14,7 +14,7 @@ const LEVELS_MAX: usize = 1000;
 
 /// Bytes up to which a literal certainly stays below jsonb's limit of 268,435,455 bytes: the binary form
 /// of a number takes up to ten times as much room as its literal.
-const CERTAIN_BYTES: usize = 16 << 20;
+pub(in crate::engine::decode) const CERTAIN_BYTES: usize = 16 << 20;
 
 /// A literal whose syntax was checked, into `json`.
 pub(super) fn json(sink: &mut Sink<'_>, literal: &str, plain: bool) -> Fit {

@@ -23,7 +23,10 @@ use crate::engine::route::EpochUnit;
 use crate::engine::row::{Encoding, RejectCode};
 use crate::engine::shape::{ColumnType, Kind};
 
+pub(super) use calendar::date;
+pub(super) use document::CERTAIN_BYTES as DOCUMENT_CERTAIN_BYTES;
 pub(super) use time::{from_epoch_ms, iso_from_epoch_ms};
+pub(super) use uuid::HEX;
 
 /// Why a value doesn't fit its type, without its place.
 #[derive(Debug)]

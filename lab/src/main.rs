@@ -18,7 +18,7 @@ enum Command {
     /// Kills, freezes and restarts under load, then proves by SQL that nothing was lost or doubled.
     Demo(command::demo::Options),
     /// Measures Tidegate case by case, beside plain COPY and other consumers on the same machine.
-    Bench(command::bench::Options),
+    Bench(Box<command::bench::Options>),
     /// Starts Kafka and PostgreSQL, prints their addresses and waits for Ctrl-C.
     Servers(command::servers::Options),
 }

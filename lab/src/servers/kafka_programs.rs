@@ -104,7 +104,7 @@ fn local_jars() -> Result<PathBuf> {
 }
 
 /// A Java of at least version 17: `$JAVA_HOME`, else the one in the path.
-fn java() -> Result<PathBuf> {
+pub(super) fn java() -> Result<PathBuf> {
     let home = std::env::var_os("JAVA_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
     let java = home.map_or_else(|| PathBuf::from("java"), |home| home.join("bin/java"));
     let output = Command::new(&java).arg("-version").stdin(Stdio::null()).output();

@@ -15,6 +15,8 @@ const LOG4J: &str = include_str!("log4j2.properties");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Artefact {
     Kafka,
+    /// Kafka Connect with a JDBC sink, and all of Kafka that they need.
+    Connect,
     Postgres18,
     Postgres15,
 }
@@ -22,10 +24,15 @@ pub(super) enum Artefact {
 impl Artefact {
     fn execution(self) -> &'static str {
         match self {
-            Artefact::Kafka => "dependency:copy-dependencies@kafka",
+            Artefact::Kafka | Artefact::Connect => "dependency:copy-dependencies@kafka",
             Artefact::Postgres18 => "dependency:copy@postgres18",
             Artefact::Postgres15 => "dependency:copy@postgres15",
         }
+    }
+
+    /// One packed archive instead of jars.
+    fn is_archive(self) -> bool {
+        matches!(self, Artefact::Postgres18 | Artefact::Postgres15)
     }
 
     /// The folder's name in the cache holds the version, so that a changed pin is a new folder.
@@ -34,6 +41,12 @@ impl Artefact {
             Artefact::Kafka => {
                 format!("kafka-{}-log4j-{}", pinned("kafka.version")?, pinned("log4j.version")?)
             }
+            Artefact::Connect => format!(
+                "connect-{}-debezium-{}-log4j-{}",
+                pinned("kafka.version")?,
+                pinned("debezium.version")?,
+                pinned("log4j.version")?
+            ),
             Artefact::Postgres18 => format!("postgresql-{}-{}", pinned("postgres18.version")?, platform()?),
             Artefact::Postgres15 => format!("postgresql-{}-{}", pinned("postgres15.version")?, platform()?),
         })
@@ -77,7 +90,7 @@ fn maven() -> Result<PathBuf> {
 pub(super) fn fetch(artefact: Artefact) -> Result<PathBuf> {
     cache::fetched(&artefact.folder()?, |partial| {
         copy(&maven()?, artefact, partial)?;
-        if artefact == Artefact::Kafka { Ok(()) } else { unpack(partial) }
+        if artefact.is_archive() { unpack(partial) } else { Ok(()) }
     })
 }
 
@@ -87,7 +100,10 @@ fn copy(mvn: &Path, artefact: Artefact, out: &Path) -> Result<()> {
     let mut command = Command::new(mvn);
     command.args(["-B", "-q", "-f"]).arg(&pom).arg(artefact.execution());
     command.arg(format!("-Dout={}", out.join("jars").display()));
-    if artefact != Artefact::Kafka {
+    if artefact == Artefact::Connect {
+        command.arg("-Pconnect");
+    }
+    if artefact.is_archive() {
         command.arg(format!("-Dpostgres.platform={}", platform()?));
     }
     let output = command.stdin(Stdio::null()).output().context("running mvn")?;

@@ -6,6 +6,7 @@
 //! this process. A missing server is an error, never a reason to skip a test.
 
 mod compose;
+mod connect;
 mod kafka;
 mod kafka_programs;
 mod ladder;
@@ -14,6 +15,7 @@ pub(crate) mod ports;
 mod postgres;
 mod postgres_programs;
 
+pub use connect::Connect;
 pub use kafka::{Kafka, KafkaOptions};
 pub(crate) use postgres::with_database;
 pub use postgres::{PgOptions, PgVersion, Postgres};

@@ -1,6 +1,7 @@
 //! Catching up with a topic: the main case and the other write modes.
 
 use super::check::{self, TABLE, Target};
+use super::connect;
 use super::figures::{BETWEEN, CPU, Case, Kind, PEAK, RATE};
 use super::ground::{Events, Ground, Recipe};
 use super::limit;
@@ -23,7 +24,7 @@ pub(super) fn upsert(ground: &Ground, events: &Events, processes: usize) -> Figu
     let pipeline = Pipeline::prepare(ground, Setup::upsert(&events.topic, TABLE))?;
     let cost = pipeline.catch_up(processes)?;
     target.check(&ground.url)?;
-    check::ledger(ground, &pipeline.name, events, &[("inserted", events.rows)])?;
+    check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
     figures(ground, events, TABLE, &cost)
 }
 
@@ -69,12 +70,20 @@ pub(super) fn catch_up(ground: &Ground, case: &mut Case) -> Result<()> {
         }),
     ];
     python::players(ground, &events, &mut players);
+    players.push(connect::player(ground, &events, 2));
     turns::take(ground, case, ground.options.repeats, players);
     let (rate, limit) = ((TIDEGATE, RATE), (LIMIT, RATE));
     case.ratio("tidegate, start to exit ÷ the limit", rate, limit, 0.70).stretch = Some(0.80);
     case.ratio("tidegate, first commit to last ÷ the limit", (TIDEGATE, BETWEEN), limit, 0.70).stretch =
         Some(0.80);
     case.ratio("tidegate ÷ Python consumer, 2 processes", rate, (python::TWO, RATE), 2.2);
+    case.ratio(
+        "tidegate, start to exit ÷ Connect, first commit to last",
+        rate,
+        (connect::NAME, BETWEEN),
+        4.0,
+    );
+    case.note(connect::NOTE);
     case.at_most("processor time of tidegate per record", (TIDEGATE, CPU), 2.2, "µs");
     case.at_most("peak resident memory of tidegate", (TIDEGATE, PEAK), 120.0, "MiB");
     Ok(())
@@ -90,7 +99,7 @@ pub(super) fn insert(ground: &Ground, case: &mut Case) -> Result<()> {
         let pipeline = Pipeline::prepare(ground, setup)?;
         let cost = pipeline.catch_up(1)?;
         target.check(&ground.url)?;
-        check::ledger(ground, &pipeline.name, &events, &[("inserted", events.rows)])?;
+        check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
         figures(ground, &events, TABLE, &cost)
     };
     let players = vec![
@@ -117,7 +126,7 @@ pub(super) fn append(ground: &Ground, case: &mut Case) -> Result<()> {
         let pipeline = Pipeline::prepare(ground, setup)?;
         let cost = pipeline.catch_up(1)?;
         unkeyed.check(&ground.url)?;
-        check::ledger(ground, &pipeline.name, &events, &[("inserted", unkeyed.rows)])?;
+        check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", unkeyed.rows)])?;
         figures(ground, &events, unkeyed.table, &cost)
     };
     let players = vec![

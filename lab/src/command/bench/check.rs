@@ -1,6 +1,6 @@
 //! Holds a turn's result against what was sent: a fast run that is wrong is an error, not a figure.
 
-use super::ground::{Events, Ground, row};
+use super::ground::{Events, row};
 use anyhow::{Context, Result, bail};
 use lab::checker::{self, OUTCOMES, Subject};
 use lab::oracle::Rules;
@@ -51,26 +51,32 @@ impl Target<'_> {
     }
 }
 
+/// What a ledger is held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Log<'a> {
+    pub(super) topic: &'a str,
+    /// The end of each partition.
+    pub(super) ends: &'a BTreeMap<i32, i64>,
+    pub(super) records: u64,
+    /// Records that don't fit.
+    pub(super) unfit: u64,
+}
+
 /// Holds a pipeline's ledger against the topic: every partition at its end, every record with an outcome, and
 /// the sums of those outcomes that are given.
-pub(super) fn ledger(
-    ground: &Ground,
-    pipeline: &str,
-    events: &Events,
-    exactly: &[(&str, u64)],
-) -> Result<()> {
-    let subject =
-        Subject { url: &ground.url, table: TABLE, pipeline, topic: &events.topic, rules: Rules::UPSERT };
-    let reached = checker::next_offsets(subject)?;
-    if reached != events.ends {
-        bail!("the ledger is at {reached:?}, the log ends at {:?}", events.ends);
+pub(super) fn ledger(url: &str, pipeline: &str, log: Log<'_>, exactly: &[(&str, u64)]) -> Result<()> {
+    let Log { topic, ends, records, unfit } = log;
+    let reached =
+        checker::next_offsets(Subject { url, table: TABLE, pipeline, topic, rules: Rules::UPSERT })?;
+    if reached != *ends {
+        bail!("the ledger is at {reached:?}, the log ends at {ends:?}");
     }
-    let sums = outcomes(&ground.url, pipeline)?;
+    let sums = outcomes(url, pipeline)?;
     let all: u64 = sums.values().sum();
-    if all != events.records() {
-        bail!("the outcomes add up to {all} of {} records: {sums:?}", events.records());
+    if all != records {
+        bail!("the outcomes add up to {all} of {records} records: {sums:?}");
     }
-    for (outcome, expected) in exactly.iter().chain([&("quarantined", events.unfit)]) {
+    for (outcome, expected) in exactly.iter().chain([&("quarantined", unfit)]) {
         if sums.get(*outcome) != Some(expected) {
             bail!("{expected} records should be {outcome}; the ledger says {sums:?}");
         }

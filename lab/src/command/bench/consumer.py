@@ -7,17 +7,16 @@ or runs on when it is told to.
 
 import json
 import sys
+from datetime import datetime, timezone
 from decimal import Decimal
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-COLUMNS = ["event_id", "user_id", "kind", "amount", "created_at", "active", "payload"]
 
-
-def statements(table):
-    names = ", ".join(COLUMNS)
-    updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in COLUMNS[1:])
+def statements(table, columns):
+    names = ", ".join(columns)
+    updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in columns[1:])
     return {
         "stage": f"CREATE TEMPORARY TABLE stage ON COMMIT DELETE ROWS AS "
         f"SELECT {names}, 0::bigint AS arrival FROM {table} LIMIT 0",
@@ -30,7 +29,7 @@ def statements(table):
     }
 
 
-def write(connection, sql, group, messages):
+def write(connection, sql, columns, group, messages):
     offsets = {}
     with connection.transaction(), connection.cursor() as cursor:
         with cursor.copy(sql["copy"]) as copy:
@@ -39,7 +38,9 @@ def write(connection, sql, group, messages):
                     raise KafkaException(message.error())
                 event = json.loads(message.value(), parse_float=Decimal)
                 event["payload"] = json.dumps(event["payload"])
-                copy.write_row([event[name] for name in COLUMNS] + [arrival])
+                if "record_at" in columns:
+                    event["record_at"] = datetime.fromtimestamp(message.timestamp()[1] / 1000, timezone.utc)
+                copy.write_row([event[name] for name in columns] + [arrival])
                 offsets[message.partition()] = message.offset() + 1
         cursor.execute(sql["upsert"])
         cursor.executemany(sql["offsets"], [(group, *pair) for pair in sorted(offsets.items())])
@@ -47,8 +48,11 @@ def write(connection, sql, group, messages):
 
 def main():
     settings = json.loads(sys.argv[1])
-    group, topic, sql = settings["group"], settings["topic"], statements(settings["table"])
+    group, topic, table = settings["group"], settings["topic"], settings["table"]
     connection = psycopg.connect(settings["postgres"], autocommit=True)
+    found = connection.execute(f"SELECT * FROM {table} LIMIT 0").description
+    columns = [column.name for column in found]
+    sql = statements(table, columns)
     connection.execute(sql["stage"])
     consumer = Consumer(
         {
@@ -77,7 +81,7 @@ def main():
     while True:
         messages = consumer.consume(num_messages=settings["batch"], timeout=0.1)
         if messages:
-            write(connection, sql, group, messages)
+            write(connection, sql, columns, group, messages)
         elif not settings["forever"]:
             known = stored()
             if all(known.get(number, 0) >= end for number, end in ends.items()):

@@ -2,6 +2,7 @@
 
 use super::super::story::Story;
 use super::Options;
+use super::check::Log;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use lab::binary::{Stream, copy_stream};
@@ -26,8 +27,7 @@ pub(super) struct Ground {
     pub(super) options: Options,
     pub(super) binary: PathBuf,
     pub(super) kafka: Kafka,
-    /// Runs for as long as it is held.
-    _postgres: Postgres,
+    pub(super) postgres: Postgres,
     pub(super) url: String,
     pub(super) superuser_url: String,
     produced: Mutex<Vec<(Recipe, Arc<Events>)>>,
@@ -122,7 +122,7 @@ impl Ground {
             url: postgres.database_url(&database),
             superuser_url: postgres.superuser_database_url(&database),
             kafka,
-            _postgres: postgres,
+            postgres,
             produced: Mutex::new(Vec::new()),
             numbers: AtomicU32::new(0),
             cold: AtomicBool::new(true),
@@ -233,6 +233,11 @@ impl Events {
         self.recipe.records
     }
 
+    /// What a ledger must tell of it.
+    pub(super) fn log(&self) -> Log<'_> {
+        Log { topic: &self.topic, ends: &self.ends, records: self.recipe.records, unfit: self.unfit }
+    }
+
     /// One line for people.
     pub(super) fn told(&self) -> String {
         let Recipe { records, partitions, redelivered, keys, .. } = self.recipe;
@@ -247,6 +252,14 @@ impl Events {
             redelivered * 100.0,
             super::table::number(self.rows as f64, 0)
         )
+    }
+
+    /// Every event as it was sent: its partition, and itself.
+    pub(super) fn sent(&self) -> impl Iterator<Item = (i32, Event)> + '_ {
+        self.oracle.sent.iter().filter_map(|sent| match sent.what {
+            What::Event { number, revision } => Some((sent.partition, self.oracle.event(number, revision))),
+            What::Tombstone { .. } | What::Poison(_) => None,
+        })
     }
 
     /// The events in the order of their arrival; each once, or as often as it was sent.

@@ -6,7 +6,9 @@
 mod cases;
 mod catch_up;
 mod check;
+mod connect;
 mod document;
+mod feed;
 mod figures;
 mod ground;
 mod limit;
@@ -48,6 +50,9 @@ pub(crate) struct Options {
     /// Share of records that repeat an earlier one, any of them, 0 to 0.9.
     #[arg(long, default_value_t = 0.05)]
     redelivered: f64,
+    /// Rows that the large tables hold at first.
+    #[arg(long, default_value_t = 20_000_000)]
+    rows: u64,
     /// Tidegate's lanes, one connection each; its own default without.
     #[arg(long)]
     workers: Option<u32>,

@@ -10,7 +10,7 @@ use lab::keeper::{Launch, Ward, keeper};
 use lab::{cache, sql};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(super) const ONE: &str = "Python consumer, 1 process";
 pub(super) const TWO: &str = "Python consumer, 2 processes";
@@ -48,24 +48,58 @@ impl Python {
     }
 
     /// Starts a consumer of the group.
-    pub(super) fn start(
-        &self,
-        ground: &Ground,
-        group: &str,
-        topic: &str,
-        forever: bool,
-    ) -> Result<(Ward, PathBuf)> {
+    pub(super) fn start(&self, ground: &Ground, job: &Job<'_>) -> Result<Consumer> {
         let folder = keeper().folder("python")?;
         let source = folder.join("consumer.py");
         std::fs::write(&source, SOURCE)?;
         let settings = serde_json::json!({
-            "bootstrap": ground.kafka.bootstrap(), "postgres": ground.url, "group": group, "topic": topic,
-            "table": TABLE, "batch": BATCH, "forever": forever,
+            "bootstrap": ground.kafka.bootstrap(), "postgres": ground.url, "group": job.group,
+            "topic": job.topic, "table": job.table, "batch": BATCH, "forever": job.forever,
         });
         let log = folder.join("log");
         let launch = Launch::new(&self.0, &folder, &log);
         let ward = launch.args([source.display().to_string(), settings.to_string()]).start()?;
-        Ok((ward, log))
+        Ok(Consumer { ward, log })
+    }
+}
+
+/// What a consumer works on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) group: &'a str,
+    pub(super) topic: &'a str,
+    /// With a column `record_at`, the record's timestamp goes there.
+    pub(super) table: &'a str,
+    /// Goes on at the end of the topic.
+    pub(super) forever: bool,
+}
+
+/// A consumer that was started.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    ward: Ward,
+    log: PathBuf,
+}
+
+impl Consumer {
+    /// Waits until it has its partitions.
+    pub(super) fn await_assigned(&self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !std::fs::read_to_string(&self.log).unwrap_or_default().contains("assigned") {
+            if Instant::now() > until || self.ward.ended()?.is_some() {
+                bail!("the consumer isn't assigned its partitions:\n{}", last_lines(&self.log));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Ends it, however far it is; an earlier end is an error.
+    pub(super) fn stop(&self) -> Result<()> {
+        if let Some(status) = self.ward.ended()? {
+            bail!("the consumer ended with {status}:\n{}", last_lines(&self.log));
+        }
+        self.ward.kill()
     }
 }
 
@@ -119,11 +153,11 @@ fn turn(ground: &Ground, events: &Events, python: &Python, processes: usize) -> 
     prepare(ground)?;
     let group = ground.name("python");
     let begin = Instant::now();
-    let started: Vec<(Ward, PathBuf)> =
-        (0..processes).map(|_| python.start(ground, &group, &events.topic, false)).collect::<Result<_>>()?;
-    let ids: Vec<u32> = started.iter().map(|(ward, _)| ward.id()).collect();
+    let job = Job { group: &group, topic: &events.topic, table: TABLE, forever: false };
+    let started: Vec<Consumer> = (0..processes).map(|_| python.start(ground, &job)).collect::<Result<_>>()?;
+    let ids: Vec<u32> = started.iter().map(|consumer| consumer.ward.id()).collect();
     let cost = until_exit(begin, &ids)?;
-    for (ward, log) in &started {
+    for Consumer { ward, log } in &started {
         let status = ward.wait(DEADLINE)?;
         if !status.success() {
             bail!("the consumer ended with {status}:\n{}", last_lines(log));

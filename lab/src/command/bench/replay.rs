@@ -46,7 +46,7 @@ fn again(ground: &Ground, events: &Events) -> Result<Vec<(Kind, f64)>> {
     let cost = pipeline.catch_up(1)?;
     let after = State::now(url)?;
     Target::keyed(events).check(&ground.url)?;
-    check::ledger(ground, &pipeline.name, events, &[("inserted", 0), ("updated", 0)])?;
+    check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", 0), ("updated", 0)])?;
     if before.tuples != after.tuples {
         bail!(
             "the replay wrote tuples: (inserted, updated, deleted) was {:?}, is {:?}",

@@ -11,16 +11,22 @@ pub(super) struct Player<'a> {
     name: String,
     /// Or why it can't be had here.
     play: Result<Play<'a>, String>,
+    /// Turns at most; slow ones that are there for comparison take fewer.
+    turns: u32,
 }
 
 impl<'a> Player<'a> {
     pub(super) fn new(name: &str, play: impl FnMut() -> Result<Vec<(Kind, f64)>> + 'a) -> Player<'a> {
-        Player { name: name.to_owned(), play: Ok(Box::new(play)) }
+        Player { name: name.to_owned(), play: Ok(Box::new(play)), turns: u32::MAX }
+    }
+
+    pub(super) fn at_most(self, turns: u32) -> Player<'a> {
+        Player { turns, ..self }
     }
 
     /// Named in table and JSON, not measured.
     pub(super) fn skipped(name: &str, why: &str) -> Player<'a> {
-        Player { name: name.to_owned(), play: Err(why.to_owned()) }
+        Player { name: name.to_owned(), play: Err(why.to_owned()), turns: 0 }
     }
 }
 
@@ -39,7 +45,7 @@ pub(super) fn take(ground: &Ground, case: &mut Case, repeats: u32, mut players: 
         for (index, player) in players.iter_mut().enumerate() {
             let participant = &mut case.participants[first + index];
             let Ok(play) = &mut player.play else { continue };
-            if participant.failure.is_some() {
+            if participant.failure.is_some() || turn > player.turns {
                 continue;
             }
             match play() {

@@ -26,23 +26,27 @@ pub enum Keys {
     /// uuid v4: at random all over the index.
     #[default]
     Random,
-    /// uuid v7: ordered by time, one millisecond for each number, the rest at random.
+    /// uuid v7: ordered by time, one millisecond for each number and about 50 days for each seed, the rest at
+    /// random.
     Ordered,
 }
 
-/// The milliseconds since 1970 in the key of event 0 where keys are ordered: the begin of 2026, so that older
-/// rows have smaller keys.
+/// The milliseconds since 1970 from which ordered keys begin, that of 2026: older rows have smaller keys.
 pub const FIRST_KEY_MS: u64 = 1_767_225_600_000;
 
 impl Keys {
-    fn key(self, number: u64, random: u128) -> Uuid {
+    fn key(self, seed: u64, number: u64, random: u128) -> Uuid {
         let bytes = random.to_be_bytes();
         match self {
             Keys::Random => uuid::Builder::from_random_bytes(bytes).into_uuid(),
             Keys::Ordered => {
                 let mut rest = [0; 10];
                 rest.copy_from_slice(&bytes[6..]);
-                uuid::Builder::from_unix_timestamp_millis(FIRST_KEY_MS + number, &rest).into_uuid()
+                uuid::Builder::from_unix_timestamp_millis(
+                    FIRST_KEY_MS + ((seed % 10_000) << 32) + number,
+                    &rest,
+                )
+                .into_uuid()
             }
         }
     }
@@ -76,7 +80,7 @@ impl Event {
     /// The event of this number in this revision.
     pub fn keyed(keys: Keys, seed: u64, number: u64, revision: u32) -> Event {
         let mut fixed = fastrand::Rng::with_seed(mix(seed, number, 0));
-        let event_id = keys.key(number, fixed.u128(..));
+        let event_id = keys.key(seed, number, fixed.u128(..));
         let user_id = fixed.i64(0..1 << 53);
         let created_us = EPOCH_US + fixed.i64(0..86_400_000_000);
         let mut varying = fastrand::Rng::with_seed(mix(seed, number, 1 + u64::from(revision)));

@@ -2,7 +2,7 @@
 
 use super::figures::Case;
 use super::ground::Ground;
-use super::{catch_up, replay, variants};
+use super::{catch_up, large, moments, replay, shapes, steady, variants};
 use anyhow::{Result, bail};
 
 /// A case that can be run.
@@ -41,6 +41,18 @@ pub(super) const ALL: &[Plan] = &[
         run: replay::replay,
     },
     Plan {
+        name: "large-table-v4",
+        about: "Catching up into a table that is large already, uuid v4 keys.",
+        goal: "≥ 0.8× an empty table",
+        run: large::random_keys,
+    },
+    Plan {
+        name: "large-table-v7",
+        about: "Catching up into a table that is large already, uuid v7 keys.",
+        goal: "≥ 0.95× an empty table",
+        run: large::ordered_keys,
+    },
+    Plan {
         name: "partitions-128",
         about: "Catching up with 128 partitions in one process.",
         goal: "≥ 0.9× the usual 8",
@@ -59,10 +71,55 @@ pub(super) const ALL: &[Plan] = &[
         run: variants::bad_10,
     },
     Plan {
+        name: "wide",
+        about: "Rows of 100 columns.",
+        goal: "≥ 0.6× COPY of the same rows",
+        run: shapes::wide,
+    },
+    Plan {
+        name: "documents",
+        about: "Rows with a jsonb document of 64 KiB.",
+        goal: "≥ 0.6× COPY of the same rows",
+        run: shapes::documents,
+    },
+    Plan {
         name: "two-processes",
         about: "Two processes of one pipeline on the same cores.",
         goal: "≥ 0.95× one process",
         run: variants::two_processes,
+    },
+    Plan {
+        name: "steady-2k",
+        about: "Latency at a steady 2,000 records/s, record timestamp to commit.",
+        goal: "p50 ≤ 5 ms, p99 ≤ 25 ms",
+        run: steady::slow,
+    },
+    Plan {
+        name: "steady-20k",
+        about: "Latency at a steady 20,000 records/s, record timestamp to commit.",
+        goal: "p99 ≤ 100 ms",
+        run: steady::fast,
+    },
+    Plan {
+        name: "outage",
+        about: "PostgreSQL is away for 60 s in the middle of catching up.",
+        goal: "memory ≤ limits.memory + 64 MiB",
+        run: moments::outage,
+    },
+    Plan {
+        name: "idle", about: "Nothing to do for 30 s.", goal: "≤ 0.5 % of one core", run: moments::idle
+    },
+    Plan {
+        name: "start",
+        about: "The first commit with a topic full of records.",
+        goal: "≤ 1.5 s after the group is joined",
+        run: moments::start,
+    },
+    Plan {
+        name: "takeover",
+        about: "One of two static members is killed.",
+        goal: "its partitions move within the session timeout + 1 s",
+        run: moments::takeover,
     },
 ];
 

@@ -137,6 +137,11 @@ pub(super) fn select(names: &[String]) -> Result<Vec<&'static Plan>> {
     Ok(ALL.iter().filter(|plan| names.is_empty() || names.iter().any(|name| name == plan.name)).collect())
 }
 
+/// All names, in the order of a whole run.
+pub(super) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|plan| plan.name).collect()
+}
+
 /// One line for each case.
 pub(super) fn list() -> String {
     ALL.iter().map(|plan| format!("{:15} {} Goal: {}.\n", plan.name, plan.about, plan.goal)).collect()

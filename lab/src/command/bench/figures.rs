@@ -241,6 +241,20 @@ impl Results {
         Results { format: FORMAT, date, command, facts, cases: Vec::new() }
     }
 
+    /// Several runs as one, on the facts of the last: cases in this order, of two runs of a case the later.
+    pub(super) fn join(runs: Vec<Results>, order: &[&str]) -> Results {
+        let mut runs = runs.into_iter();
+        let mut all = runs.next().unwrap_or_else(|| Results::new(String::new(), String::new(), Vec::new()));
+        for run in runs {
+            all.cases.retain(|case| run.cases.iter().all(|later| later.name != case.name));
+            all.cases.extend(run.cases);
+            all.command = format!("{}; {}", all.command, run.command);
+            (all.date, all.facts) = (run.date, run.facts);
+        }
+        all.cases.sort_by_key(|case| order.iter().position(|name| *name == case.name));
+        all
+    }
+
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -304,6 +318,19 @@ mod tests {
         case.at_most("fast", ("fast", RATE), 20.0, "x");
         case.at_most("fast", ("fast", RATE), 19.0, "x");
         assert_eq!(case.goals.iter().map(|goal| goal.met).collect::<Vec<_>>(), [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn of_two_runs_of_a_case_the_later_holds() {
+        let run = |command: &str, names: &[&str]| {
+            let mut results = Results::new(command.to_owned(), command.to_owned(), Vec::new());
+            results.cases.extend(names.iter().map(|name| Case::new(name, command)));
+            results
+        };
+        let all = Results::join(vec![run("one", &["b", "a"]), run("two", &["c", "b"])], &["a", "b", "c"]);
+        let told: Vec<_> = all.cases.iter().map(|case| (case.name.as_str(), case.about.as_str())).collect();
+        assert_eq!(told, [("a", "one"), ("b", "two"), ("c", "two")]);
+        assert_eq!(all.command, "one; two");
     }
 
     #[test]

@@ -78,9 +78,10 @@ pub(crate) struct Options {
     /// Writes machine, command and tables between the markers of this Markdown file.
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// With --document: writes these results instead of measuring.
+    /// With --document: writes these results instead of measuring; repeatable: of two runs of a case, the
+    /// later holds.
     #[arg(long, value_name = "RESULTS", requires = "document")]
-    from: Option<PathBuf>,
+    from: Vec<PathBuf>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -88,8 +89,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         print!("{}", cases::list());
         return Ok(());
     }
-    if let (Some(document), Some(from)) = (&options.document, &options.from) {
-        return document::write(document, &Results::read(from)?);
+    if let (Some(document), false) = (&options.document, options.from.is_empty()) {
+        let runs = options.from.iter().map(|file| Results::read(file)).collect::<Result<Vec<_>>>()?;
+        return document::write(document, &Results::join(runs, &cases::names()));
     }
     if !(0.0..=0.9).contains(&options.redelivered) {
         bail!("--redelivered is {}; it is a share from 0 to 0.9", options.redelivered);

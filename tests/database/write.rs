@@ -39,6 +39,8 @@ const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(0x7064));
 enum Path {
     /// Whatever the writer chooses.
     Fastest,
+    /// COPY of what the filter doesn't know.
+    Guessed,
     /// Probe and COPY into the table.
     Direct,
     /// Binary rows through the stage.
@@ -48,11 +50,11 @@ enum Path {
 }
 
 impl Path {
-    const ALL: [Self; 4] = [Self::Fastest, Self::Direct, Self::StagedBinary, Self::StagedText];
+    const ALL: [Self; 5] = [Self::Fastest, Self::Guessed, Self::Direct, Self::StagedBinary, Self::StagedText];
 
     fn encoding(self) -> Encoding {
         match self {
-            Self::Fastest | Self::Direct | Self::StagedBinary => Encoding::Binary,
+            Self::Fastest | Self::Guessed | Self::Direct | Self::StagedBinary => Encoding::Binary,
             Self::StagedText => Encoding::Text,
         }
     }
@@ -60,6 +62,7 @@ impl Path {
     fn paths(self) -> Paths {
         match self {
             Self::Fastest => Paths::Fastest,
+            Self::Guessed => Paths::Guessed,
             Self::Direct => Paths::Probed,
             Self::StagedBinary | Self::StagedText => Paths::Staged,
         }

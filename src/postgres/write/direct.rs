@@ -1,12 +1,15 @@
 //! The fast path: rows of new keys by COPY straight into the table, only the others through the stage.
 //!
 //! It takes binary rows whose keys are equal exactly when their bytes are, on tables where COPY does what
-//! INSERT does. A key that a foreign writer inserts between the look-up and the COPY makes the COPY fail;
-//! the savepoint then takes it back and all rows go through the stage, which finds the key.
+//! INSERT does. Which keys are new is guessed from those written lately, or looked up; where most keys exist,
+//! neither pays. A key that was taken for new and exists, or that a foreign writer inserts between the look-up
+//! and the COPY, makes the COPY fail: the savepoint takes it back, and the rows go the next longer way, from the
+//! guess to the look-up, from there through the stage, which finds the key.
 
 use tokio_postgres::Client;
 
 use super::append;
+use super::guess::{self, Choice, Guess, Way};
 use super::keys::{self, Found};
 use super::staged;
 use super::stop::Stop;
@@ -28,8 +31,72 @@ pub(super) fn takes(rows: &TableBatch) -> bool {
         && rows.entries.iter().any(|entry| entry.op == Op::Merge)
 }
 
-/// Writes rows of a keyed route.
-pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &TableBatch) -> Result<(), Stop> {
+/// Writes rows of a keyed route, the way that is guessed to be the shortest.
+pub(super) async fn write(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    choice: &mut Choice,
+    rows: &TableBatch,
+) -> Result<(), Stop> {
+    let way = choice.way(rows);
+    let guess = choice.guess(rows);
+    match way {
+        Way::Stage => return stage_all(work, target, guess, rows).await,
+        Way::Trust if trust(work, target, guess, rows).await? => return Ok(()),
+        Way::Trust | Way::Probe => {}
+    }
+    look_up(work, target, guess, rows).await
+}
+
+/// Everything through the stage, since most keys are expected to exist.
+async fn stage_all(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    guess: &mut Guess,
+    rows: &TableBatch,
+) -> Result<(), Stop> {
+    let (keys, before) = (rows.entries.len(), work.counted(Outcome::Inserted));
+    staged::write(work, target, rows, (0..keys).collect()).await?;
+    let inserted = work.counted(Outcome::Inserted) - before;
+    let existing = keys.saturating_sub(inserted as usize);
+    guess.looked(guess::Found { keys, existing, surprises: existing });
+    Ok(())
+}
+
+/// Copies the rows whose keys weren't written lately, unseen; the others go through the stage. Gives `false`
+/// where one of the keys exists: nothing of the batch is written then.
+async fn trust(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    guess: &mut Guess,
+    rows: &TableBatch,
+) -> Result<bool, Stop> {
+    let (new, staged): (Vec<usize>, Vec<usize>) = (0..rows.entries.len()).partition(|&index| {
+        let entry = &rows.entries[index];
+        // A row that lacks required columns is refused if it is new, which only the database knows.
+        entry.op == Op::Merge && entry.needs_existing.is_empty() && !guess.may_exist(rows.key(entry))
+    });
+    let opened = work.client.batch_execute(staged::SAVEPOINT).await;
+    opened.map_err(|error| Stop::rows(error, &target.table, None))?;
+    if copy_new(work, target, rows, &new).await?.is_some() {
+        guess.was_wrong();
+        return Ok(false);
+    }
+    guess.was_right();
+    for &index in &new {
+        work.count(&rows.entries[index], Outcome::Inserted);
+    }
+    staged::write(work, target, rows, staged).await?;
+    Ok(true)
+}
+
+/// Looks all keys up before anything is written.
+async fn look_up(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    guess: &mut Guess,
+    rows: &TableBatch,
+) -> Result<(), Stop> {
     let (merged, mut staged): (Vec<usize>, Vec<usize>) =
         (0..rows.entries.len()).partition(|&index| rows.entries[index].op == Op::Merge);
     let found = open_and_probe(work.client, target, rows, &merged).await?;
@@ -40,6 +107,9 @@ pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &Table
         // The server's bytes of a key aren't those that we sent, so that nothing is known of the rest.
         return staged::write(work, target, rows, (0..rows.entries.len()).collect()).await;
     }
+    let surprises =
+        existing.iter().filter(|&&index| !guess.may_exist(rows.key(&rows.entries[index]))).count();
+    guess.looked(guess::Found { keys: merged.len(), existing: existing.len(), surprises });
     let lacking = new.iter().flat_map(|&index| &rows.entries[index].needs_existing);
     work.refused.extend(lacking);
     if !work.refused.is_empty() {
@@ -48,7 +118,6 @@ pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &Table
     let conflict = copy_new(work, target, rows, &new).await?;
     if conflict.is_some() {
         staged.extend(merged);
-        staged.sort_unstable();
     } else {
         for &index in &new {
             work.count(&rows.entries[index], Outcome::Inserted);
@@ -59,12 +128,10 @@ pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &Table
                     work.count(&rows.entries[index], Outcome::Ignored);
                 }
             }
-            WriteMode::Upsert | WriteMode::Append => {
-                staged.extend(existing);
-                staged.sort_unstable();
-            }
+            WriteMode::Upsert | WriteMode::Append => staged.extend(existing),
         }
     }
+    staged.sort_unstable();
     let merged = staged::write(work, target, rows, staged).await;
     match (merged, conflict) {
         // The stage met the same refusal, so that the row which COPY named is the one to look at.

@@ -11,6 +11,7 @@ mod append;
 mod copy;
 mod direct;
 pub mod failpoint;
+mod guess;
 mod keys;
 mod progress;
 mod quarantine;
@@ -25,6 +26,7 @@ mod work;
 use std::time::{Duration, Instant};
 
 use self::failpoint::Failpoint;
+use self::guess::Choice;
 use self::progress::Progress;
 use self::sql::ProgressSql;
 use self::stop::Stop;
@@ -51,6 +53,8 @@ pub enum Paths {
     /// The fastest that fits the batch and the table.
     #[default]
     Fastest,
+    /// Keys that weren't written lately are taken for new and copied into the table without a look.
+    Guessed,
     /// Keys are looked up, new rows are copied into the table, the others go through the stage.
     Probed,
     /// Everything goes through the stage.
@@ -65,7 +69,7 @@ pub struct Writer {
     sql: ProgressSql,
     connection: Option<Connection>,
     timings: Timings,
-    paths: Paths,
+    choice: Choice,
 }
 
 /// A session with what was prepared in it.
@@ -88,13 +92,13 @@ impl Writer {
             sql,
             connection: None,
             timings: Timings::default(),
-            paths: Paths::default(),
+            choice: Choice::default(),
         }
     }
 
     /// Restricts the ways that rows take; for tests.
     pub fn restrict(&mut self, paths: Paths) {
-        self.paths = paths;
+        self.choice.paths = paths;
     }
 
     /// How long the stages of the last write took, as far as it came.
@@ -147,12 +151,15 @@ impl Writer {
         };
         self.timings.lap(Stage::Lock, started);
         connection.in_doubt = true;
-        let outcome = match connection.run(batch, self.paths, &mut self.timings).await {
+        let outcome = match connection.run(batch, &mut self.choice, &mut self.timings).await {
             Ok(tallies) => connection.commit(tallies, &mut self.timings).await,
             Err(stop) => connection.stop(stop).await,
         };
         if connection.is_usable() {
             self.connection = Some(connection);
+        }
+        if matches!(outcome, CommitOutcome::Committed(_)) {
+            self.choice.learn(batch);
         }
         outcome
     }
@@ -189,9 +196,14 @@ impl Connection {
         !self.in_doubt && !self.session().is_closed()
     }
 
-    async fn run(&mut self, batch: &Batch, paths: Paths, timings: &mut Timings) -> Result<Vec<Tally>, Stop> {
+    async fn run(
+        &mut self,
+        batch: &Batch,
+        choice: &mut Choice,
+        timings: &mut Timings,
+    ) -> Result<Vec<Tally>, Stop> {
         let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
-        transaction::run(session.client(), &mut self.prepared, batch, paths, timings).await
+        transaction::run(session.client(), &mut self.prepared, batch, choice, timings).await
     }
 
     /// Sends COMMIT and reads its answer. From the sending on only the server knows, and an answer that is

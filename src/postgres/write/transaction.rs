@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use tokio_postgres::{Client, Statement};
 
-use super::Paths;
 use super::append;
 use super::direct;
 use super::failpoint::Failpoint;
+use super::guess::Choice;
 use super::progress::{Progress, Standing};
 use super::quarantine;
 use super::staged;
@@ -39,7 +39,7 @@ pub(super) async fn run(
     client: &Client,
     prepared: &mut Prepared,
     batch: &Batch,
-    paths: Paths,
+    choice: &mut Choice,
     timings: &mut Timings,
 ) -> Result<Vec<Tally>, Stop> {
     let started = Instant::now();
@@ -56,7 +56,7 @@ pub(super) async fn run(
     }
     Failpoint::AfterLock.reach();
     let mut work = Work::new(client, batch, *timings);
-    let written = write_rows(&mut work, &mut prepared.targets, batch, paths).await;
+    let written = write_rows(&mut work, &mut prepared.targets, batch, choice).await;
     let settled = match written {
         Ok(()) => settle(&mut work, prepared, batch).await,
         stopped => stopped,
@@ -69,10 +69,10 @@ async fn write_rows(
     work: &mut Work<'_>,
     targets: &mut Targets,
     batch: &Batch,
-    paths: Paths,
+    choice: &mut Choice,
 ) -> Result<(), Stop> {
     for rows in batch.tables.iter().filter(|rows| !rows.entries.is_empty()) {
-        write_table(work, targets, rows, paths).await?;
+        write_table(work, targets, rows, choice).await?;
     }
     if work.refused.is_empty() { Ok(()) } else { Err(Stop::Refused(std::mem::take(&mut work.refused))) }
 }
@@ -81,13 +81,13 @@ async fn write_table(
     work: &mut Work<'_>,
     targets: &mut Targets,
     rows: &TableBatch,
-    paths: Paths,
+    choice: &mut Choice,
 ) -> Result<(), Stop> {
     let target = targets.get_mut(rows)?;
     if rows.route.key.is_empty() {
         append::write(work, target, rows).await
-    } else if paths != Paths::Staged && direct::takes(rows) {
-        direct::write(work, target, rows).await
+    } else if choice.allows_copy() && direct::takes(rows) {
+        direct::write(work, target, choice, rows).await
     } else {
         staged::write(work, target, rows, (0..rows.entries.len()).collect()).await
     }

@@ -50,6 +50,11 @@ impl<'a> Work<'a> {
         self.tallies[partition as usize].add(outcome, records);
     }
 
+    /// Records counted so far in an outcome, over all partitions.
+    pub(super) fn counted(&self, outcome: Outcome) -> u64 {
+        self.tallies.iter().map(|tally| tally.get(outcome)).sum()
+    }
+
     /// Books the time since the last call on a stage.
     pub(super) fn lap(&mut self, stage: Stage) {
         self.lap = self.timings.lap(stage, self.lap);

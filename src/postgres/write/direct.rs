@@ -2,9 +2,9 @@
 //!
 //! It takes binary rows whose keys are equal exactly when their bytes are, on tables where COPY does what
 //! INSERT does. Which keys are new is guessed from those written lately, or looked up; where most keys exist,
-//! neither pays. A key that was taken for new and exists, or that a foreign writer inserts between the look-up
-//! and the COPY, makes the COPY fail: the savepoint takes it back, and the rows go the next longer way, from the
-//! guess to the look-up, from there through the stage, which finds the key.
+//! neither pays. A key that was taken for new and exists, or that a foreign writer inserts between the
+//! look-up and the COPY, makes the COPY fail: the savepoint takes it back, and the rows go the next longer
+//! way, from the guess to the look-up, from there through the stage, which finds the key.
 
 use tokio_postgres::Client;
 

@@ -5,14 +5,17 @@
 //! fails again. The row is then opened again with the new reason, so that nothing is hidden and the
 //! number of rows affected is always the number of records sent.
 
-use futures_util::future::try_join_all;
+use std::fmt::Write as _;
+
 use tokio_postgres::{Client, Error, Statement};
 
 use super::progress::Timestamp;
-use crate::engine::batch::{Batch, QuarantineRecord};
+use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord};
 
-/// Inserts under way at once: enough to hide the round trips, little enough to bound memory.
-const IN_FLIGHT: usize = 64;
+/// Most records that one statement takes.
+const ROWS_MAX: usize = 1000;
+/// Bytes of keys, values and headers after which a statement is sent; a single record may be larger.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Writes all records of the batch's quarantine; returns how many rows were written.
 ///
@@ -25,50 +28,133 @@ pub(super) async fn write(
     batch: &Batch,
 ) -> Result<u64, Error> {
     let mut written = 0;
-    for records in batch.quarantine.chunks(IN_FLIGHT) {
-        let rows = records.iter().map(|record| insert_one(client, insert, pipeline, batch, record));
-        written += try_join_all(rows).await?.into_iter().sum::<u64>();
+    let mut rest = &batch.quarantine[..];
+    while !rest.is_empty() {
+        let (records, tail) = rest.split_at(chunk(rest));
+        written += insert_all(client, insert, pipeline, batch, records).await?;
+        rest = tail;
     }
     Ok(written)
 }
 
-async fn insert_one(
+/// How many of the records go together: at least one.
+fn chunk(records: &[QuarantineRecord]) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&QuarantineRecord| {
+        let fits = bytes < BYTES_MAX;
+        bytes += weight(record);
+        fits
+    };
+    records.iter().take(ROWS_MAX).take_while(fits).count().max(1)
+}
+
+fn weight(record: &QuarantineRecord) -> usize {
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers = record.headers.iter().map(|(name, value)| name.len() + length(value));
+    length(&record.key) + length(&record.value) + headers.sum::<usize>()
+}
+
+async fn insert_all(
     client: &Client,
     insert: &Statement,
     pipeline: &str,
     batch: &Batch,
-    record: &QuarantineRecord,
+    records: &[QuarantineRecord],
 ) -> Result<u64, Error> {
-    let of = &batch.moves[record.partition as usize];
-    let (names, values): (Vec<&[u8]>, Vec<Option<&[u8]>>) =
-        record.headers.iter().map(|(name, value)| (name.as_slice(), value.as_deref())).unzip();
+    fn each<'r, T>(records: &'r [QuarantineRecord], of: impl Fn(&'r QuarantineRecord) -> T) -> Vec<T> {
+        records.iter().map(of).collect()
+    }
+    let place = |record: &QuarantineRecord| -> &PartitionMove { &batch.moves[record.partition as usize] };
     client
         .execute(
             insert,
             &[
                 &pipeline,
-                &&*of.partition.topic,
-                &of.topic_id.0,
-                &of.partition.partition,
-                &record.offset.value(),
-                &record.key.as_deref(),
-                &record.value.as_deref(),
-                &names,
-                &values,
-                &record.timestamp_ms.map(Timestamp),
-                &record.target,
-                &record.truncated.is_some(),
-                &record.truncated.as_ref().map(|hash| hash.as_slice()),
-                &record.reject.code.name(),
-                &record.reject.sqlstate,
-                &record.reject.column,
-                &without_nul(&record.reject.reason),
+                &each(records, |record| &*place(record).partition.topic),
+                &each(records, |record| place(record).topic_id.0),
+                &each(records, |record| place(record).partition.partition),
+                &each(records, |record| record.offset.value()),
+                &each(records, |record| record.key.as_deref()),
+                &each(records, |record| record.value.as_deref()),
+                &each(records, |record| literal(record.headers.iter().map(|(name, _)| Some(&name[..])))),
+                &each(records, |record| literal(record.headers.iter().map(|(_, value)| value.as_deref()))),
+                &each(records, |record| record.timestamp_ms.map(Timestamp)),
+                &each(records, |record| record.target.as_str()),
+                &each(records, |record| record.truncated.is_some()),
+                &each(records, |record| record.truncated.as_ref().map(|hash| hash.as_slice())),
+                &each(records, |record| record.reject.code.name()),
+                &each(records, |record| record.reject.sqlstate.as_deref()),
+                &each(records, |record| record.reject.column.as_deref()),
+                &each(records, |record| without_nul(&record.reject.reason)),
             ],
         )
         .await
 }
 
+/// A literal of `bytea[]`, in hexadecimal, which needs no escapes but that of its own backslash.
+fn literal<'v>(values: impl Iterator<Item = Option<&'v [u8]>>) -> String {
+    let mut text = String::from("{");
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        match value {
+            None => text.push_str("NULL"),
+            Some(bytes) => {
+                text.push_str("\"\\\\x");
+                for byte in bytes {
+                    let _ = write!(text, "{byte:02x}");
+                }
+                text.push('"');
+            }
+        }
+    }
+    text.push('}');
+    text
+}
+
 /// A reason may repeat a field's name, and JSON can spell NUL, which PostgreSQL's text can't hold.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{2400}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::position::Offset;
+    use crate::engine::row::{Reject, RejectCode};
+
+    fn record(bytes: usize) -> QuarantineRecord {
+        QuarantineRecord {
+            partition: 0,
+            offset: Offset::new(0),
+            timestamp_ms: None,
+            key: None,
+            value: Some(vec![0; bytes]),
+            headers: Vec::new(),
+            target: String::new(),
+            truncated: None,
+            reject: Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: String::new() },
+        }
+    }
+
+    #[test]
+    fn statements_are_bounded_by_rows_and_bytes() {
+        let records = |sizes: &[usize]| sizes.iter().map(|&bytes| record(bytes)).collect::<Vec<_>>();
+        for (sizes, expected) in [
+            (vec![5 << 20], 1),
+            (vec![10, 5 << 20, 10], 2),
+            (vec![BYTES_MAX / 2; 4], 2),
+            (vec![1; ROWS_MAX + 7], ROWS_MAX),
+        ] {
+            assert_eq!(chunk(&records(&sizes)), expected);
+        }
+    }
+
+    #[test]
+    fn headers_are_spelt_as_an_array_of_bytes() {
+        let values: [Option<&[u8]>; 4] = [Some(b"a\"\\"), None, Some(b""), Some(&[0, 255])];
+        assert_eq!(literal(values.into_iter()), r#"{"\\x61225c",NULL,"\\x","\\x00ff"}"#);
+        assert_eq!(literal(std::iter::empty()), "{}");
+    }
 }

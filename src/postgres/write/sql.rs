@@ -18,7 +18,7 @@ pub(super) struct ProgressSql {
     pub(super) lock: String,
     /// Moves and counts; see [`super::progress::Progress::advance`] for the parameters.
     pub(super) advance: String,
-    /// One quarantined record; see [`super::quarantine`] for the parameters.
+    /// Quarantined records; see [`super::quarantine`] for the parameters.
     pub(super) quarantine: String,
 }
 
@@ -38,18 +38,46 @@ impl ProgressSql {
                  ORDER BY m.place FOR UPDATE OF p"
             ),
             advance: advance(&progress),
-            quarantine: format!(
-                "INSERT INTO {quarantine} AS q (pipeline, topic, topic_id, partition, record_offset, \
-                 record_key, record_value, header_names, header_values, record_at, target, truncated, \
-                 record_sha256, code, sqlstate, column_name, reason) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
-                 ON CONFLICT (pipeline, topic, topic_id, partition, record_offset) DO UPDATE SET \
-                 target = excluded.target, code = excluded.code, sqlstate = excluded.sqlstate, \
-                 column_name = excluded.column_name, reason = excluded.reason, \
-                 resolved_at = NULL, resolution = NULL"
-            ),
+            quarantine: quarantine_insert(&quarantine),
         }
     }
+}
+
+/// Headers come as array literals, since an array can't hold arrays of different lengths.
+fn quarantine_insert(quarantine: &str) -> String {
+    const ARRAYS: [(&str, &str, &str); 16] = [
+        ("topic", "text", ""),
+        ("topic_id", "uuid", ""),
+        ("partition", "int4", ""),
+        ("record_offset", "int8", ""),
+        ("record_key", "bytea", ""),
+        ("record_value", "bytea", ""),
+        ("header_names", "text", "::pg_catalog.bytea[]"),
+        ("header_values", "text", "::pg_catalog.bytea[]"),
+        ("record_at", "timestamptz", ""),
+        ("target", "text", ""),
+        ("truncated", "bool", ""),
+        ("record_sha256", "bytea", ""),
+        ("code", "text", ""),
+        ("sqlstate", "text", ""),
+        ("column_name", "text", ""),
+        ("reason", "text", ""),
+    ];
+    let (mut names, mut values, mut arrays) = (String::new(), String::new(), String::new());
+    for (index, (name, type_, cast)) in ARRAYS.into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = write!(names, "{comma}{name}");
+        let _ = write!(values, "{comma}s.{name}{cast}");
+        let _ = write!(arrays, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
+    }
+    format!(
+        "INSERT INTO {quarantine} AS q (pipeline, {names}) \
+         SELECT $1, {values} FROM ROWS FROM ({arrays}) AS s({names}) \
+         ON CONFLICT (pipeline, topic, topic_id, partition, record_offset) DO UPDATE SET \
+         target = excluded.target, code = excluded.code, sqlstate = excluded.sqlstate, \
+         column_name = excluded.column_name, reason = excluded.reason, \
+         resolved_at = NULL, resolution = NULL"
+    )
 }
 
 fn advance(progress: &str) -> String {

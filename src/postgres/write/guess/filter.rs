@@ -1,9 +1,9 @@
 //! Which keys were written lately: a set that forgets, and that may take a stranger for an acquaintance but
 //! never the other way round.
 //!
-//! A Bloom filter of 256-bit blocks (one cache line or less for each key), as Parquet's split block filter: one
-//! bit in each of eight words. Filters can't grow, so that there are several, each as large as all before it
-//! up to a bound; beyond the capacity the oldest is forgotten as a whole.
+//! A Bloom filter of 256-bit blocks (at most one cache line for each key), as Parquet's split block filter:
+//! one bit in each of eight words. Filters can't grow, so that there are several, each as large as all before
+//! it up to a bound; beyond the capacity the oldest is forgotten as a whole.
 
 /// Keys of the first layer.
 const FIRST_KEYS: usize = 1 << 16;
@@ -38,7 +38,7 @@ impl Filter {
         self.layers.iter().rev().any(|layer| layer.may_hold(hash))
     }
 
-    /// Adds a key, unless it seems to be in the last layer already: one in an older layer goes before its time.
+    /// Adds a key, unless it seems to be in the last layer already: older layers are forgotten before it.
     pub(super) fn add(&mut self, hash: u64) {
         if self.layers.last().is_some_and(|layer| layer.may_hold(hash)) {
             return;
@@ -68,7 +68,7 @@ impl Layer {
         Self { blocks: vec![[0; 8]; blocks], keys: 0, capacity }
     }
 
-    /// The upper half of the hash chooses the block, without the bias of a remainder; the lower half the bits.
+    /// The upper half of the hash chooses the block, without the bias of a remainder, the lower half the bits.
     fn place(&self, hash: u64) -> usize {
         ((u128::from(hash >> 32) * self.blocks.len() as u128) >> 32) as usize
     }

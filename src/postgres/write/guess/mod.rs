@@ -109,8 +109,8 @@ impl Guess {
     }
 }
 
-/// How one lane chooses the ways of its batches: a guess for each table and key. It outlives sessions, since it
-/// is about the tables.
+/// How one lane chooses the ways of its batches: a guess for each table and key. It outlives sessions, since
+/// it is about the tables.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     /// The ways that may be chosen from.

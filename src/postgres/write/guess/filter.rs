@@ -68,7 +68,7 @@ impl Layer {
         Self { blocks: vec![[0; 8]; blocks], keys: 0, capacity }
     }
 
-    /// The upper half of the hash chooses the block, without the bias of a remainder, the lower half the bits.
+    /// The upper half of the hash chooses the block, without a remainder's bias; the lower half the bits.
     fn place(&self, hash: u64) -> usize {
         ((u128::from(hash >> 32) * self.blocks.len() as u128) >> 32) as usize
     }

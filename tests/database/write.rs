@@ -7,6 +7,7 @@ mod outcomes;
 mod property;
 mod races;
 mod shapes;
+mod small;
 mod streams;
 mod triggers;
 
@@ -81,6 +82,8 @@ enum V {
     S(String),
     /// A small whole number as `numeric`, with this many trailing zeros behind the point.
     N(u16, u16),
+    /// What the server sent, in binary only.
+    B(Option<Vec<u8>>),
 }
 
 impl V {
@@ -91,6 +94,7 @@ impl V {
             (Self::I(number), Encoding::Text) => Some(number.to_string().into_bytes()),
             (Self::T(text), _) => Some(text.as_bytes().to_vec()),
             (Self::S(text), _) => Some(text.as_bytes().to_vec()),
+            (Self::B(bytes), _) => bytes.clone(),
             (Self::N(number, scale), Encoding::Binary) => {
                 // numeric_recv: digits, weight, sign, scale, base 10000 digits.
                 Some([1u16, 0, 0, *scale, *number].iter().flat_map(|part| part.to_be_bytes()).collect())

@@ -62,7 +62,11 @@ fn a_frozen_owner_is_replaced_and_fenced_when_it_wakes() {
 fn frozen_inside(point: &str) {
     let mut scene = Scene::new(&format!("frozen {point}"), 1);
     scene.send(&Plan::events(3_000));
-    let zombie = scene.program().env("FAILPOINTS", &format!("{point}=pause")).start("run").unwrap();
+    let zombie = scene
+        .program()
+        .env("FAILPOINTS", &format!("{point}=pause;general_path=return"))
+        .start("run")
+        .unwrap();
     let locked = "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' AND backend_xid IS NOT NULL \
                   AND application_name LIKE 'tidegate/%' AND datname = current_database()";
     let holds = |_: &Running| lab::sql::number(&scene.fresh.superuser_url, locked).unwrap_or_default() > 0;

@@ -71,6 +71,21 @@ impl Failpoint {
     pub(super) const fn reach(self) {}
 }
 
+/// Whether small batches take the long way, so that tests can see each of its steps with few records:
+/// `FAILPOINTS="general_path=return"`.
+#[cfg(feature = "failpoints")]
+pub(super) fn forces_general_path() -> bool {
+    configure_once();
+    fail::eval("general_path", |_| ()).is_some()
+}
+
+/// This build has one way for each batch.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(super) const fn forces_general_path() -> bool {
+    false
+}
+
 /// Takes the actions from the environment at the first stop, so that no start-up code needs to know of them.
 #[cfg(feature = "failpoints")]
 fn configure_once() {

@@ -15,6 +15,7 @@ mod guess;
 mod keys;
 mod progress;
 mod quarantine;
+mod small;
 mod sql;
 mod staged;
 mod stop;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use self::failpoint::Failpoint;
 use self::guess::Choice;
 use self::progress::Progress;
+use self::small::Tried;
 use self::sql::ProgressSql;
 use self::stop::Stop;
 use self::target::Targets;
@@ -50,7 +52,7 @@ const ROLLBACK: Duration = Duration::from_secs(2);
 /// taking each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Paths {
-    /// The fastest that fits the batch and the table.
+    /// The fastest that fits the batch and the table; small batches in one statement.
     #[default]
     Fastest,
     /// Keys that weren't written lately are taken for new and copied into the table without a look.
@@ -68,6 +70,7 @@ pub struct Writer {
     pipeline: String,
     sql: ProgressSql,
     connection: Option<Connection>,
+    took_small_path: bool,
     timings: Timings,
     choice: Choice,
 }
@@ -91,6 +94,7 @@ impl Writer {
             pipeline: pipeline.to_owned(),
             sql,
             connection: None,
+            took_small_path: false,
             timings: Timings::default(),
             choice: Choice::default(),
         }
@@ -99,6 +103,11 @@ impl Writer {
     /// Restricts the ways that rows take; for tests.
     pub fn restrict(&mut self, paths: Paths) {
         self.choice.paths = paths;
+    }
+
+    /// Whether the last write ended on the path of small batches.
+    pub fn took_small_path(&self) -> bool {
+        self.took_small_path
     }
 
     /// How long the stages of the last write took, as far as it came.
@@ -134,7 +143,9 @@ impl Writer {
         match prepared {
             Ok((progress, quarantine)) => {
                 let pipeline = self.pipeline.clone();
-                let prepared = Prepared { pipeline, progress, quarantine, targets: Targets::default() };
+                let progress_table = self.sql.progress.clone();
+                let targets = Targets::default();
+                let prepared = Prepared { pipeline, progress_table, progress, quarantine, targets };
                 Ok(Connection { session: Some(session), prepared, in_doubt: false })
             }
             Err(error) => Err(session.failure(&error, Phase::Ledger).await),
@@ -151,9 +162,20 @@ impl Writer {
         };
         self.timings.lap(Stage::Lock, started);
         connection.in_doubt = true;
-        let outcome = match connection.run(batch, &mut self.choice, &mut self.timings).await {
-            Ok(tallies) => connection.commit(tallies, &mut self.timings).await,
-            Err(stop) => connection.stop(stop).await,
+        let small = match self.choice.paths {
+            Paths::Fastest => connection.write_small(batch, &mut self.timings).await,
+            Paths::Guessed | Paths::Probed | Paths::Staged => None,
+        };
+        self.took_small_path = small.is_some();
+        let outcome = match small {
+            Some(outcome) => outcome,
+            None => {
+                connection.in_doubt = true;
+                match connection.run(batch, &mut self.choice, &mut self.timings).await {
+                    Ok(tallies) => connection.commit(tallies, &mut self.timings).await,
+                    Err(stop) => connection.stop(stop).await,
+                }
+            }
         };
         if connection.is_usable() {
             self.connection = Some(connection);
@@ -204,6 +226,28 @@ impl Connection {
     ) -> Result<Vec<Tally>, Stop> {
         let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
         transaction::run(session.client(), &mut self.prepared, batch, choice, timings).await
+    }
+
+    /// Writes a small batch. `None` where the general path has to write it: then nothing is written, and no
+    /// transaction is open.
+    async fn write_small(&mut self, batch: &Batch, timings: &mut Timings) -> Option<CommitOutcome> {
+        let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
+        let tried = transaction::run_small(session.client(), &mut self.prepared, batch, timings).await?;
+        match tried {
+            Ok(Tried::Written(tallies)) => match self.commit(tallies, timings).await {
+                CommitOutcome::RolledBack(failure) if !self.in_doubt && !small::is_plain(&failure) => None,
+                outcome => Some(outcome),
+            },
+            Ok(Tried::Unclear | Tried::Unfit) => {
+                self.roll_back(true).await;
+                if self.in_doubt {
+                    let message = "ROLLBACK was not answered in time".to_owned();
+                    return Some(self.stop(Stop::own(FailureClass::Unavailable, None, message)).await);
+                }
+                None
+            }
+            Err(stop) => Some(self.stop(stop).await),
+        }
     }
 
     /// Sends COMMIT and reads its answer. From the sending on only the server knows, and an answer that is

@@ -81,29 +81,65 @@ impl Progress {
         batch: &Batch,
         tallies: &[Tally],
     ) -> Result<u64, Error> {
-        let moves = &batch.moves;
-        let topics: Vec<&str> = moves.iter().map(|m| &*m.partition.topic).collect();
-        let numbers: Vec<i32> = moves.iter().map(|m| m.partition.partition).collect();
-        let ids: Vec<Uuid> = moves.iter().map(|m| m.topic_id.0).collect();
-        let epochs: Vec<i64> = moves.iter().map(|m| m.epoch.value()).collect();
-        let from: Vec<i64> = moves.iter().map(|m| m.delta.from().value()).collect();
-        let to: Vec<i64> = moves.iter().map(|m| m.delta.to().value()).collect();
-        let gaps: Vec<i64> = moves.iter().map(|m| m.gaps as i64).collect();
-        let log_end: Vec<Option<i64>> = moves.iter().map(|m| m.log_end).collect();
-        let newest: Vec<Option<Timestamp>> = moves.iter().map(|m| m.newest_at_ms.map(Timestamp)).collect();
+        let columns = MoveColumns::of(batch.moves.iter());
         let counts: Vec<Vec<i64>> = Outcome::ALL
             .into_iter()
             .map(|outcome| tallies.iter().map(|tally| tally.get(outcome) as i64).collect())
             .collect();
-        let mut parameters: Vec<&(dyn ToSql + Sync)> =
-            vec![&self.pipeline, &topics, &numbers, &ids, &epochs, &from, &to, &gaps, &log_end, &newest];
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.pipeline];
+        parameters.extend(columns.parameters());
         parameters.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));
         client.execute(&self.advance, &parameters).await
     }
 }
 
+/// What a statement on progress takes of moves, column by column.
+pub(super) struct MoveColumns<'a> {
+    topics: Vec<&'a str>,
+    numbers: Vec<i32>,
+    ids: Vec<Uuid>,
+    epochs: Vec<i64>,
+    from: Vec<i64>,
+    to: Vec<i64>,
+    gaps: Vec<i64>,
+    log_end: Vec<Option<i64>>,
+    newest: Vec<Option<Timestamp>>,
+}
+
+impl<'a> MoveColumns<'a> {
+    /// The columns of these moves, in their order.
+    pub(super) fn of(moves: impl Iterator<Item = &'a PartitionMove> + Clone) -> Self {
+        Self {
+            topics: moves.clone().map(|m| &*m.partition.topic).collect(),
+            numbers: moves.clone().map(|m| m.partition.partition).collect(),
+            ids: moves.clone().map(|m| m.topic_id.0).collect(),
+            epochs: moves.clone().map(|m| m.epoch.value()).collect(),
+            from: moves.clone().map(|m| m.delta.from().value()).collect(),
+            to: moves.clone().map(|m| m.delta.to().value()).collect(),
+            gaps: moves.clone().map(|m| m.gaps as i64).collect(),
+            log_end: moves.clone().map(|m| m.log_end).collect(),
+            newest: moves.map(|m| m.newest_at_ms.map(Timestamp)).collect(),
+        }
+    }
+
+    /// The parameters, in the order in which all statements have them.
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+        [
+            &self.topics,
+            &self.numbers,
+            &self.ids,
+            &self.epochs,
+            &self.from,
+            &self.to,
+            &self.gaps,
+            &self.log_end,
+            &self.newest,
+        ]
+    }
+}
+
 /// The moves in the order in which every transaction locks.
-fn lock_order(batch: &Batch) -> Vec<usize> {
+pub(super) fn lock_order(batch: &Batch) -> Vec<usize> {
     let mut order: Vec<usize> = (0..batch.moves.len()).collect();
     order.sort_by(|&a, &b| batch.moves[a].partition.cmp(&batch.moves[b].partition));
     order

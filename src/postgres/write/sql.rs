@@ -18,6 +18,8 @@ pub(super) struct ProgressSql {
     pub(super) lock: String,
     /// Moves and counts; see [`super::progress::Progress::advance`] for the parameters.
     pub(super) advance: String,
+    /// The progress table, qualified.
+    pub(super) progress: String,
     /// Quarantined records; see [`super::quarantine`] for the parameters.
     pub(super) quarantine: String,
 }
@@ -39,6 +41,7 @@ impl ProgressSql {
             ),
             advance: advance(&progress),
             quarantine: quarantine_insert(&quarantine),
+            progress,
         }
     }
 }
@@ -106,16 +109,29 @@ fn advance(progress: &str) -> String {
         let _ = write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) m.{name}, ");
     }
     format!(
-        "UPDATE {progress} AS p SET next_offset = m.\"to\", {counters}\
-         gaps = p.gaps OPERATOR(pg_catalog.+) m.gaps, \
-         log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \
-         newest_at = GREATEST(p.newest_at, m.newest), \
-         committed_at = pg_catalog.clock_timestamp(), halt = NULL \
-         FROM ROWS FROM ({arrays}) AS m({names}) \
-         WHERE p.pipeline OPERATOR(pg_catalog.=) $1 AND p.topic OPERATOR(pg_catalog.=) m.topic \
-         AND p.partition OPERATOR(pg_catalog.=) m.partition \
-         AND p.topic_id OPERATOR(pg_catalog.=) m.topic_id \
-         AND p.next_offset OPERATOR(pg_catalog.=) m.at AND p.epoch OPERATOR(pg_catalog.=) m.epoch"
+        "UPDATE {progress} AS p SET {counters}{ADVANCE_ASSIGNMENTS} \
+         FROM ROWS FROM ({arrays}) AS m({names}) WHERE {SAME_POSITION}"
+    )
+}
+
+/// What moving does to a progress row besides counting outcomes, from a row `m` of the batch.
+pub(super) const ADVANCE_ASSIGNMENTS: &str = "next_offset = m.\"to\", \
+     gaps = p.gaps OPERATOR(pg_catalog.+) m.gaps, \
+     log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \
+     newest_at = GREATEST(p.newest_at, m.newest), \
+     committed_at = pg_catalog.clock_timestamp(), halt = NULL";
+
+/// The comparison of a progress row with what the batch starts from: its position, under its epoch and topic.
+pub(super) const SAME_POSITION: &str = "p.pipeline OPERATOR(pg_catalog.=) $1 \
+     AND p.topic OPERATOR(pg_catalog.=) m.topic AND p.partition OPERATOR(pg_catalog.=) m.partition \
+     AND p.topic_id OPERATOR(pg_catalog.=) m.topic_id \
+     AND p.next_offset OPERATOR(pg_catalog.=) m.at AND p.epoch OPERATOR(pg_catalog.=) m.epoch";
+
+/// Locks, in the order of place, those rows of progress that stand where the relation `moves` starts from.
+pub(super) fn held(progress: &str, moves: &str) -> String {
+    format!(
+        "SELECT m.place FROM {moves} AS m JOIN {progress} AS p ON {SAME_POSITION} \
+         ORDER BY m.place FOR UPDATE OF p"
     )
 }
 
@@ -131,7 +147,7 @@ pub(super) struct TableNames {
     /// The target, qualified.
     pub(super) target: String,
     /// Its columns, quoted, by place.
-    columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// Its stage, qualified.
     pub(super) stage: String,
     /// Places of the key columns, each with its index's equality as `OPERATOR(schema.=)`.
@@ -218,7 +234,7 @@ impl TableNames {
     }
 
     /// `t.key = s.key` for all key columns, by the index's operators.
-    fn same_key(&self, left: &str, right: &str, left_is_target: bool) -> String {
+    pub(super) fn same_key(&self, left: &str, right: &str, left_is_target: bool) -> String {
         let terms: Vec<String> = self
             .key
             .iter()
@@ -234,6 +250,30 @@ impl TableNames {
         terms.join(" AND ")
     }
 
+    /// The columns of a set that are no part of the key.
+    fn data(&self, set: &ColumnSet) -> Vec<usize> {
+        set.iter().filter(|place| self.key.iter().all(|(key, _)| key != place)).collect()
+    }
+
+    /// Whether the rows `t` of the target and `s` are equal in all columns of the set.
+    pub(super) fn same_row(&self, set: &ColumnSet) -> String {
+        let data = self.data(set);
+        if data.is_empty() {
+            return "true".to_owned();
+        }
+        // The casts keep the parser from comparing column by column.
+        format!(
+            "(ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record)",
+            list(&data, |place| format!("t.{}", self.columns[place])),
+            list(&data, |place| format!("s.c{place}"))
+        )
+    }
+
+    /// Sets all columns of the set but the key's to those of `s`.
+    pub(super) fn assignments(&self, set: &ColumnSet) -> String {
+        list(&self.data(set), |place| format!("{} = s.c{place}", self.columns[place]))
+    }
+
     /// The statements of one column set.
     pub(super) fn for_set(&self, set: &ColumnSet) -> SetSql {
         let places: Vec<usize> = set.iter().collect();
@@ -241,19 +281,7 @@ impl TableNames {
         let staged: String =
             places.iter().fold(String::from("ord"), |list, place| format!("{list}, c{place}"));
         let values = list(&places, |place| format!("s.c{place}"));
-        let data: Vec<usize> =
-            places.iter().copied().filter(|place| self.key.iter().all(|(key, _)| key != place)).collect();
-        let same = if data.is_empty() {
-            "true".to_owned()
-        } else {
-            // The casts keep the parser from comparing column by column.
-            format!(
-                "(ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record)",
-                list(&data, |place| format!("t.{}", self.columns[place])),
-                list(&data, |place| format!("s.c{place}"))
-            )
-        };
-        let assignments = list(&data, |place| format!("{} = s.c{place}", self.columns[place]));
+        let (same, assignments) = (self.same_row(set), self.assignments(set));
         let (target, stage) = (&self.target, &self.stage);
         let same_key = self.same_key("t", "s", true);
         let into = if places.is_empty() { String::new() } else { format!(" ({names})") };
@@ -319,6 +347,7 @@ impl TableNames {
     }
 }
 
-fn list(places: &[usize], render: impl Fn(usize) -> String) -> String {
+/// Renders places, separated by commas.
+pub(super) fn list(places: &[usize], render: impl Fn(usize) -> String) -> String {
     places.iter().map(|&place| render(place)).collect::<Vec<_>>().join(", ")
 }

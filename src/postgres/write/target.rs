@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio_postgres::types::{Kind as TypeKind, Type};
 use tokio_postgres::{Client, Statement};
 
+use super::small;
 use super::sql::{KeySql, SetSql, TableNames};
 use super::stop::Stop;
 use crate::engine::batch::TableBatch;
@@ -18,7 +19,7 @@ use crate::engine::shape::{ColumnSet, Table};
 
 /// Column sets whose statements a session keeps; beyond that it starts afresh, since records can bring
 /// any number of combinations.
-const SETS_MAX: usize = 256;
+pub(super) const SETS_MAX: usize = 256;
 
 /// A target table as one session writes it.
 pub(super) struct Target {
@@ -28,7 +29,10 @@ pub(super) struct Target {
     pub(super) key_arrays: Vec<KeyArrayType>,
     /// The statements on the key.
     pub(super) key_sql: KeySql,
-    names: TableNames,
+    /// The names with which its statements are made.
+    pub(super) names: TableNames,
+    /// What small batches need.
+    pub(super) small: small::Known,
     has_stage: bool,
     sets: BTreeMap<ColumnSet, Arc<SetStatements>>,
 }
@@ -137,6 +141,7 @@ impl Target {
             key_arrays,
             key_sql,
             names,
+            small: small::Known::default(),
             has_stage: false,
             sets: BTreeMap::new(),
         })

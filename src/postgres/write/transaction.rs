@@ -14,6 +14,7 @@ use super::failpoint::Failpoint;
 use super::guess::Choice;
 use super::progress::{Progress, Standing};
 use super::quarantine;
+use super::small::{self, Tried};
 use super::staged;
 use super::stop::Stop;
 use super::target::Targets;
@@ -26,12 +27,59 @@ use crate::engine::outcome::Tally;
 pub(super) struct Prepared {
     /// The pipeline's name.
     pub(super) pipeline: String,
+    /// The progress table, qualified.
+    pub(super) progress_table: String,
     /// The statements on progress.
     pub(super) progress: Progress,
     /// The insert into the quarantine.
     pub(super) quarantine: Statement,
     /// What is known of the targets.
     pub(super) targets: Targets,
+}
+
+/// Runs a small batch up to, and without, COMMIT. `None` where it isn't for that path: nothing was sent then.
+pub(super) async fn run_small(
+    client: &Client,
+    prepared: &mut Prepared,
+    batch: &Batch,
+    timings: &mut Timings,
+) -> Option<Result<Tried, Stop>> {
+    let rows = small::takes(batch)?;
+    let started = Instant::now();
+    if let Err(stop) = check_accounts(batch) {
+        return Some(Err(stop));
+    }
+    let ready = match prepare_small(client, prepared, batch, rows).await {
+        Ok(ready) => ready?,
+        Err(stop) => return Some(Err(stop)),
+    };
+    let started = timings.lap(Stage::Lock, started);
+    let tried = ready.write(client, &prepared.pipeline, batch).await;
+    timings.lap(Stage::Merge, started);
+    if matches!(tried, Ok(Tried::Unfit))
+        && let Ok(target) = prepared.targets.get_mut(rows)
+    {
+        target.small.turn_off();
+    }
+    Some(tried)
+}
+
+async fn prepare_small<'a>(
+    client: &Client,
+    prepared: &mut Prepared,
+    batch: &'a Batch,
+    rows: &'a TableBatch,
+) -> Result<Option<small::Ready<'a>>, Stop> {
+    prepared.targets.prepare(client, rows).await?;
+    let target = prepared.targets.get_mut(rows)?;
+    match small::prepare(client, target, &prepared.progress_table, batch, rows).await {
+        // Why the server refuses to prepare it, the general path finds out.
+        Err(Stop::Server(refused)) if small::judge(&refused.error, client).is_some() => {
+            target.small.turn_off();
+            Ok(None)
+        }
+        ready => ready,
+    }
 }
 
 /// Runs a batch up to, and without, COMMIT; returns the outcomes that it would commit.

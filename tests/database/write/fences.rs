@@ -13,6 +13,9 @@ use super::{Bench, Path, V, put};
 
 const TABLE: &str = "CREATE TABLE target (id int PRIMARY KEY, a text)";
 
+/// The two ways in which progress is compared and moved.
+const WAYS: [Path; 2] = [Path::Fastest, Path::Direct];
+
 fn row(id: i32) -> super::Record {
     put(&[("id", V::I(id)), ("a", V::T("x"))])
 }
@@ -26,10 +29,10 @@ async fn a_batch_is_written_only_from_the_stored_position_under_the_stored_epoch
         ("topic_id = '00000000-0000-0000-0000-000000000009'", Some((0, 1))),
         ("topic = 'elsewhere'", None),
     ];
-    for (change, stored) in changes {
+    for ((change, stored), path) in changes.into_iter().flat_map(|case| WAYS.map(|path| (case, path))) {
         let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
         bench.run(&format!("UPDATE tidegate.progress SET {change} WHERE partition = 0")).await;
-        let batch = bench.batch(Path::Direct, &[row(1).second(), row(2), row(3)]);
+        let batch = bench.batch(path, &[row(1).second(), row(2), row(3)]);
         match bench.write(&batch).await {
             CommitOutcome::Fenced(fences) => {
                 assert_eq!(fences.len(), 1, "{change}: the other partition stands well");
@@ -46,78 +49,88 @@ async fn a_batch_is_written_only_from_the_stored_position_under_the_stored_epoch
             other => panic!("{change}: {other:?}"),
         }
         assert!(bench.rows().await.is_empty(), "{change}");
-        assert_eq!(bench.put(Path::Direct, &[row(9).second()]).await, "1 inserted", "the lane-mate goes on");
+        assert_eq!(bench.put(path, &[row(9).second()]).await, "1 inserted", "the lane-mate goes on");
     }
 }
 
 #[tokio::test]
 async fn a_batch_that_is_stored_already_is_told_so_and_changes_nothing() {
-    let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
-    let batch = bench.batch(Path::Direct, &[row(1), row(2).second()]);
-    assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
-    bench.run("DELETE FROM target").await;
-    assert_eq!(bench.writer.write(&batch).await, CommitOutcome::AlreadyCommitted);
-    assert!(bench.rows().await.is_empty());
-    // Half of it stored is neither.
-    bench.run("UPDATE tidegate.progress SET next_offset = 0 WHERE partition = 1").await;
-    match bench.writer.write(&batch).await {
-        CommitOutcome::Fenced(fences) => {
-            assert_eq!(fences.iter().map(|fence| fence.index).collect::<Vec<_>>(), [0]);
+    for path in WAYS {
+        let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
+        let batch = bench.batch(path, &[row(1), row(2).second()]);
+        assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
+        bench.run("DELETE FROM target").await;
+        assert_eq!(bench.writer.write(&batch).await, CommitOutcome::AlreadyCommitted);
+        assert!(bench.rows().await.is_empty());
+        // Half of it stored is neither.
+        bench.run("UPDATE tidegate.progress SET next_offset = 0 WHERE partition = 1").await;
+        match bench.writer.write(&batch).await {
+            CommitOutcome::Fenced(fences) => {
+                assert_eq!(fences.iter().map(|fence| fence.index).collect::<Vec<_>>(), [0]);
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
+        // The same position under another owner's epoch isn't ours.
+        bench.run("UPDATE tidegate.progress SET next_offset = 1, epoch = 2").await;
+        assert!(
+            matches!(bench.writer.write(&batch).await, CommitOutcome::Fenced(fences) if fences.len() == 2)
+        );
     }
-    // The same position under another owner's epoch isn't ours.
-    bench.run("UPDATE tidegate.progress SET next_offset = 1, epoch = 2").await;
-    assert!(matches!(bench.writer.write(&batch).await, CommitOutcome::Fenced(fences) if fences.len() == 2));
 }
 
 #[tokio::test]
 async fn appended_rows_are_not_written_twice() {
-    let mut bench = Bench::new("CREATE TABLE target (a text)", &[], WriteMode::Append).await;
-    let batch = bench.batch(Path::Direct, &[put(&[("a", V::T("once"))])]);
-    assert!(matches!(bench.writer.write(&batch).await, CommitOutcome::Committed(_)));
-    assert_eq!(bench.writer.write(&batch).await, CommitOutcome::AlreadyCommitted);
-    assert_eq!(bench.rows().await, ["(once)"]);
+    for path in WAYS {
+        let mut bench = Bench::new("CREATE TABLE target (a text)", &[], WriteMode::Append).await;
+        let batch = bench.batch(path, &[put(&[("a", V::T("once"))])]);
+        assert!(matches!(bench.writer.write(&batch).await, CommitOutcome::Committed(_)));
+        assert_eq!(bench.writer.write(&batch).await, CommitOutcome::AlreadyCommitted);
+        assert_eq!(bench.rows().await, ["(once)"]);
+    }
 }
 
 #[tokio::test]
 async fn progress_counts_gaps_settled_outcomes_and_what_was_seen() {
-    let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
-    bench.run("UPDATE tidegate.progress SET halt = 'TG-000'").await;
-    let mut batch = bench.batch(Path::Direct, &[row(1), row(2)]);
-    batch.moves[0] = bench.move_of(0, 10);
-    batch.moves[0].gaps = 5;
-    batch.moves[0].settled.add(Outcome::Superseded, 2);
-    batch.moves[0].settled.add(Outcome::Filtered, 1);
-    batch.moves[0].log_end = Some(40);
-    batch.moves[0].newest_at_ms = Some(1_700_000_000_123);
-    assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
-    assert_eq!(bench.ledger(0).await, (10, "2 inserted, 2 superseded, 1 filtered".into()));
-    let seen = "SELECT concat_ws(' ', gaps, log_end_offset, newest_at AT TIME ZONE 'UTC', halt, \
-                committed_at > now() - interval '1 hour') FROM tidegate.progress WHERE partition = 0";
-    assert_eq!(bench.texts(seen).await, ["5 40 2023-11-14 22:13:20.123 t"]);
-    // A move without records, an older timestamp and no news of the log's end.
-    let mut batch = bench.batch(Path::Direct, &[]);
-    batch.moves = vec![bench.move_of(0, 45)];
-    batch.moves[0].gaps = 45;
-    batch.moves[0].newest_at_ms = Some(1);
-    assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
-    assert_eq!(bench.texts(seen).await, ["50 55 2023-11-14 22:13:20.123 t"]);
+    for path in WAYS {
+        let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
+        bench.run("UPDATE tidegate.progress SET halt = 'TG-000'").await;
+        let mut batch = bench.batch(path, &[row(1), row(2)]);
+        batch.moves[0] = bench.move_of(0, 10);
+        batch.moves[0].gaps = 5;
+        batch.moves[0].settled.add(Outcome::Superseded, 2);
+        batch.moves[0].settled.add(Outcome::Filtered, 1);
+        batch.moves[0].log_end = Some(40);
+        batch.moves[0].newest_at_ms = Some(1_700_000_000_123);
+        assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
+        assert_eq!(bench.ledger(0).await, (10, "2 inserted, 2 superseded, 1 filtered".into()));
+        let seen = "SELECT concat_ws(' ', gaps, log_end_offset, newest_at AT TIME ZONE 'UTC', halt, \
+                    committed_at > now() - interval '1 hour') FROM tidegate.progress WHERE partition = 0";
+        assert_eq!(bench.texts(seen).await, ["5 40 2023-11-14 22:13:20.123 t"]);
+        // A move without records, an older timestamp and no news of the log's end.
+        let mut batch = bench.batch(path, &[]);
+        batch.moves = vec![bench.move_of(0, 45)];
+        batch.moves[0].gaps = 45;
+        batch.moves[0].newest_at_ms = Some(1);
+        assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
+        assert_eq!(bench.texts(seen).await, ["50 55 2023-11-14 22:13:20.123 t"]);
+    }
 }
 
 #[tokio::test]
 async fn a_batch_that_miscounts_is_never_written() {
-    let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
-    let mut batch = bench.batch(Path::Direct, &[row(1), row(2)]);
-    batch.moves[0].delta = ProgressDelta::new(NextOffset::new(0), NextOffset::new(3)).unwrap();
-    match bench.write(&batch).await {
-        CommitOutcome::RolledBack(failure) => {
-            assert_eq!(failure.class, tidegate::engine::policy::FailureClass::Defect);
+    for path in WAYS {
+        let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
+        let mut batch = bench.batch(path, &[row(1), row(2)]);
+        batch.moves[0].delta = ProgressDelta::new(NextOffset::new(0), NextOffset::new(3)).unwrap();
+        match bench.write(&batch).await {
+            CommitOutcome::RolledBack(failure) => {
+                assert_eq!(failure.class, tidegate::engine::policy::FailureClass::Defect);
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
+        assert!(bench.rows().await.is_empty());
+        assert_eq!(bench.put(path, &[row(1)]).await, "1 inserted");
     }
-    assert!(bench.rows().await.is_empty());
-    assert_eq!(bench.put(Path::Direct, &[row(1)]).await, "1 inserted");
 }
 
 #[tokio::test]
@@ -220,12 +233,16 @@ async fn a_halt_is_noted_only_by_the_owner() {
 
 #[tokio::test]
 async fn other_topics_ids_do_not_matter_elsewhere() {
-    // The identity is compared for each partition by itself.
-    let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
-    let other = TopicId(Uuid::from_u128(5));
-    bench.run(&format!("UPDATE tidegate.progress SET topic_id = '{}' WHERE partition = 1", other.0)).await;
-    assert_eq!(bench.put(Path::Direct, &[row(1)]).await, "1 inserted");
-    let mut batch = bench.batch(Path::Direct, &[row(2).second()]);
-    batch.moves[0].topic_id = other;
-    assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
+    for path in WAYS {
+        // The identity is compared for each partition by itself.
+        let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
+        let other = TopicId(Uuid::from_u128(5));
+        bench
+            .run(&format!("UPDATE tidegate.progress SET topic_id = '{}' WHERE partition = 1", other.0))
+            .await;
+        assert_eq!(bench.put(path, &[row(1)]).await, "1 inserted");
+        let mut batch = bench.batch(path, &[row(2).second()]);
+        batch.moves[0].topic_id = other;
+        assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
+    }
 }

@@ -1,0 +1,371 @@
+//! The path of small batches: two round trips, of which the second is COMMIT.
+//!
+//! At low load a transaction costs what its messages cost. Here one prepared statement locks and compares
+//! progress, looks the keys up, inserts and updates, and moves progress; each of its parts is guarded by the
+//! one before, and progress moves only if all rows were written as foretold. That makes it the
+//! compare-and-set, awaited before COMMIT is sent.
+//!
+//! It never decides why something can't be written. Whatever isn't plain success or trouble with the server
+//! is rolled back, and the same batch takes the general path, which knows how to tell outcomes apart.
+
+mod sql;
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use super::failpoint::{self, Failpoint};
+use super::progress::{self, MoveColumns};
+use super::stop::Stop;
+use super::target::{SETS_MAX, Target};
+use crate::engine::batch::{Batch, Op, TableBatch};
+use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::policy::{Failure, FailureClass};
+use crate::engine::route::WriteMode;
+use crate::engine::row::{self, Encoding};
+use crate::engine::shape::{self, ColumnSet, ColumnType, Kind};
+use crate::postgres::classify::{self, Phase};
+
+/// Most rows that this path takes; beyond that COPY is cheaper for the server.
+const ROWS_MAX: usize = 256;
+/// Most bytes of rows that this path takes.
+const BYTES_MAX: usize = 128 * 1024;
+/// Most columns that this path takes; planning grows with them.
+const COLUMNS_MAX: usize = 200;
+
+/// Opens the transaction. The plan is made once and kept while the table grows from nothing to anything, so
+/// that it must not rest on the table's size: rows are always fetched by the key's index.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SET LOCAL tidegate.transaction = open; \
+     SET LOCAL plan_cache_mode = force_generic_plan; \
+     SET LOCAL enable_seqscan = off";
+
+/// What a session knows for the small batches of one target.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Each column of the table; `None` where this path can't send its values.
+    columns: Option<Vec<Option<Column>>>,
+    /// By column set, and whether existing rows stay as they are.
+    statements: BTreeMap<(ColumnSet, bool), Option<Made>>,
+    /// Set when the server refused the statement for a reason that isn't a record's.
+    off: bool,
+}
+
+/// How the values of a column are sent.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    /// `pg_type.oid` of the elements.
+    element: u32,
+    /// The type of the elements, quoted and qualified.
+    sql_name: String,
+    /// The type with its modifier, where applying it explicitly does what storing does.
+    cast: Option<String>,
+    /// Longest value in bytes that certainly fits.
+    bytes_max: usize,
+}
+
+/// A statement of one column set.
+#[derive(Clone)]
+struct Made {
+    statement: Statement,
+    columns: Vec<Column>,
+}
+
+/// A batch that this path takes, ready to be sent.
+pub(super) struct Ready<'a> {
+    rows: &'a TableBatch,
+    statement: Statement,
+    /// The moves in the order of locking.
+    order: Vec<usize>,
+    places: Vec<i64>,
+    values: Vec<Values>,
+}
+
+/// What became of a try.
+pub(super) enum Tried {
+    /// All is written, and COMMIT is next; one tally for each move.
+    Written(Vec<Tally>),
+    /// The transaction has to be rolled back, and the general path has to find out more.
+    Unclear,
+    /// The same, and no record is to blame: the next batch had better not try.
+    Unfit,
+}
+
+/// The one table of a batch that this path takes, as far as the batch tells.
+pub(super) fn takes(batch: &Batch) -> Option<&TableBatch> {
+    let mut tables = batch.tables.iter().filter(|rows| !rows.entries.is_empty());
+    let (Some(rows), None) = (tables.next(), tables.next()) else { return None };
+    let traits = rows.route.table.traits;
+    let set = &rows.entries[0].columns;
+    let fits = rows.entries.len() <= ROWS_MAX
+        && rows.arena.len() <= BYTES_MAX
+        && rows.encoding == Encoding::Binary
+        && (traits.bytewise_key || rows.route.key.is_empty())
+        && !(traits.insert_triggers || traits.update_triggers || traits.row_security)
+        && !set.is_empty()
+        && rows
+            .entries
+            .iter()
+            .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
+        && batch.quarantine.is_empty()
+        && batch.moves.iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
+    (fits && !failpoint::forces_general_path()).then_some(rows)
+}
+
+/// The outcomes before writing that the statement counts.
+fn settled(tally: &Tally) -> [u64; 3] {
+    [Outcome::Superseded, Outcome::Ignored, Outcome::Filtered].map(|outcome| tally.get(outcome))
+}
+
+impl Known {
+    /// Lets this path be, for as long as the session and the table's shape last.
+    pub(super) fn turn_off(&mut self) {
+        self.off = true;
+    }
+}
+
+/// Makes the statement and its parameters; `None` where the table or a value isn't for this path. Runs
+/// outside of a transaction.
+pub(super) async fn prepare<'a>(
+    client: &Client,
+    target: &mut Target,
+    progress: &str,
+    batch: &'a Batch,
+    rows: &'a TableBatch,
+) -> Result<Option<Ready<'a>>, Stop> {
+    if target.small.off {
+        return Ok(None);
+    }
+    let Some(made) = made(client, target, progress, rows).await? else { return Ok(None) };
+    let mut values: Vec<Values> =
+        made.columns.iter().map(|column| Values::new(column.element, rows.entries.len())).collect();
+    for entry in &rows.entries {
+        for ((column, array), field) in made.columns.iter().zip(&mut values).zip(row::fields(rows.row(entry)))
+        {
+            if field.is_some_and(|bytes| bytes.len() > column.bytes_max) {
+                return Ok(None);
+            }
+            array.push(field);
+        }
+    }
+    let order = progress::lock_order(batch);
+    let mut place_of = vec![0; order.len()];
+    for (place, &index) in (1..).zip(&order) {
+        place_of[index] = place;
+    }
+    let places = rows.entries.iter().map(|entry| place_of[entry.partition as usize]).collect();
+    Ok(Some(Ready { rows, statement: made.statement, order, places, values }))
+}
+
+async fn made(
+    client: &Client,
+    target: &mut Target,
+    progress: &str,
+    rows: &TableBatch,
+) -> Result<Option<Made>, Stop> {
+    let set = &rows.entries[0].columns;
+    let key = (set.clone(), rows.route.mode == WriteMode::Insert);
+    if let Some(known) = target.small.statements.get(&key) {
+        return Ok(known.clone());
+    }
+    if target.small.columns.is_none() {
+        target.small.columns = Some(columns_of(client, &target.table).await.map_err(Stop::ledger)?);
+    }
+    let known = target.small.columns.as_deref().unwrap_or_default();
+    let columns: Option<Vec<Column>> = set.iter().map(|place| known[place].clone()).collect();
+    let made = match columns.filter(|columns| columns.len() <= COLUMNS_MAX) {
+        None => None,
+        Some(columns) => {
+            let text = sql::statement(progress, &target.names, set, &columns, rows.route.mode);
+            let statement = client.prepare(&text).await.map_err(Stop::ledger)?;
+            Some(Made { statement, columns })
+        }
+    };
+    if target.small.statements.len() >= SETS_MAX {
+        target.small.statements.clear();
+    }
+    target.small.statements.insert(key, made.clone());
+    Ok(made)
+}
+
+/// How each column's values are sent.
+async fn columns_of(client: &Client, table: &shape::Table) -> Result<Vec<Option<Column>>, Error> {
+    let (oids, modifiers): (Vec<u32>, Vec<i32>) =
+        table.columns.iter().map(|column| (column.type_.oid, column.type_.typmod)).unzip();
+    let rows = client.query_typed(TYPES, &[(&oids, Type::OID_ARRAY), (&modifiers, Type::INT4_ARRAY)]).await?;
+    let mut columns = vec![None; table.columns.len()];
+    for row in rows {
+        let place = row.try_get::<_, i64>(0)? as usize - 1;
+        columns[place] = column_of(&table.columns[place].type_, row.try_get(1)?);
+    }
+    Ok(columns)
+}
+
+/// How values of a type are sent; `named` is the type with its modifier.
+fn column_of(type_: &ColumnType, named: String) -> Option<Column> {
+    let plain = type_.typmod < 0;
+    let length = || if plain { usize::MAX } else { (type_.typmod - 4).max(0) as usize };
+    let (cast, bytes_max) = match &type_.kind {
+        // These round or refuse alike, whether they are cast or stored.
+        Kind::Numeric | Kind::Time | Kind::TimeTz | Kind::Timestamp | Kind::TimestampTz | Kind::Interval => {
+            ((!plain).then_some(named), usize::MAX)
+        }
+        // A cast cuts what storing refuses: only what certainly fits is sent, and `char(n)` is padded.
+        Kind::Varchar => (None, length()),
+        Kind::Bpchar => ((!plain).then_some(named), length()),
+        Kind::Bool
+        | Kind::Int2
+        | Kind::Int4
+        | Kind::Int8
+        | Kind::Float4
+        | Kind::Float8
+        | Kind::Text
+        | Kind::Uuid
+        | Kind::Bytea
+        | Kind::Json
+        | Kind::Jsonb
+        | Kind::Date
+        | Kind::Inet
+        | Kind::Cidr
+        | Kind::Enum(_)
+            if plain =>
+        {
+            (None, usize::MAX)
+        }
+        // Arrays of arrays don't exist, and a domain's checks are COPY's to make.
+        _ => return None,
+    };
+    Some(Column { element: type_.oid, sql_name: type_.sql_name.clone(), cast, bytes_max })
+}
+
+impl Ready<'_> {
+    /// Opens the transaction and writes everything, in one flush.
+    pub(super) async fn write(&self, client: &Client, pipeline: &str, batch: &Batch) -> Result<Tried, Stop> {
+        let begin = async {
+            let begun = client.batch_execute(BEGIN).await;
+            Failpoint::AfterBegin.reach();
+            begun
+        };
+        let moves = self.order.iter().map(|&index| &batch.moves[index]);
+        let columns = MoveColumns::of(moves.clone());
+        let counted = |at: usize| moves.clone().map(|one| settled(&one.settled)[at] as i64).collect();
+        let counts: [Vec<i64>; 3] = [counted(0), counted(1), counted(2)];
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&pipeline];
+        parameters.extend(columns.parameters());
+        parameters.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));
+        parameters.push(&self.places);
+        parameters.extend(self.values.iter().map(|values| values as &(dyn ToSql + Sync)));
+        let write = client.query(&self.statement, &parameters);
+        match futures_util::try_join!(begin, write) {
+            Ok(((), moved)) => {
+                Failpoint::AfterProgress.reach();
+                let tallies = self.tallies(batch, &moved).map_err(Stop::ledger)?;
+                Ok(tallies.map_or(Tried::Unclear, Tried::Written))
+            }
+            Err(error) => Ok(match judge(&error, client) {
+                Some(tried) => tried,
+                None => return Err(Stop::rows(error, &self.rows.route.table, None)),
+            }),
+        }
+    }
+
+    /// The outcomes; `None` unless every partition moved and every row is accounted for.
+    fn tallies(&self, batch: &Batch, moved: &[Row]) -> Result<Option<Vec<Tally>>, Error> {
+        let mut tallies: Vec<Tally> = batch.moves.iter().map(|one| one.settled).collect();
+        let mut seen = 0;
+        let kept = match self.rows.route.mode {
+            WriteMode::Insert => Outcome::Ignored,
+            WriteMode::Upsert | WriteMode::Append => Outcome::Unchanged,
+        };
+        for row in moved {
+            let place: i64 = row.try_get(0)?;
+            let tally = &mut tallies[self.order[place as usize - 1]];
+            for (column, outcome) in [(1, Outcome::Inserted), (2, Outcome::Updated), (3, kept)] {
+                let records: i64 = row.try_get(column)?;
+                tally.add(outcome, records as u64);
+            }
+            seen += 1;
+        }
+        let all = seen == batch.moves.len()
+            && tallies
+                .iter()
+                .zip(&batch.moves)
+                .all(|(tally, one)| tally.total() + one.gaps == one.delta.span());
+        Ok(all.then_some(tallies))
+    }
+}
+
+/// What an error leaves open; `None` where it is trouble that the general path would only meet again.
+pub(super) fn judge(error: &Error, client: &Client) -> Option<Tried> {
+    error.as_db_error()?;
+    let failure = classify::classify(error, Phase::Rows);
+    if client.is_closed() || is_plain(&failure) {
+        return None;
+    }
+    let of_record = matches!(failure.class, FailureClass::Record | FailureClass::Collision);
+    Some(if of_record { Tried::Unclear } else { Tried::Unfit })
+}
+
+/// Whether a failure is of the server or of other sessions.
+pub(super) fn is_plain(failure: &Failure) -> bool {
+    match failure.class {
+        FailureClass::Unavailable | FailureClass::Resources | FailureClass::Conflict => true,
+        FailureClass::Record
+        | FailureClass::Collision
+        | FailureClass::Schema
+        | FailureClass::Integrity
+        | FailureClass::Ambiguous
+        | FailureClass::Defect => false,
+    }
+}
+
+/// An array of values that are encoded already.
+#[derive(Debug)]
+struct Values {
+    element: u32,
+    count: i32,
+    has_null: bool,
+    elements: Vec<u8>,
+}
+
+impl Values {
+    fn new(element: u32, count: usize) -> Self {
+        Self { element, count: count as i32, has_null: false, elements: Vec::new() }
+    }
+
+    fn push(&mut self, field: Option<&[u8]>) {
+        self.has_null |= field.is_none();
+        row::push_field(&mut self.elements, field);
+    }
+}
+
+impl ToSql for Values {
+    /// The binary form of a one-dimensional array (`array_recv`): dimensions, whether there are nulls, the
+    /// elements' type, length, lower bound, then each element with its length, as in a row.
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        for number in [1, i32::from(self.has_null), self.element as i32, self.count, 1] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(&self.elements);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// Types and modifiers → place, and the type with its modifier; of types that have arrays.
+const TYPES: &str = "\
+SELECT u.place, pg_catalog.format_type(u.oid, u.typmod) \
+FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u(oid, typmod, place) \
+JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) u.oid \
+WHERE y.typarray OPERATOR(pg_catalog.<>) 0::pg_catalog.oid";

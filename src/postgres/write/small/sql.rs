@@ -1,0 +1,147 @@
+//! The one statement that writes a small batch.
+//!
+//! Parameters: the pipeline; an array for each of [`MOVE_ARRAYS`]; the rows' places among the moves, from 1;
+//! an array for each column. It answers with one row for each partition that it moved: the place, and how
+//! many rows were inserted, updated and left alone.
+
+use std::fmt::Write as _;
+
+use super::super::sql::{self, TableNames};
+use super::Column;
+use crate::engine::route::WriteMode;
+use crate::engine::shape::ColumnSet;
+
+/// The setting by which the statement knows that the transaction was opened: it is local to it.
+pub(super) const OPEN_MARK: &str = "tidegate.transaction";
+
+/// What is known of the moves before anything is written, as names and types of array elements.
+const MOVE_ARRAYS: [(&str, &str); 12] = [
+    ("topic", "text"),
+    ("partition", "int4"),
+    ("topic_id", "uuid"),
+    ("epoch", "int8"),
+    ("at", "int8"),
+    ("to", "int8"),
+    ("gaps", "int8"),
+    ("log_end", "int8"),
+    ("newest", "timestamptz"),
+    ("superseded", "int8"),
+    ("ignored", "int8"),
+    ("filtered", "int8"),
+];
+
+/// Makes the statement for rows of these columns.
+pub(super) fn statement(
+    progress: &str,
+    names: &TableNames,
+    set: &ColumnSet,
+    columns: &[Column],
+    mode: WriteMode,
+) -> String {
+    let places: Vec<usize> = set.iter().collect();
+    let targets = sql::list(&places, |place| names.columns[place].clone());
+    let values = sql::list(&places, |place| format!("s.c{place}"));
+    let (moves, rows) = (moves(), rows(&places, columns));
+    let held = sql::held(progress, "m");
+    let target = &names.target;
+    let write = match mode {
+        WriteMode::Append => format!(
+            "e AS MATERIALIZED (SELECT s.*, NULL::pg_catalog.bool AS same FROM s), \
+             ins AS (INSERT INTO {target} ({targets}) SELECT {values} FROM e AS s RETURNING 1), \
+             upd AS (SELECT 1 FROM e WHERE false)"
+        ),
+        WriteMode::Upsert | WriteMode::Insert => {
+            let (same_key, same) = (names.same_key("t", "s", true), names.same_row(set));
+            let same_or_kept = if mode == WriteMode::Insert { "true" } else { same.as_str() };
+            let assignments = names.assignments(set);
+            let update = if mode == WriteMode::Insert || assignments.is_empty() {
+                "SELECT 1 FROM e WHERE false".to_owned()
+            } else {
+                // By ctid and not by key: the planner must have no choice but to fetch each row by itself,
+                // since its plan is kept while the table grows. `IS TRUE` hides the key from its joins.
+                format!(
+                    "UPDATE {target} AS t SET {assignments} FROM e AS s WHERE NOT s.same \
+                     AND t.ctid OPERATOR(pg_catalog.=) s.spot AND t.tableoid OPERATOR(pg_catalog.=) s.part \
+                     AND ({same_key}) IS TRUE AND NOT {same} RETURNING 1"
+                )
+            };
+            format!(
+                "e AS MATERIALIZED (SELECT s.*, x.same, x.spot, x.part FROM s LEFT JOIN LATERAL \
+                 (SELECT {same_or_kept} AS same, t.ctid AS spot, t.tableoid AS part \
+                 FROM {target} AS t WHERE {same_key} OFFSET 0) AS x ON true), \
+                 ins AS (INSERT INTO {target} ({targets}) SELECT {values} FROM e AS s WHERE s.same IS NULL \
+                 RETURNING 1), \
+                 upd AS ({update})"
+            )
+        }
+    };
+    let advance = advance(progress, mode);
+    format!("WITH {moves}, held AS MATERIALIZED ({held}), {rows}, {write}, {COUNTED} {advance}")
+}
+
+/// Whether all partitions stand where the batch starts, in an open transaction. Nothing is written where this
+/// doesn't hold.
+const READY: &str = "(SELECT pg_catalog.count(*) FROM held) OPERATOR(pg_catalog.=) \
+     pg_catalog.cardinality($2::pg_catalog.text[])";
+
+/// Outcomes by partition, as the look-up of the keys foretold them.
+const COUNTED: &str = "c AS MATERIALIZED (SELECT e.place, \
+     pg_catalog.count(*) FILTER (WHERE e.same IS NULL) AS inserted, \
+     pg_catalog.count(*) FILTER (WHERE NOT e.same) AS updated, \
+     pg_catalog.count(*) FILTER (WHERE e.same) AS kept FROM e GROUP BY e.place)";
+
+/// The moves as `m`. Empty where the transaction isn't open.
+fn moves() -> String {
+    let mut arrays = String::new();
+    let mut names = String::new();
+    for (index, (name, type_)) in MOVE_ARRAYS.into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = write!(arrays, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
+        let _ = write!(names, "\"{name}\", ");
+    }
+    format!(
+        "m AS MATERIALIZED (SELECT u.* FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}place) \
+         WHERE pg_catalog.current_setting('{OPEN_MARK}', true) OPERATOR(pg_catalog.=) 'open')"
+    )
+}
+
+/// The rows as `s`, with their modifiers applied. There are none where the batch may not be written.
+fn rows(places: &[usize], columns: &[Column]) -> String {
+    let first = MOVE_ARRAYS.len() + 2;
+    let mut arrays = format!("pg_catalog.unnest(${first}::pg_catalog.int8[])");
+    let mut names = "place".to_owned();
+    let mut values = "u.place".to_owned();
+    for (index, (&place, column)) in places.iter().zip(columns).enumerate() {
+        let _ = write!(arrays, ", pg_catalog.unnest(${}::{}[])", first + 1 + index, column.sql_name);
+        let _ = write!(names, ", c{place}");
+        let _ = match &column.cast {
+            Some(cast) => write!(values, ", CAST(u.c{place} AS {cast}) AS c{place}"),
+            None => write!(values, ", u.c{place}"),
+        };
+    }
+    format!("s AS MATERIALIZED (SELECT {values} FROM ROWS FROM ({arrays}) AS u({names}) WHERE {READY})")
+}
+
+/// The compare-and-set. It moves nothing where a row wasn't written as foretold.
+fn advance(progress: &str, mode: WriteMode) -> String {
+    let kept = if mode == WriteMode::Insert { "ignored" } else { "unchanged" };
+    let mut counters = String::new();
+    for (name, counted) in [("inserted", "inserted"), ("updated", "updated"), (kept, "kept")] {
+        let settled = if name == "ignored" { " OPERATOR(pg_catalog.+) m.ignored" } else { "" };
+        let _ =
+            write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) COALESCE(c.{counted}, 0){settled}, ");
+    }
+    for name in ["superseded", "ignored", "filtered"].into_iter().filter(|name| *name != kept) {
+        let _ = write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) m.{name}, ");
+    }
+    let (assignments, same_position) = (sql::ADVANCE_ASSIGNMENTS, sql::SAME_POSITION);
+    format!(
+        "UPDATE {progress} AS p SET {counters}{assignments} \
+         FROM m LEFT JOIN c ON c.place OPERATOR(pg_catalog.=) m.place WHERE {same_position} AND {READY} \
+         AND (SELECT pg_catalog.count(*) FROM ins) OPERATOR(pg_catalog.=) \
+         (SELECT pg_catalog.count(*) FROM e WHERE e.same IS NULL) \
+         AND (SELECT pg_catalog.count(*) FROM upd) OPERATOR(pg_catalog.=) \
+         (SELECT pg_catalog.count(*) FROM e WHERE NOT e.same) \
+         RETURNING m.place, COALESCE(c.inserted, 0), COALESCE(c.updated, 0), COALESCE(c.kept, 0)"
+    )
+}

@@ -1,6 +1,7 @@
 //! What the kernel tells about a running process: processor time, memory, and whether it has ended.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Processor time and memory of a process at a moment.
@@ -25,6 +26,30 @@ pub fn of(id: u32) -> Option<Vitals> {
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     let runs = !matches!(fields.first(), Some(&"Z" | &"X"));
     Some(Vitals { cpu: Duration::from_millis(ticks * 1000 / TICKS), runs })
+}
+
+/// Processor time of a process, its children and those that have ended before and were looked at: what a server
+/// costs that gives each connection a process.
+pub fn family_cpu(id: u32) -> Option<Duration> {
+    let all: u64 = fs::read_dir("/proc").ok()?.filter_map(|entry| ticks_under(&entry.ok()?.path(), id)).sum();
+    Some(Duration::from_millis(all * 1000 / TICKS))
+}
+
+/// Ticks of the process in a folder of /proc, where it is `parent` or a child of it.
+fn ticks_under(folder: &Path, parent: u32) -> Option<u64> {
+    let id: u32 = folder.file_name()?.to_str()?.parse().ok()?;
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let fields: Vec<u64> =
+        fields.split(' ').skip(1).map(|field| field.trim().parse().unwrap_or_default()).collect();
+    // After the state: the parent, and from the eleventh on own ticks and those of ended children.
+    let own = fields.get(10)? + fields.get(11)?;
+    let ended = fields.get(12)? + fields.get(13)?;
+    match (id == parent, fields[0] == u64::from(parent)) {
+        (true, _) => Some(own + ended),
+        (false, true) => Some(own),
+        (false, false) => None,
+    }
 }
 
 /// The most memory that a running process has had resident, in KiB (VmHWM).
@@ -62,6 +87,15 @@ mod tests {
         assert!(ended.cpu > Duration::ZERO);
         child.wait().unwrap();
         assert_eq!(of(child.id()), None);
+    }
+
+    #[test]
+    fn a_family_s_time_holds_that_of_its_children() {
+        let me = std::process::id();
+        let before = family_cpu(me).unwrap();
+        let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
+        assert!(family_cpu(me).unwrap() > before);
     }
 
     #[test]

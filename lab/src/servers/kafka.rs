@@ -176,6 +176,14 @@ impl Kafka {
         }
     }
 
+    /// The process of the broker, where it is ours and runs.
+    pub fn process(&self) -> Option<u32> {
+        match &self.body {
+            Body::Local(local) => local.ward().as_ref().map(Ward::id),
+            Body::Compose(_) | Body::Given => None,
+        }
+    }
+
     /// The broker's log, where it is ours.
     pub fn log(&self) -> Option<PathBuf> {
         match &self.body {

@@ -258,6 +258,14 @@ impl Postgres {
         }
     }
 
+    /// The process of the server, where it is ours and runs.
+    pub fn process(&self) -> Option<u32> {
+        match &self.body {
+            Body::Local(local) => local.ward().as_ref().map(Ward::id),
+            Body::Compose(_) | Body::Given(_) => None,
+        }
+    }
+
     /// The server's log, where it is ours.
     pub fn log(&self) -> Option<PathBuf> {
         match &self.body {

@@ -29,6 +29,10 @@ pub(super) const BETWEEN: Kind =
     kind("records_per_second_between_commits", "records/s, first commit to last", 0);
 /// Processor time of the participant itself ÷ records.
 pub(super) const CPU: Kind = kind("cpu_us_per_record", "CPU µs/record", 2);
+/// The same of the database's processes meanwhile.
+pub(super) const DATABASE_CPU: Kind = kind("postgres_cpu_us_per_record", "PostgreSQL CPU µs/record", 2);
+/// The same of the broker meanwhile.
+pub(super) const BROKER_CPU: Kind = kind("kafka_cpu_us_per_record", "Kafka CPU µs/record", 2);
 /// The most memory resident, over all its processes.
 pub(super) const PEAK: Kind = kind("peak_mib", "peak MiB", 0);
 

@@ -3,6 +3,7 @@
 use super::super::story::Story;
 use super::Options;
 use super::check::Log;
+use super::figures::{BROKER_CPU, DATABASE_CPU, Kind};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use lab::binary::{Stream, copy_stream};
@@ -13,11 +14,12 @@ use lab::process::Tidegate;
 use lab::servers::{Kafka, KafkaOptions, PgOptions, PgVersion, Postgres};
 use lab::sql;
 use lab::topics::Topics;
+use lab::vitals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const COMPRESSIONS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
@@ -33,6 +35,44 @@ pub(super) struct Ground {
     produced: Mutex<Vec<(Recipe, Arc<Events>)>>,
     numbers: AtomicU32,
     cold: AtomicBool,
+}
+
+/// The servers' processes, where they are ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Servers {
+    postgres: Option<u32>,
+    kafka: Option<u32>,
+}
+
+/// Processor time of the servers at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServersCpu {
+    postgres: Option<Duration>,
+    kafka: Option<Duration>,
+}
+
+impl Servers {
+    /// What they have used so far.
+    pub(super) fn cpu(self) -> ServersCpu {
+        ServersCpu {
+            postgres: self.postgres.and_then(vitals::family_cpu),
+            kafka: self.kafka.and_then(vitals::family_cpu),
+        }
+    }
+}
+
+impl ServersCpu {
+    /// What they used since, for each record.
+    pub(super) fn until(self, now: ServersCpu, records: u64) -> Vec<(Kind, f64)> {
+        let each = |kind, before: Option<Duration>, after: Option<Duration>| {
+            let used = after?.saturating_sub(before?);
+            Some((kind, used.as_secs_f64() * 1e6 / records as f64))
+        };
+        [each(DATABASE_CPU, self.postgres, now.postgres), each(BROKER_CPU, self.kafka, now.kafka)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
 }
 
 /// What a topic of events is made of.
@@ -127,6 +167,11 @@ impl Ground {
             numbers: AtomicU32::new(0),
             cold: AtomicBool::new(true),
         })
+    }
+
+    /// The servers' processes.
+    pub(super) fn servers(&self) -> Servers {
+        Servers { postgres: self.postgres.process(), kafka: self.kafka.process() }
     }
 
     /// A number that no other pipeline, topic or group of this run has.

@@ -43,7 +43,11 @@ pub(super) fn turn(
     records: u64,
 ) -> Result<Vec<(Kind, f64)>> {
     ground.fresh_table(target.table, target.columns)?;
+    let before = ground.servers().cpu();
     let took = load(&ground.url, target.table, loads)?;
+    let after = ground.servers().cpu();
     target.check(&ground.url)?;
-    Ok(vec![(RATE, records as f64 / took.as_secs_f64())])
+    let mut figures = vec![(RATE, records as f64 / took.as_secs_f64())];
+    figures.extend(before.until(after, records));
+    Ok(figures)
 }

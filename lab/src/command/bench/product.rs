@@ -1,7 +1,7 @@
 //! Turns of Tidegate: one process or several, from start to exit, watched by the kernel's own counters.
 
 use super::figures::{CPU, Kind, PEAK, RATE};
-use super::ground::Ground;
+use super::ground::{Ground, Servers, ServersCpu};
 use anyhow::{Result, bail};
 use lab::process::{Running, Tidegate, free_address};
 use lab::vitals;
@@ -27,6 +27,7 @@ pub(super) struct Setup<'a> {
 pub(super) struct Pipeline {
     pub(super) name: String,
     program: Tidegate,
+    servers: Servers,
 }
 
 /// What processes cost from start to exit.
@@ -35,6 +36,8 @@ pub(super) struct Cost {
     pub(super) wall: Duration,
     pub(super) cpu: Duration,
     pub(super) peak_kib: u64,
+    /// The servers' processor time before and after, where it is known.
+    servers: Option<(ServersCpu, ServersCpu)>,
 }
 
 impl<'a> Setup<'a> {
@@ -71,7 +74,7 @@ impl Pipeline {
         if init.code != Some(0) {
             bail!("tidegate init failed: {}{}", init.output, init.errors);
         }
-        Ok(Pipeline { name, program })
+        Ok(Pipeline { name, program, servers: ground.servers() })
     }
 
     /// Starts one process of the pipeline with an address of its own.
@@ -82,11 +85,13 @@ impl Pipeline {
 
     /// Runs until the topic's end is reached, in this many processes.
     pub(super) fn catch_up(&self, processes: usize) -> Result<Cost> {
+        let before = self.servers.cpu();
         let begin = Instant::now();
         let running: Vec<Running> =
             (0..processes).map(|_| self.start("run --until-caught-up", &[])).collect::<Result<_>>()?;
         let ids: Vec<u32> = running.iter().map(Running::id).collect();
         let cost = until_exit(begin, &ids)?;
+        let cost = Cost { servers: Some((before, self.servers.cpu())), ..cost };
         for process in running {
             let ended = process.wait(DEADLINE)?;
             if ended.code != Some(0) {
@@ -100,11 +105,13 @@ impl Pipeline {
 impl Cost {
     /// As figures of a turn over this many records.
     pub(super) fn figures(&self, records: u64) -> Vec<(Kind, f64)> {
-        vec![
+        let mut figures = vec![
             (RATE, records as f64 / self.wall.as_secs_f64()),
             (CPU, self.cpu.as_secs_f64() * 1e6 / records as f64),
-            (PEAK, self.peak_kib as f64 / 1024.0),
-        ]
+        ];
+        figures.extend(self.servers.into_iter().flat_map(|(before, after)| before.until(after, records)));
+        figures.push((PEAK, self.peak_kib as f64 / 1024.0));
+        figures
     }
 }
 
@@ -135,5 +142,5 @@ pub(super) fn until_exit(begin: Instant, ids: &[u32]) -> Result<Cost> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(Cost { wall, cpu: cpu.into_iter().flatten().sum(), peak_kib: peaks.iter().sum() })
+    Ok(Cost { wall, cpu: cpu.into_iter().flatten().sum(), peak_kib: peaks.iter().sum(), servers: None })
 }

@@ -2,7 +2,7 @@
 
 use super::catch_up;
 use super::check::{self, TABLE, Target};
-use super::figures::{CPU, Case, Kind, PEAK, RATE};
+use super::figures::{BETWEEN, Case, Kind, RATE};
 use super::ground::{Events, Ground, row};
 use super::product::{Pipeline, Setup};
 use super::turns::{self, Player};
@@ -24,7 +24,7 @@ pub(super) fn replay(ground: &Ground, case: &mut Case) -> Result<()> {
     let players = vec![
         Player::new(FIRST, || {
             let all = catch_up::upsert(ground, &events, 1)?;
-            Ok(all.into_iter().filter(|(kind, _)| [RATE, CPU, PEAK].contains(kind)).collect())
+            Ok(all.into_iter().filter(|(kind, _)| *kind != BETWEEN).collect())
         }),
         Player::new(REPLAY, || again(ground, &events)),
     ];

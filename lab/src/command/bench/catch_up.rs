@@ -83,6 +83,7 @@ pub(super) fn catch_up(ground: &Ground, case: &mut Case) -> Result<()> {
         (connect::NAME, BETWEEN),
         4.0,
     );
+    case.ratio("tidegate, start to exit ÷ Connect, start to last commit", rate, (connect::NAME, RATE), 4.0);
     case.note(connect::NOTE);
     case.at_most("processor time of tidegate per record", (TIDEGATE, CPU), 2.2, "µs");
     case.at_most("peak resident memory of tidegate", (TIDEGATE, PEAK), 120.0, "MiB");

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(super) const NAME: &str = "Kafka Connect, Debezium JDBC sink";
 
 pub(super) const NOTE: &str = "Kafka Connect (standalone, two tasks, Debezium's JDBC sink with its UNNEST inserts, \
-     reduction buffer and batches of 10,000) takes its schema from the converter's schema.content. Connect has no schema for a \
-     JSON object of any shape, so it reads a topic with the same events in which payload is that object as a text. It \
-     doesn't end by itself: its start to exit is start to last commit. First commit to last leaves out the start of its \
-     virtual machine.";
+     reduction buffer and batches of 10,000) takes its schema from the converter's schema.content. Connect has no \
+     schema for a JSON object of any shape, so it reads a topic with the same events in which payload is that object \
+     as a text. It doesn't end by itself: its start to exit is start to last commit. First commit to last leaves out \
+     the start of its virtual machine.";
 
 const BATCH: u32 = 10_000;
 

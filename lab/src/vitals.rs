@@ -28,8 +28,8 @@ pub fn of(id: u32) -> Option<Vitals> {
     Some(Vitals { cpu: Duration::from_millis(ticks * 1000 / TICKS), runs })
 }
 
-/// Processor time of a process, its children and those that have ended before and were looked at: what a server
-/// costs that gives each connection a process.
+/// Processor time of a process, its children and those that have ended before and were looked at: what a
+/// server costs that gives each connection a process.
 pub fn family_cpu(id: u32) -> Option<Duration> {
     let all: u64 = fs::read_dir("/proc").ok()?.filter_map(|entry| ticks_under(&entry.ok()?.path(), id)).sum();
     Some(Duration::from_millis(all * 1000 / TICKS))

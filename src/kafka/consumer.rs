@@ -108,8 +108,8 @@ impl FetchedRecord<'_> {
 impl Consumer {
     /// Creates the member; it connects and joins in the background after [`Consumer::subscribe`].
     ///
-    /// `user` are librdkafka properties with at least `group.id`; `memory_bytes` bounds the records
-    /// that are fetched ahead of polling.
+    /// `user` are librdkafka properties with at least `group.id`; `memory_bytes` bounds what the
+    /// client takes for records that are fetched ahead of polling.
     ///
     /// # Errors
     /// [`Error::Property`] and [`Error::Client`]: the configuration must change. Brokers that can't be

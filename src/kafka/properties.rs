@@ -32,7 +32,7 @@ const DEFAULTS: [(&str, &str); 5] = [
     // Added partitions are noticed within half a minute; librdkafka's default is five minutes.
     ("topic.metadata.refresh.interval.ms", "30000"),
     // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
-    ("fetch.queue.backoff.ms", "20"),
+    ("fetch.queue.backoff.ms", "10"),
 ];
 
 /// How often a member of a classic group tells that it lives, in milliseconds. The answer is also how it
@@ -54,6 +54,16 @@ const MEMBERSHIP: [&str; 8] = [
 /// librdkafka's smallest and largest `queued.max.messages.kbytes` that make sense here.
 const QUEUE_KIB: (u64, u64) = (1024, 2_097_151);
 
+/// Parts of the client's memory that make one of its queue: what counts there is the bytes of records, and a
+/// short one takes as much again for its place in the queue. Answers of brokers come on top.
+const QUEUE_PARTS: u64 = 4;
+
+/// Bytes of a record below which the queue is bounded by their number.
+const SHORT_RECORD_BYTES: u64 = 128;
+
+/// librdkafka's own `queued.min.messages`, and what it needs to work without stalls.
+const QUEUE_RECORDS: (u64, u64) = (1000, 100_000);
+
 /// librdkafka's own `fetch.max.bytes`.
 const FETCH_BYTES_DEFAULT: u64 = 52_428_800;
 
@@ -65,7 +75,7 @@ pub fn owned() -> impl Iterator<Item = &'static str> {
     OWNED.iter().map(|(name, _)| *name)
 }
 
-/// Properties of a member of the group that may hold `memory_bytes` of records not yet polled.
+/// Properties of a member of the group that may take `memory_bytes` for records not yet polled.
 ///
 /// # Errors
 /// When the user's properties change one that Tidegate owns, name no group, or ask for an assignor
@@ -123,13 +133,17 @@ fn defaults(all: &mut BTreeMap<String, String>, memory_bytes: u64) {
     for (name, value) in OWNED {
         all.insert(name.to_owned(), value.to_owned());
     }
-    let queue_kib = (memory_bytes / 1024).clamp(QUEUE_KIB.0, QUEUE_KIB.1);
+    let queue_kib = (memory_bytes / QUEUE_PARTS / 1024).clamp(QUEUE_KIB.0, QUEUE_KIB.1);
+    let queue_records = (queue_kib * 1024 / SHORT_RECORD_BYTES).clamp(QUEUE_RECORDS.0, QUEUE_RECORDS.1);
     let message_bytes = all.get("message.max.bytes").and_then(|value| value.parse().ok());
     // An answer that is under way when the queue fills comes on top of it, so it is bounded as well.
     let fetch_bytes = (queue_kib * 1024 / 2).min(FETCH_BYTES_DEFAULT);
     let fetch_bytes = fetch_bytes.max(message_bytes.unwrap_or(MESSAGE_BYTES_DEFAULT));
-    let sized =
-        [("queued.max.messages.kbytes", queue_kib.to_string()), ("fetch.max.bytes", fetch_bytes.to_string())];
+    let sized = [
+        ("queued.max.messages.kbytes", queue_kib.to_string()),
+        ("queued.min.messages", queue_records.to_string()),
+        ("fetch.max.bytes", fetch_bytes.to_string()),
+    ];
     let fixed = DEFAULTS.map(|(name, value)| (name, value.to_owned()));
     for (name, value) in fixed.into_iter().chain(sized) {
         all.entry(name.to_owned()).or_insert(value);
@@ -157,8 +171,9 @@ mod tests {
         assert_eq!(all["client.id"], "mine");
         assert_eq!(all["partition.assignment.strategy"], "cooperative-sticky");
         assert_eq!(all["heartbeat.interval.ms"], HEARTBEAT_MS);
-        assert_eq!(all["queued.max.messages.kbytes"], "65536");
-        assert_eq!(all["fetch.max.bytes"], "33554432");
+        assert_eq!(all["queued.max.messages.kbytes"], "16384");
+        assert_eq!(all["queued.min.messages"], "100000");
+        assert_eq!(all["fetch.max.bytes"], "8388608");
     }
 
     #[test]
@@ -194,6 +209,7 @@ mod tests {
             (all["queued.max.messages.kbytes"].clone(), all["fetch.max.bytes"].clone())
         };
         assert_eq!(sizes(0, &[]), ("1024".into(), "1000000".into()));
+        assert_eq!(sizes(16 << 20, &[]), ("4096".into(), "2097152".into()));
         assert_eq!(sizes(1 << 20, &[("message.max.bytes", "9000000")]), ("1024".into(), "9000000".into()));
         assert_eq!(sizes(u64::MAX, &[]), ("2097151".into(), "52428800".into()));
         assert_eq!(sizes(0, &[("queued.max.messages.kbytes", "4096")]).0, "4096");

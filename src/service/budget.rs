@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// copy that is on its way to the server.
 const FOOTPRINT: usize = 6;
 
-/// The part of the budget, in sixths, that the Kafka client's own queue may take.
-const CLIENT_SIXTHS: u64 = 1;
+/// The part of the budget, in eighths, that the Kafka client may take for what isn't polled yet.
+const CLIENT_EIGHTHS: u64 = 1;
 
 /// Counts the bytes in use. Clones share the count.
 #[derive(Clone, Debug)]
@@ -63,9 +63,9 @@ impl Drop for Share {
     }
 }
 
-/// What the Kafka client's own queue may take of `limits.memory`.
+/// What the Kafka client may take of `limits.memory` for what isn't polled yet.
 pub(super) fn client_bytes(memory_bytes: u64) -> u64 {
-    memory_bytes * CLIENT_SIXTHS / 6
+    memory_bytes / 8 * CLIENT_EIGHTHS
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn shares_come_back() {
-        let budget = Budget::new(12_240);
+        let budget = Budget::new(11_656);
         let one = budget.charge(1000);
         assert!(!budget.is_exhausted() && !budget.has_recovered());
         let two = budget.charge(700);

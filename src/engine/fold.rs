@@ -15,7 +15,7 @@ use super::shape::{ColumnSet, Table};
 
 /// One decoded record, as the fold sees it.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct Change<'s> {
     /// Index of its partition in the batch's moves.
     pub partition: u32,
     /// Its offset.
@@ -25,7 +25,7 @@ pub struct Change {
     /// Whether it deletes.
     pub deletes: bool,
     /// Columns present.
-    pub columns: ColumnSet,
+    pub columns: &'s ColumnSet,
     /// Its fields in the arena.
     pub fields: Range<u32>,
     /// Its key's fields in the arena; empty for `append`.
@@ -61,22 +61,32 @@ enum Known {
     Absent,
 }
 
-/// Folds changes that are sorted by key, then arrival. Keys are `exact` where those that differ in bytes are
-/// certainly two; otherwise a row that is gone under one spelling can be there under another.
-pub fn fold(table: &Table, mode: WriteMode, exact: bool, sorted: &[Change], arena: &mut Vec<u8>) -> Folded {
-    let mut folded = Folded::default();
-    let mut rest = sorted;
-    while let Some(first) = rest.first() {
-        let run = rest.iter().take_while(|change| same_key(arena, first, change)).count();
-        let (records, tail) = rest.split_at(run);
+/// Folds changes, taken in the order by key, then arrival. Keys are `exact` where those that differ in bytes
+/// are certainly two; otherwise a row that is gone under one spelling can be there under another.
+pub fn fold(
+    table: &Table,
+    mode: WriteMode,
+    exact: bool,
+    changes: &[Change<'_>],
+    order: &[u32],
+    arena: &mut Vec<u8>,
+) -> Folded {
+    let mut folded = Folded { entries: Vec::with_capacity(order.len()), ..Folded::default() };
+    let mut rest = order;
+    while let Some((first, others)) = rest.split_first() {
+        let first = &changes[*first as usize];
+        let same = |place: &&u32| same_key(arena, first, &changes[**place as usize]);
+        let run = others.iter().take_while(same).count();
+        let (records, tail) = others.split_at(run);
         rest = tail;
-        fold_key(table, mode, exact, records, arena, &mut folded);
+        let records = records.iter().map(|place| &changes[*place as usize]);
+        fold_key(table, mode, exact, first, records, arena, &mut folded);
     }
     folded
 }
 
 /// The entry of a record that is not folded: `append` has no keys.
-pub fn single(change: &Change) -> Entry {
+pub fn single(change: &Change<'_>) -> Entry {
     Entry {
         partition: change.partition,
         offset: change.offset,
@@ -89,7 +99,7 @@ pub fn single(change: &Change) -> Entry {
     }
 }
 
-fn same_key(arena: &[u8], one: &Change, other: &Change) -> bool {
+fn same_key(arena: &[u8], one: &Change<'_>, other: &Change<'_>) -> bool {
     bytes(arena, &one.key) == bytes(arena, &other.key)
 }
 
@@ -103,17 +113,19 @@ struct Composition {
     known: Known,
 }
 
-fn fold_key(
+fn fold_key<'c>(
     table: &Table,
     mode: WriteMode,
     exact: bool,
-    records: &[Change],
+    first: &'c Change<'c>,
+    others: impl Iterator<Item = &'c Change<'c>>,
     arena: &mut Vec<u8>,
     folded: &mut Folded,
 ) {
-    let mut composition = begin(table, &records[0]);
-    for pair in records.windows(2) {
-        let (before, next) = (&pair[0], &pair[1]);
+    let mut composition = begin(table, first);
+    let mut before = first;
+    for next in others {
+        let before = std::mem::replace(&mut before, next);
         let impossible = composition.known == Known::Absent && !next.deletes && next.lacks_required;
         if !may_follow(table, before, next, arena) || (impossible && !exact) {
             folded.cut = Some(folded.cut.map_or(next.arrival, |cut| cut.min(next.arrival)));
@@ -123,7 +135,7 @@ fn fold_key(
             supersede(&composition, folded);
             become_delete(&mut composition, next);
         } else if impossible {
-            folded.refused.push((next.arrival, missing_column(table, &next.columns)));
+            folded.refused.push((next.arrival, missing_column(table, next.columns)));
         } else {
             match mode {
                 WriteMode::Insert => follow_insert(table, &mut composition, next, folded),
@@ -136,7 +148,7 @@ fn fold_key(
     folded.entries.push(composition.entry);
 }
 
-fn begin(table: &Table, first: &Change) -> Composition {
+fn begin(table: &Table, first: &Change<'_>) -> Composition {
     let entry = Entry {
         partition: first.partition,
         offset: first.offset,
@@ -163,7 +175,7 @@ fn begin(table: &Table, first: &Change) -> Composition {
 
 /// Whether `next` may be composed with what came before. A record in the middle that the table could refuse
 /// must not be hidden by a later one, so such records fold only when they say the same.
-fn may_follow(table: &Table, before: &Change, next: &Change, arena: &[u8]) -> bool {
+fn may_follow(table: &Table, before: &Change<'_>, next: &Change<'_>, arena: &[u8]) -> bool {
     if !table.traits.refuses_rows && !before.unproven && !next.unproven {
         return true;
     }
@@ -175,7 +187,7 @@ fn may_follow(table: &Table, before: &Change, next: &Change, arena: &[u8]) -> bo
 fn follow_upsert(
     table: &Table,
     composition: &mut Composition,
-    next: &Change,
+    next: &Change<'_>,
     arena: &mut Vec<u8>,
     folded: &mut Folded,
 ) {
@@ -196,7 +208,7 @@ fn follow_upsert(
     }
 }
 
-fn follow_insert(table: &Table, composition: &mut Composition, next: &Change, folded: &mut Folded) {
+fn follow_insert(table: &Table, composition: &mut Composition, next: &Change<'_>, folded: &mut Folded) {
     let entry = &mut composition.entry;
     match composition.known {
         // The row exists by now, whatever was there before: the later record is ignored.
@@ -220,13 +232,13 @@ fn follow_insert(table: &Table, composition: &mut Composition, next: &Change, fo
     }
 }
 
-fn take_row(entry: &mut Entry, next: &Change) {
+fn take_row(entry: &mut Entry, next: &Change<'_>) {
     entry.columns = next.columns.clone();
     entry.fields = next.fields.clone();
     decide_by(entry, next);
 }
 
-fn become_delete(composition: &mut Composition, next: &Change) {
+fn become_delete(composition: &mut Composition, next: &Change<'_>) {
     composition.entry.op = Op::Delete;
     composition.known = Known::Absent;
     take_row(&mut composition.entry, next);
@@ -236,18 +248,18 @@ fn supersede(composition: &Composition, folded: &mut Folded) {
     folded.settled.push((composition.entry.partition, Outcome::Superseded));
 }
 
-fn decide_by(entry: &mut Entry, next: &Change) {
+fn decide_by(entry: &mut Entry, next: &Change<'_>) {
     entry.partition = next.partition;
     entry.offset = next.offset;
     entry.arrival = next.arrival;
     entry.key = next.key.clone();
 }
 
-fn pending(table: &Table, change: &Change) -> Pending {
+fn pending(table: &Table, change: &Change<'_>) -> Pending {
     Pending {
         partition: change.partition,
         offset: change.offset,
-        column: missing_column(table, &change.columns),
+        column: missing_column(table, change.columns),
     }
 }
 
@@ -262,13 +274,13 @@ pub fn missing_column(table: &Table, columns: &ColumnSet) -> u32 {
 }
 
 /// Fields that `next` lacks keep the earlier value.
-fn overlay(entry: &mut Entry, next: &Change, arena: &mut Vec<u8>) {
+fn overlay(entry: &mut Entry, next: &Change<'_>, arena: &mut Vec<u8>) {
     if next.columns.covers(&entry.columns) {
         entry.columns = next.columns.clone();
         entry.fields = next.fields.clone();
         return;
     }
-    let union = entry.columns.union(&next.columns);
+    let union = entry.columns.union(next.columns);
     let composed = compose(entry, next, &union, arena);
     let start = arena.len() as u32;
     arena.extend_from_slice(&composed);
@@ -276,7 +288,7 @@ fn overlay(entry: &mut Entry, next: &Change, arena: &mut Vec<u8>) {
     entry.columns = union;
 }
 
-fn compose(entry: &Entry, next: &Change, union: &ColumnSet, arena: &[u8]) -> Vec<u8> {
+fn compose(entry: &Entry, next: &Change<'_>, union: &ColumnSet, arena: &[u8]) -> Vec<u8> {
     let mut composed = Vec::with_capacity(entry.fields.len() + next.fields.len());
     let mut earlier = fields(bytes(arena, &entry.fields));
     let mut later = fields(bytes(arena, &next.fields));
@@ -313,7 +325,7 @@ mod tests {
 
     /// Reads changes such as `k must=1 free=2`, `k free=-` (an explicit null), `-k` (a delete), `?k must=1`
     /// (unproven); arrival and offset count up, partitions alternate where a word `p1` says so.
-    fn read(lines: &[&str]) -> (Vec<Change>, Vec<u8>) {
+    fn read<'s>(lines: &[&str], sets: &'s [ColumnSet]) -> (Vec<Change<'s>>, Vec<u8>) {
         let mut arena = Vec::new();
         let changes = lines.iter().zip(0..).map(|(line, arrival)| {
             let mut words = line.split(' ');
@@ -340,16 +352,17 @@ mod tests {
                 offset: Offset::new(100 + i64::from(arrival)),
                 arrival,
                 deletes,
-                columns: ColumnSet::new(4, (0..4).filter(|place| values[*place].is_some())),
+                columns: sets
+                    .iter()
+                    .find(|set| (0..4).all(|place| set.contains(place) == values[place].is_some()))
+                    .unwrap(),
                 key: fields.end..arena.len() as u32,
                 fields,
                 lacks_required: !deletes && values[1].is_none(),
                 unproven,
             }
         });
-        let mut changes: Vec<Change> = changes.collect();
-        super::super::key::sort(&mut changes, &arena);
-        (changes, arena)
+        (changes.collect(), arena)
     }
 
     /// What folding gave, in words: entries with their deciding arrival, values of columns 1 and 3, the
@@ -383,9 +396,12 @@ mod tests {
     }
 
     fn check(mode: WriteMode, refuses_rows: bool, exact: bool, cases: &[(&[&str], &str)]) {
+        let has = |bits: usize| (0..4).filter(move |place| bits >> place & 1 == 1);
+        let sets: Vec<ColumnSet> = (0..16).map(|bits| ColumnSet::new(4, has(bits))).collect();
         for (lines, expected) in cases {
-            let (changes, mut arena) = read(lines);
-            let folded = fold(&table(refuses_rows), mode, exact, &changes, &mut arena);
+            let (changes, mut arena) = read(lines, &sets);
+            let order = super::super::key::order(&changes, &arena);
+            let folded = fold(&table(refuses_rows), mode, exact, &changes, &order, &mut arena);
             assert_eq!(told(&folded, &arena), *expected, "{mode:?} {lines:?}");
         }
     }

@@ -21,11 +21,16 @@ pub fn locate(route: &Route, columns: &ColumnSet, row: &Range<u32>, arena: &mut 
         &mut spilled
     };
     let mut at = row.start;
+    let mut missing = found.len();
     for place in columns.iter() {
+        if missing == 0 {
+            break;
+        }
         let length = length_at(arena, at);
         let next = at + 4 + length.max(0) as u32;
         if let Some(rank) = route.key.iter().position(|&key| key == place) {
             found[rank] = at..next;
+            missing -= 1;
         }
         at = next;
     }
@@ -45,23 +50,19 @@ fn length_at(arena: &[u8], at: u32) -> i32 {
     i32::from_be_bytes(bytes)
 }
 
-/// Sorts by key, then arrival. The first eight bytes behind the first length stand in for most
-/// comparisons, which keeps the arena out of the processor's way.
-pub fn sort(changes: &mut Vec<Change>, arena: &[u8]) {
-    let mut order: Vec<(u64, u32)> = changes
-        .iter()
-        .enumerate()
-        .map(|(index, change)| (prefix(arena, &change.key), index as u32))
-        .collect();
-    let key = |index: u32| {
-        let range = &changes[index as usize].key;
+/// The order by key, then arrival, as places in `changes`. The first eight bytes behind the first length
+/// stand in for most comparisons, which keeps the arena out of the processor's way.
+pub fn order(changes: &[Change<'_>], arena: &[u8]) -> Vec<u32> {
+    let mut order: Vec<(u64, u32)> =
+        changes.iter().zip(0..).map(|(change, place)| (prefix(arena, &change.key), place)).collect();
+    let key = |place: u32| {
+        let range = &changes[place as usize].key;
         &arena[range.start as usize..range.end as usize]
     };
     order.sort_unstable_by(|one, other| {
         one.0.cmp(&other.0).then_with(|| key(one.1).cmp(key(other.1))).then(one.1.cmp(&other.1))
     });
-    let mut taken: Vec<Option<Change>> = std::mem::take(changes).into_iter().map(Some).collect();
-    changes.extend(order.into_iter().filter_map(|(_, index)| taken[index as usize].take()));
+    order.into_iter().map(|(_, place)| place).collect()
 }
 
 fn prefix(arena: &[u8], key: &Range<u32>) -> u64 {
@@ -149,6 +150,7 @@ mod tests {
     #[test]
     fn equal_keys_stand_together_in_arrival_order() {
         let mut arena = Vec::new();
+        let columns = ColumnSet::new(1, [0]);
         let words = ["b", "a\0", "a", "longer than eight b", "a", "longer than eight a", "b", "", "a\0"];
         let changes = words.iter().zip(0..).map(|(word, arrival)| {
             let start = arena.len() as u32;
@@ -159,17 +161,16 @@ mod tests {
                 offset: Offset::new(0),
                 arrival,
                 deletes: false,
-                columns: ColumnSet::new(1, [0]),
+                columns: &columns,
                 fields: key.clone(),
                 key,
                 lacks_required: false,
                 unproven: false,
             }
         });
-        let mut changes: Vec<Change> = changes.collect();
-        sort(&mut changes, &arena);
+        let changes: Vec<Change<'_>> = changes.collect();
         let order: Vec<(&str, u32)> =
-            changes.iter().map(|change| (words[change.arrival as usize], change.arrival)).collect();
+            order(&changes, &arena).iter().map(|&place| (words[place as usize], place)).collect();
         for (at, (word, arrival)) in order.iter().enumerate() {
             let next = order[at + 1..].iter().position(|(other, _)| other == word);
             assert!(next.is_none_or(|distance| distance == 0), "{order:?}");

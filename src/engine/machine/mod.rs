@@ -278,9 +278,9 @@ impl Machine {
         let Some(held) = self.held.get(&id) else { return };
         let route = Arc::clone(&held.tenure.route);
         let route = self.route_of(&route);
+        let Some(held) = self.held.get_mut(&id) else { return };
         for index in 0..block.len() {
             let offset = block.get(index).offset;
-            let Some(held) = self.held.get_mut(&id) else { return };
             if held.staged.has_passed(offset) {
                 let partition = held.tenure.partition.clone();
                 commands.push(Command::Report(Report::Behind { partition, offset: offset.value() }));

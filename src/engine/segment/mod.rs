@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use self::survey::Moving;
+use self::survey::{Moving, Survey};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
 use crate::engine::decode::Decoder;
 use crate::engine::fold::{Change, Folded, fold, missing_column, single};
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
-use crate::engine::record::RecordBlock;
+use crate::engine::record::{Record, RecordBlock};
 use crate::engine::route::{OnBadRecord, Route, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::engine::shape::ColumnSet;
@@ -55,6 +55,8 @@ pub struct RouteSlot {
 #[derive(Default)]
 pub struct Segment {
     records: Vec<Staged>,
+    /// What the records came in.
+    blocks: Vec<Arc<RecordBlock>>,
     targets: Vec<TargetBuffer>,
     start: usize,
     bytes: usize,
@@ -62,6 +64,8 @@ pub struct Segment {
 
 struct TargetBuffer {
     encoding: Encoding,
+    /// The sets of columns that rows have; mostly one.
+    shapes: Vec<Shape>,
     arena: Vec<u8>,
     /// Where the decoded fields end. What a cut appends behind them, keys and composed rows, goes before the
     /// next cut: a batch can be tried again for hours.
@@ -70,32 +74,56 @@ struct TargetBuffer {
 
 impl TargetBuffer {
     fn new(encoding: Encoding) -> Self {
-        Self { encoding, arena: Vec::new(), decoded: 0 }
+        Self { encoding, shapes: Vec::new(), arena: Vec::new(), decoded: 0 }
+    }
+
+    /// The index of a shape; that of the record before is the likeliest.
+    fn shape(&mut self, columns: ColumnSet, lacks_required: bool) -> u32 {
+        let shape = Shape { columns, lacks_required };
+        let place = self.shapes.iter().rposition(|known| *known == shape).unwrap_or_else(|| {
+            self.shapes.push(shape);
+            self.shapes.len() - 1
+        });
+        place as u32
     }
 
     fn drop_composed(&mut self) {
         self.arena.truncate(self.decoded);
     }
+
+    /// The arena without what an earlier cut composed, for a cut to work on.
+    fn take_arena(&mut self) -> Vec<u8> {
+        self.drop_composed();
+        std::mem::take(&mut self.arena)
+    }
 }
 
+/// What the columns of a row are.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    columns: ColumnSet,
+    lacks_required: bool,
+}
+
+/// One record, or a log's end; as small as can be, since a segment has many.
 struct Staged {
     tenure: TenureId,
-    offset: Offset,
-    timestamp_ms: Option<i64>,
     route: u32,
-    origin: Option<(Arc<RecordBlock>, u32)>,
+    offset: Offset,
+    /// Where the record is: its block, and its index there. Of no meaning for a log's end.
+    block: u32,
+    index: u32,
     content: Content,
 }
 
 enum Content {
     Row {
-        columns: ColumnSet,
+        shape: u32,
         fields: Range<u32>,
-        lacks_required: bool,
         unproven: bool,
     },
     Delete {
-        columns: ColumnSet,
+        shape: u32,
         fields: Range<u32>,
     },
     Filtered,
@@ -146,10 +174,18 @@ impl Segment {
 
     /// Timestamp of the oldest waiting record of a tenure, milliseconds since the Unix epoch.
     pub fn oldest_ms(&self, tenure: TenureId) -> Option<i64> {
-        self.records[self.start..]
-            .iter()
-            .find(|staged| staged.tenure == tenure)
-            .and_then(|staged| staged.timestamp_ms)
+        let first = self.records[self.start..].iter().find(|staged| staged.tenure == tenure);
+        first.and_then(|staged| self.record(staged)?.timestamp_ms)
+    }
+
+    /// The record as it came; `None` for a log's end.
+    fn record(&self, staged: &Staged) -> Option<Record<'_>> {
+        match staged.content {
+            Content::End(_) => None,
+            Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                Some(self.blocks[staged.block as usize].get(staged.index as usize))
+            }
+        }
     }
 
     /// Records of a tenure that stand at `next` or behind it.
@@ -179,12 +215,15 @@ impl Segment {
             self.turn_to_text(routes, routes[route as usize].target);
             content = self.decode(&mut routes[route as usize], block, index);
         }
+        if self.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
+            self.blocks.push(Arc::clone(block));
+        }
         self.records.push(Staged {
             tenure,
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
             route,
-            origin: Some((Arc::clone(block), index)),
+            offset: record.offset,
+            block: (self.blocks.len() - 1) as u32,
+            index,
             content: content.unwrap_or_else(|| Content::Rejected(Box::new(undecidable()))),
         });
     }
@@ -193,10 +232,10 @@ impl Segment {
     pub fn push_end(&mut self, tenure: TenureId, next: NextOffset) {
         self.records.push(Staged {
             tenure,
-            offset: Offset::new(next.value() - 1),
-            timestamp_ms: None,
             route: 0,
-            origin: None,
+            offset: Offset::new(next.value() - 1),
+            block: 0,
+            index: 0,
             content: Content::End(next),
         });
     }
@@ -250,9 +289,9 @@ impl Segment {
         let fields = from..buffer.decoded as u32;
         Some(match decoded {
             Decoded::Row { columns, lacks_required, unproven } => {
-                Content::Row { columns, fields, lacks_required, unproven }
+                Content::Row { shape: buffer.shape(columns, lacks_required), fields, unproven }
             }
-            Decoded::Delete { columns } => Content::Delete { columns, fields },
+            Decoded::Delete { columns } => Content::Delete { shape: buffer.shape(columns, false), fields },
             Decoded::Filtered => Content::Filtered,
             Decoded::Rejected(reject) => Content::Rejected(Box::new(reject)),
             Decoded::NeedsText => return None,
@@ -263,8 +302,11 @@ impl Segment {
     fn turn_to_text(&mut self, routes: &mut [RouteSlot], target: usize) {
         self.targets[target] = TargetBuffer::new(Encoding::Text);
         for place in self.start..self.records.len() {
-            let route = self.records[place].route;
-            let Some((block, index)) = self.records[place].origin.clone() else { continue };
+            let Staged { route, block, index, .. } = self.records[place];
+            if !self.is_record(place) {
+                continue;
+            }
+            let block = Arc::clone(&self.blocks[block as usize]);
             let was_refused = matches!(self.records[place].content, Content::Rejected(_));
             if routes[route as usize].target != target || was_refused {
                 continue;
@@ -279,6 +321,7 @@ impl Segment {
     pub fn cut(&mut self, limit: usize, held: &BTreeMap<TenureId, Holding>, routes: &[RouteSlot]) -> Cut {
         let mut end = self.records.len().min(self.start.saturating_add(limit.max(1)));
         loop {
+            let mut arenas: Vec<Vec<u8>> = self.targets.iter_mut().map(TargetBuffer::take_arena).collect();
             let survey = self.survey(end, held, routes);
             let mut tables = Vec::new();
             let mut cut = None;
@@ -286,10 +329,9 @@ impl Segment {
             let mut settled = survey.settled;
             for (target, changes) in survey.changes {
                 let route = Arc::clone(&routes[changes.0 as usize].route);
-                let buffer = &mut self.targets[target];
-                buffer.drop_composed();
-                let exact = route.table.traits.bytewise_key && buffer.encoding == Encoding::Binary;
-                let folded = fold_target(&route, exact, changes.1, &mut buffer.arena);
+                let binary = self.targets[target].encoding == Encoding::Binary;
+                let exact = route.table.traits.bytewise_key && binary;
+                let folded = fold_target(&route, exact, changes.1, &mut arenas[target]);
                 cut = min_option(cut, folded.cut);
                 refused.extend(folded.refused);
                 for (index, outcome) in folded.settled {
@@ -298,6 +340,10 @@ impl Segment {
                 if !folded.entries.is_empty() {
                     tables.push((target, route, folded.entries));
                 }
+            }
+            let Survey { moves, tenures, quarantine, stops, judged, .. } = survey;
+            for (buffer, arena) in self.targets.iter_mut().zip(arenas) {
+                buffer.arena = arena;
             }
             if let Some(cut) = cut {
                 end = self.start + cut as usize;
@@ -311,8 +357,8 @@ impl Segment {
                 }
                 continue;
             }
-            let batch = self.assemble(survey.moves, settled, tables, survey.quarantine);
-            return Cut { batch, end, tenures: survey.tenures, stops: survey.stops, judged: survey.judged };
+            let batch = self.assemble(moves, settled, tables, quarantine);
+            return Cut { batch, end, tenures, stops, judged };
         }
     }
 
@@ -345,11 +391,11 @@ impl Segment {
 }
 
 /// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order.
-fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change>, arena: &mut Vec<u8>) -> Folded {
+fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: &mut Vec<u8>) -> Folded {
     if route.mode == WriteMode::Append {
         let (lacking, whole): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.lacks_required);
-        let missing = |change: &Change| (change.arrival, missing_column(&route.table, &change.columns));
+        let missing = |change: &Change<'_>| (change.arrival, missing_column(&route.table, change.columns));
         return Folded {
             entries: whole.iter().map(single).collect(),
             refused: lacking.iter().map(missing).collect(),
@@ -357,10 +403,10 @@ fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change>, arena: &mut
         };
     }
     for change in &mut changes {
-        change.key = crate::engine::key::locate(route, &change.columns, &change.fields, arena);
+        change.key = crate::engine::key::locate(route, change.columns, &change.fields, arena);
     }
-    crate::engine::key::sort(&mut changes, arena);
-    fold(&route.table, route.mode, exact, &changes, arena)
+    let order = crate::engine::key::order(&changes, arena);
+    fold(&route.table, route.mode, exact, &changes, &order, arena)
 }
 
 fn min_option(one: Option<u32>, other: Option<u32>) -> Option<u32> {

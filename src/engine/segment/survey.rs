@@ -10,12 +10,17 @@ impl Segment {
         end: usize,
         held: &BTreeMap<TenureId, Holding>,
         routes: &[RouteSlot],
-    ) -> Survey {
+    ) -> Survey<'_> {
         let mut survey = Survey::default();
         let mut places: BTreeMap<TenureId, Option<u32>> = BTreeMap::new();
+        // Records come in runs of one partition.
+        let mut latest: Option<(TenureId, Option<&Holding>)> = None;
         for place in self.start..end {
             let staged = &self.records[place];
-            let Some(holding) = held.get(&staged.tenure) else { continue };
+            if latest.is_none_or(|(tenure, _)| tenure != staged.tenure) {
+                latest = Some((staged.tenure, held.get(&staged.tenure)));
+            }
+            let Some((_, Some(holding))) = latest else { continue };
             if !self.moves_on(staged, holding) {
                 continue;
             }
@@ -37,7 +42,7 @@ impl Segment {
                     index
                 }
             };
-            survey.advance(index, staged);
+            survey.advance(index, staged, self.record(staged));
             self.sort_out(place, index, routes, &mut survey);
         }
         survey
@@ -52,7 +57,13 @@ impl Segment {
         }
     }
 
-    pub(super) fn sort_out(&self, place: usize, index: u32, routes: &[RouteSlot], survey: &mut Survey) {
+    pub(super) fn sort_out<'s>(
+        &'s self,
+        place: usize,
+        index: u32,
+        routes: &[RouteSlot],
+        survey: &mut Survey<'s>,
+    ) {
         let staged = &self.records[place];
         let slot = &routes[staged.route as usize];
         let bad = u64::from(matches!(staged.content, Content::Rejected(_)));
@@ -60,40 +71,41 @@ impl Segment {
             let judged = survey.judged.entry(staged.route).or_default();
             *judged = (judged.0 + 1, judged.1 + bad);
         }
-        let (columns, fields, deletes, lacks_required, unproven) = match &staged.content {
+        let (shape, fields, deletes, unproven) = match &staged.content {
             Content::End(_) => return,
             Content::Filtered => return survey.settled[index as usize].add(Outcome::Filtered, 1),
             Content::Rejected(reject) => {
                 survey.settled[index as usize].add(Outcome::Quarantined, 1);
-                return survey.quarantine.extend(keep(index, staged, &slot.route, reject));
+                let kept = self.record(staged).map(|record| keep(index, &record, &slot.route, reject));
+                return survey.quarantine.extend(kept);
             }
-            Content::Row { columns, fields, lacks_required, unproven } => {
-                (columns, fields, false, *lacks_required, *unproven)
-            }
-            Content::Delete { columns, fields } => (columns, fields, true, false, false),
+            Content::Row { shape, fields, unproven } => (*shape, fields, false, *unproven),
+            Content::Delete { shape, fields } => (*shape, fields, true, false),
         };
-        let changes = survey.changes.entry(slot.target).or_insert_with(|| (staged.route, Vec::new()));
+        let Shape { columns, lacks_required } = &self.targets[slot.target].shapes[shape as usize];
+        let room = || Vec::with_capacity(self.records.len() - place);
+        let changes = survey.changes.entry(slot.target).or_insert_with(|| (staged.route, room()));
         changes.1.push(Change {
             partition: index,
             offset: staged.offset,
             arrival: (place - self.start) as u32,
             deletes,
-            columns: columns.clone(),
+            columns,
             fields: fields.clone(),
             key: 0..0,
-            lacks_required,
+            lacks_required: *lacks_required,
             unproven,
         });
     }
 }
 
 #[derive(Default)]
-pub(super) struct Survey {
+pub(super) struct Survey<'s> {
     pub(super) moves: Vec<Moving>,
     pub(super) tenures: Vec<TenureId>,
     pub(super) settled: Vec<Tally>,
     /// By target: a route of it, and its changes.
-    pub(super) changes: BTreeMap<usize, (u32, Vec<Change>)>,
+    pub(super) changes: BTreeMap<usize, (u32, Vec<Change<'s>>)>,
     pub(super) quarantine: Vec<QuarantineRecord>,
     pub(super) stops: Vec<(TenureId, Offset, Reject)>,
     pub(super) judged: BTreeMap<u32, (u64, u64)>,
@@ -106,7 +118,7 @@ pub(super) struct Moving {
     newest_at_ms: Option<i64>,
 }
 
-impl Survey {
+impl Survey<'_> {
     pub(super) fn open(&mut self, tenure: TenureId, holding: &Holding) -> u32 {
         let index = self.moves.len() as u32;
         self.moves.push(Moving {
@@ -125,14 +137,14 @@ impl Survey {
         places.insert(tenure, None);
     }
 
-    pub(super) fn advance(&mut self, index: u32, staged: &Staged) {
+    pub(super) fn advance(&mut self, index: u32, staged: &Staged, record: Option<Record<'_>>) {
         let moving = &mut self.moves[index as usize];
         match staged.content {
             Content::End(next) => moving.to = moving.to.max(next),
             Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
                 moving.to = staged.offset.next();
                 moving.records += 1;
-                moving.newest_at_ms = moving.newest_at_ms.max(staged.timestamp_ms);
+                moving.newest_at_ms = moving.newest_at_ms.max(record.and_then(|record| record.timestamp_ms));
             }
         }
     }
@@ -155,17 +167,15 @@ impl Moving {
 }
 
 /// Copies a record with all that is needed to look at it and to try it again.
-fn keep(index: u32, staged: &Staged, route: &Route, reject: &Reject) -> Option<QuarantineRecord> {
-    let (block, place) = staged.origin.as_ref()?;
-    let record = block.get(*place as usize);
+fn keep(index: u32, record: &Record<'_>, route: &Route, reject: &Reject) -> QuarantineRecord {
     let whole = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-    let truncated = (whole > route.record_bytes_max).then(|| crate::engine::evidence::fingerprint(&record));
+    let truncated = (whole > route.record_bytes_max).then(|| crate::engine::evidence::fingerprint(record));
     let limit = if truncated.is_some() { HEAD_BYTES } else { usize::MAX };
     let head = |bytes: &[u8]| bytes[..bytes.len().min(limit)].to_vec();
-    Some(QuarantineRecord {
+    QuarantineRecord {
         partition: index,
-        offset: staged.offset,
-        timestamp_ms: staged.timestamp_ms,
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
         key: record.key.map(head),
         value: record.value.map(head),
         headers: record
@@ -176,5 +186,5 @@ fn keep(index: u32, staged: &Staged, route: &Route, reject: &Reject) -> Option<Q
         target: route.table.to_string(),
         truncated,
         reject: reject.clone(),
-    })
+    }
 }

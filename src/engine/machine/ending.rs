@@ -136,7 +136,8 @@ impl Machine {
 
     fn drop_empty_front(&mut self) {
         while self.segments.front().is_some_and(Segment::is_empty) {
-            self.segments.pop_front();
+            let done = self.segments.pop_front();
+            self.spare = done.map(|segment| segment.emptied(self.limits.batch_bytes));
             self.search = Search::None;
         }
     }

@@ -99,6 +99,8 @@ pub struct Machine {
     routes: Vec<RouteSlot>,
     breakers: Vec<Breaker>,
     segments: VecDeque<Segment>,
+    /// An empty segment, whose memory the next one takes.
+    spare: Option<Segment>,
     flight: Option<Flight>,
     trouble: Trouble,
     search: Search,
@@ -116,6 +118,7 @@ impl Machine {
             routes: Vec::new(),
             breakers: Vec::new(),
             segments: VecDeque::new(),
+            spare: None,
             flight: None,
             trouble: Trouble::default(),
             search: Search::None,
@@ -288,7 +291,7 @@ impl Machine {
             }
             held.staged = offset.next();
             self.staged_since.get_or_insert(now);
-            open_segment(&mut self.segments, self.flight.is_some(), &self.limits).push(
+            open_segment(&mut self.segments, &mut self.spare, self.flight.is_some(), &self.limits).push(
                 id,
                 &mut self.routes,
                 route,
@@ -303,7 +306,9 @@ impl Machine {
         if next > held.staged {
             held.staged = next;
             self.staged_since.get_or_insert(now);
-            open_segment(&mut self.segments, self.flight.is_some(), &self.limits).push_end(id, next);
+            let segment =
+                open_segment(&mut self.segments, &mut self.spare, self.flight.is_some(), &self.limits);
+            segment.push_end(id, next);
         }
     }
 
@@ -367,6 +372,7 @@ impl Machine {
         while let Some(mut segment) = self.segments.pop_front() {
             if segment.is_empty() {
                 self.search = Search::None;
+                self.spare = Some(segment.emptied(self.limits.batch_bytes));
                 continue;
             }
             if self.lingers(now, &segment) {
@@ -475,6 +481,7 @@ impl Machine {
 /// The segment that takes the next record: the last one, unless it is full or in flight.
 fn open_segment<'s>(
     segments: &'s mut VecDeque<Segment>,
+    spare: &mut Option<Segment>,
     flying: bool,
     limits: &LaneLimits,
 ) -> &'s mut Segment {
@@ -483,7 +490,7 @@ fn open_segment<'s>(
         last.start() > 0 || last.len() >= limits.batch_rows || last.bytes() >= limits.batch_bytes
     });
     if sealed || full {
-        segments.push_back(Segment::default());
+        segments.push_back(spare.take().unwrap_or_default());
     }
     let last = segments.len() - 1;
     &mut segments[last]

@@ -147,6 +147,20 @@ pub struct Cut {
 }
 
 impl Segment {
+    /// Nothing, in the memory of a segment that is done with; what is larger than `bytes` is given back.
+    pub fn emptied(mut self, bytes: usize) -> Self {
+        self.records.clear();
+        self.records.shrink_to(bytes / size_of::<Staged>());
+        self.blocks.clear();
+        for buffer in &mut self.targets {
+            let mut arena = buffer.take_arena();
+            arena.clear();
+            arena.shrink_to(bytes);
+            *buffer = TargetBuffer { arena, ..TargetBuffer::new(Encoding::Binary) };
+        }
+        Self { start: 0, bytes: 0, ..self }
+    }
+
     /// Records not yet committed.
     pub fn len(&self) -> usize {
         self.records.len() - self.start

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::batch::{Entry, Op, Pending};
+use super::key::Ranked;
 use super::outcome::Outcome;
 use super::position::Offset;
 use super::route::WriteMode;
@@ -68,18 +69,19 @@ pub fn fold(
     mode: WriteMode,
     exact: bool,
     changes: &[Change<'_>],
-    order: &[u32],
+    order: &[Ranked],
     arena: &mut Vec<u8>,
 ) -> Folded {
     let mut folded = Folded { entries: Vec::with_capacity(order.len()), ..Folded::default() };
     let mut rest = order;
-    while let Some((first, others)) = rest.split_first() {
+    while let Some(((rank, first), others)) = rest.split_first() {
         let first = &changes[*first as usize];
-        let same = |place: &&u32| same_key(arena, first, &changes[**place as usize]);
+        let same =
+            |(other, place): &&Ranked| rank == other && same_key(arena, first, &changes[*place as usize]);
         let run = others.iter().take_while(same).count();
         let (records, tail) = others.split_at(run);
         rest = tail;
-        let records = records.iter().map(|place| &changes[*place as usize]);
+        let records = records.iter().map(|(_, place)| &changes[*place as usize]);
         fold_key(table, mode, exact, first, records, arena, &mut folded);
     }
     folded

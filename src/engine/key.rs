@@ -50,10 +50,13 @@ fn length_at(arena: &[u8], at: u32) -> i32 {
     i32::from_be_bytes(bytes)
 }
 
-/// The order by key, then arrival, as places in `changes`. The first eight bytes behind the first length
-/// stand in for most comparisons, which keeps the arena out of the processor's way.
-pub fn order(changes: &[Change<'_>], arena: &[u8]) -> Vec<u32> {
-    let mut order: Vec<(u64, u32)> =
+/// A change in the order of the keys: the first eight bytes behind its key's first length, which stand in for
+/// most comparisons and keep the arena out of the processor's way, and its place.
+pub type Ranked = (u64, u32);
+
+/// The order of `changes` by key, then arrival.
+pub fn order(changes: &[Change<'_>], arena: &[u8]) -> Vec<Ranked> {
+    let mut order: Vec<Ranked> =
         changes.iter().zip(0..).map(|(change, place)| (prefix(arena, &change.key), place)).collect();
     let key = |place: u32| {
         let range = &changes[place as usize].key;
@@ -62,7 +65,7 @@ pub fn order(changes: &[Change<'_>], arena: &[u8]) -> Vec<u32> {
     order.sort_unstable_by(|one, other| {
         one.0.cmp(&other.0).then_with(|| key(one.1).cmp(key(other.1))).then(one.1.cmp(&other.1))
     });
-    order.into_iter().map(|(_, place)| place).collect()
+    order
 }
 
 fn prefix(arena: &[u8], key: &Range<u32>) -> u64 {
@@ -170,7 +173,7 @@ mod tests {
         });
         let changes: Vec<Change<'_>> = changes.collect();
         let order: Vec<(&str, u32)> =
-            order(&changes, &arena).iter().map(|&place| (words[place as usize], place)).collect();
+            order(&changes, &arena).iter().map(|&(_, place)| (words[place as usize], place)).collect();
         for (at, (word, arrival)) in order.iter().enumerate() {
             let next = order[at + 1..].iter().position(|(other, _)| other == word);
             assert!(next.is_none_or(|distance| distance == 0), "{order:?}");

@@ -36,6 +36,8 @@ pub struct Consumer {
     topics: Vec<Arc<str>>,
     /// The index of the topic of the record before: mostly the next one's, too.
     latest: usize,
+    /// What that topic is in librdkafka's memory, where the last thing polled was a record.
+    latest_handle: Option<usize>,
 }
 
 /// What [`Consumer::poll`] brings.
@@ -117,7 +119,15 @@ impl Consumer {
     pub fn connect(user: &[(String, String)], memory_bytes: u64) -> Result<Self, Error> {
         let client = Client::new(&properties::member(user, memory_bytes)?).map_err(Error::created)?;
         let (assigned, paused) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { client, assigned, paused, rests: false, topics: Vec::new(), latest: 0 })
+        Ok(Self {
+            client,
+            assigned,
+            paused,
+            rests: false,
+            topics: Vec::new(),
+            latest: 0,
+            latest_handle: None,
+        })
     }
 
     /// Joins the group for these topics, by name; calling it again replaces the list.
@@ -135,10 +145,16 @@ impl Consumer {
     /// Waits up to `timeout` for one item. Must be called more often than `max.poll.interval.ms`,
     /// or the group takes the partitions away.
     pub fn poll(&mut self, timeout: Duration) -> Polled<'_> {
-        match self.client.poll(timeout) {
+        let event = self.client.poll(timeout);
+        let before = self.latest_handle.take();
+        match event {
             None | Some(Event::Other) => Polled::Idle,
             Some(Event::Message(message)) => {
-                self.latest = intern(&mut self.topics, self.latest, message.topic());
+                let handle = Some(message.topic_handle());
+                if handle != before {
+                    self.latest = intern(&mut self.topics, self.latest, message.topic());
+                }
+                self.latest_handle = handle;
                 Polled::Record(FetchedRecord { topic: &self.topics[self.latest], message })
             }
             Some(Event::End(partition, next)) => {
@@ -209,6 +225,7 @@ impl Consumer {
     }
 
     fn add(&mut self, partitions: &[(TopicPartition, NextOffset)]) -> Result<(), Error> {
+        self.latest_handle = None;
         self.client
             .assign(partitions)
             .map_err(|fault| Error::refused("assigning partitions at their stored offsets", fault))?;
@@ -218,6 +235,7 @@ impl Consumer {
     }
 
     fn remove(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.latest_handle = None;
         let ours: BTreeSet<TopicPartition> =
             partitions.iter().filter(|partition| self.assigned.contains(partition)).cloned().collect();
         let list: Vec<TopicPartition> = ours.iter().cloned().collect();

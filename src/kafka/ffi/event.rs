@@ -139,6 +139,13 @@ impl Message<'_> {
         name.to_str().unwrap_or_default()
     }
 
+    /// Tells messages of different topics apart without reading their names, as long as nothing but messages
+    /// is polled and no partition is let go of: then no topic's memory can have become another's.
+    pub(in crate::kafka) fn topic_handle(&self) -> usize {
+        // SAFETY: the message is alive as long as its event; the topic is only named, not followed.
+        unsafe { (*self.raw.as_ptr()).rkt.addr() }
+    }
+
     /// The partition's number.
     pub(in crate::kafka) fn partition(&self) -> i32 {
         // SAFETY: the message is alive as long as its event.

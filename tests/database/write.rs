@@ -3,6 +3,7 @@
 mod commit;
 mod crashes;
 mod fences;
+mod guesses;
 mod outcomes;
 mod property;
 mod races;
@@ -40,6 +41,8 @@ const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(0x7064));
 enum Path {
     /// Whatever the writer chooses.
     Fastest,
+    /// Whatever the writer chooses of the ways of large batches.
+    Large,
     /// COPY of what the filter doesn't know.
     Guessed,
     /// Probe and COPY into the table.
@@ -55,7 +58,9 @@ impl Path {
 
     fn encoding(self) -> Encoding {
         match self {
-            Self::Fastest | Self::Guessed | Self::Direct | Self::StagedBinary => Encoding::Binary,
+            Self::Fastest | Self::Large | Self::Guessed | Self::Direct | Self::StagedBinary => {
+                Encoding::Binary
+            }
             Self::StagedText => Encoding::Text,
         }
     }
@@ -63,6 +68,7 @@ impl Path {
     fn paths(self) -> Paths {
         match self {
             Self::Fastest => Paths::Fastest,
+            Self::Large => Paths::Large,
             Self::Guessed => Paths::Guessed,
             Self::Direct => Paths::Probed,
             Self::StagedBinary | Self::StagedText => Paths::Staged,

@@ -9,14 +9,14 @@
 use tokio_postgres::Client;
 
 use super::append;
-use super::guess::{self, Choice, Guess, Way};
-use super::keys::{self, Found};
+use super::guess::{Choice, Found, Way};
+use super::keys;
 use super::staged;
 use super::stop::Stop;
 use super::target::{Into, Target};
 use super::timings::Stage;
 use super::work::{self, Work};
-use crate::engine::batch::{Op, TableBatch};
+use crate::engine::batch::{Entry, Op, TableBatch};
 use crate::engine::outcome::Outcome;
 use crate::engine::route::WriteMode;
 use crate::engine::row::Encoding;
@@ -38,28 +38,24 @@ pub(super) async fn write(
     choice: &mut Choice,
     rows: &TableBatch,
 ) -> Result<(), Stop> {
-    let way = choice.way(rows);
-    let guess = choice.guess(rows);
-    match way {
-        Way::Stage => return stage_all(work, target, guess, rows).await,
-        Way::Trust if trust(work, target, guess, rows).await? => return Ok(()),
+    match choice.way(rows) {
+        Way::Stage => return stage_all(work, target, choice, rows).await,
+        Way::Trust if trust(work, target, choice, rows).await? => return Ok(()),
         Way::Trust | Way::Probe => {}
     }
-    look_up(work, target, guess, rows).await
+    probe(work, target, choice, rows).await
 }
 
 /// Everything through the stage, since most keys are expected to exist.
 async fn stage_all(
     work: &mut Work<'_>,
     target: &mut Target,
-    guess: &mut Guess,
+    choice: &mut Choice,
     rows: &TableBatch,
 ) -> Result<(), Stop> {
-    let (keys, before) = (rows.entries.len(), work.counted(Outcome::Inserted));
-    staged::write(work, target, rows, (0..keys).collect()).await?;
-    let inserted = work.counted(Outcome::Inserted) - before;
-    let existing = keys.saturating_sub(inserted as usize);
-    guess.looked(guess::Found { keys, existing, surprises: existing });
+    let keys = rows.entries.len();
+    let existing = staged::write(work, target, rows, (0..keys).collect()).await?;
+    choice.guess(rows).looked(Found { keys, existing, surprises: existing });
     Ok(())
 }
 
@@ -68,102 +64,134 @@ async fn stage_all(
 async fn trust(
     work: &mut Work<'_>,
     target: &mut Target,
-    guess: &mut Guess,
+    choice: &mut Choice,
     rows: &TableBatch,
 ) -> Result<bool, Stop> {
-    let (new, staged): (Vec<usize>, Vec<usize>) = (0..rows.entries.len()).partition(|&index| {
+    let is_new = |&index: &usize| {
         let entry = &rows.entries[index];
-        // A row that lacks required columns is refused if it is new, which only the database knows.
-        entry.op == Op::Merge && entry.needs_existing.is_empty() && !guess.may_exist(rows.key(entry))
-    });
-    let opened = work.client.batch_execute(staged::SAVEPOINT).await;
-    opened.map_err(|error| Stop::rows(error, &target.table, None))?;
-    if copy_new(work, target, rows, &new).await?.is_some() {
-        guess.was_wrong();
+        can_be_copied(entry) && !choice.may_exist(rows, entry)
+    };
+    let (mut new, mut staged): (Vec<usize>, Vec<usize>) = (0..rows.entries.len()).partition(is_new);
+    let mut ignored = Vec::new();
+    if rows.route.mode == WriteMode::Insert {
+        // Rows that exist need no comparison, so that looking them up is all there is to do.
+        let asked;
+        (asked, staged) = staged.into_iter().partition(|&index| can_be_copied(&rows.entries[index]));
+        let (existing, absent) = look_up(work, target, rows, asked).await?;
+        ignored = existing;
+        new.extend(absent);
+        new.sort_unstable();
+    }
+    if copy_new(work, target, rows, &new, true).await?.is_some() {
+        choice.guess(rows).was_wrong();
         return Ok(false);
     }
-    guess.was_right();
-    for &index in &new {
-        work.count(&rows.entries[index], Outcome::Inserted);
-    }
+    choice.guess(rows).was_right();
+    count(work, rows, &new, Outcome::Inserted);
+    count(work, rows, &ignored, Outcome::Ignored);
     staged::write(work, target, rows, staged).await?;
     Ok(true)
 }
 
 /// Looks all keys up before anything is written.
-async fn look_up(
+async fn probe(
     work: &mut Work<'_>,
     target: &mut Target,
-    guess: &mut Guess,
+    choice: &mut Choice,
     rows: &TableBatch,
 ) -> Result<(), Stop> {
     let (merged, mut staged): (Vec<usize>, Vec<usize>) =
         (0..rows.entries.len()).partition(|&index| rows.entries[index].op == Op::Merge);
-    let found = open_and_probe(work.client, target, rows, &merged).await?;
-    work.lap(Stage::Probe);
-    let (existing, new): (Vec<usize>, Vec<usize>) =
-        merged.iter().partition(|&&index| found.contains(rows.key(&rows.entries[index])));
-    if existing.len() != found.len() {
-        // The server's bytes of a key aren't those that we sent, so that nothing is known of the rest.
-        return staged::write(work, target, rows, (0..rows.entries.len()).collect()).await;
-    }
-    let surprises =
-        existing.iter().filter(|&&index| !guess.may_exist(rows.key(&rows.entries[index]))).count();
-    guess.looked(guess::Found { keys: merged.len(), existing: existing.len(), surprises });
-    let lacking = new.iter().flat_map(|&index| &rows.entries[index].needs_existing);
-    work.refused.extend(lacking);
+    let keys = merged.len();
+    // In one flush.
+    let savepoint = open_savepoint(work.client, target);
+    let ((), (existing, new)) = futures_util::try_join!(savepoint, look_up(work, target, rows, merged))?;
+    let surprises = existing.iter().filter(|&&index| !choice.may_exist(rows, &rows.entries[index])).count();
+    // Where rows that exist are ignored, there is nothing to compare in the stage.
+    let compared = if rows.route.mode == WriteMode::Insert { 0 } else { existing.len() };
+    choice.guess(rows).looked(Found { keys, existing: compared, surprises });
+    work.refused.extend(new.iter().flat_map(|&index| &rows.entries[index].needs_existing));
     if !work.refused.is_empty() {
         return staged::look_for_refusals(work, target, rows, staged).await;
     }
-    let conflict = copy_new(work, target, rows, &new).await?;
+    let conflict = copy_new(work, target, rows, &new, false).await?;
     if conflict.is_some() {
-        staged.extend(merged);
+        staged.extend(new);
+        staged.extend(existing);
     } else {
-        for &index in &new {
-            work.count(&rows.entries[index], Outcome::Inserted);
-        }
+        count(work, rows, &new, Outcome::Inserted);
         match rows.route.mode {
-            WriteMode::Insert => {
-                for &index in &existing {
-                    work.count(&rows.entries[index], Outcome::Ignored);
-                }
-            }
+            WriteMode::Insert => count(work, rows, &existing, Outcome::Ignored),
             WriteMode::Upsert | WriteMode::Append => staged.extend(existing),
         }
     }
     staged.sort_unstable();
-    let merged = staged::write(work, target, rows, staged).await;
-    match (merged, conflict) {
+    match (staged::write(work, target, rows, staged).await, conflict) {
         // The stage met the same refusal, so that the row which COPY named is the one to look at.
         (Err(stop), Some(first)) if stop.is_unique_violation() => Err(first),
-        (merged, _) => merged,
+        (merged, _) => merged.map(drop),
     }
 }
 
-/// Opens the savepoint and looks the keys up, in one flush.
-async fn open_and_probe(
-    client: &Client,
-    target: &Target,
-    rows: &TableBatch,
-    merged: &[usize],
-) -> Result<Found, Stop> {
-    let savepoint = client.batch_execute(staged::SAVEPOINT);
-    let probe = keys::probe(client, target, rows, merged);
-    let ((), found) =
-        futures_util::try_join!(savepoint, probe).map_err(|error| Stop::rows(error, &target.table, None))?;
-    Ok(found)
+/// Whether the row goes into the table if its key is new. One that lacks required columns is refused then,
+/// which only the stage finds out.
+fn can_be_copied(entry: &Entry) -> bool {
+    entry.op == Op::Merge && entry.needs_existing.is_empty()
 }
 
-/// Copies rows of new keys into the table; returns the refusal of a unique index after taking them back.
+fn count(work: &mut Work<'_>, rows: &TableBatch, entries: &[usize], outcome: Outcome) {
+    for &index in entries {
+        work.count(&rows.entries[index], outcome);
+    }
+}
+
+/// Looks the keys of these entries up: those that exist, and those that don't.
+async fn look_up(
+    work: &mut Work<'_>,
+    target: &Target,
+    rows: &TableBatch,
+    entries: Vec<usize>,
+) -> Result<(Vec<usize>, Vec<usize>), Stop> {
+    if entries.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let places = keys::probe(work.client, target, rows, &entries)
+        .await
+        .map_err(|error| Stop::rows(error, &target.table, None))?;
+    work.lap(Stage::Probe);
+    let mut found = places.iter().copied().peekable();
+    let (mut existing, mut absent) = (Vec::with_capacity(places.len()), Vec::with_capacity(entries.len()));
+    for (place, &entry) in entries.iter().enumerate() {
+        let exists = found.next_if_eq(&place).is_some();
+        if exists { &mut existing } else { &mut absent }.push(entry);
+    }
+    Ok((existing, absent))
+}
+
+async fn open_savepoint(client: &Client, target: &Target) -> Result<(), Stop> {
+    let opened = client.batch_execute(staged::SAVEPOINT).await;
+    opened.map_err(|error| Stop::rows(error, &target.table, None))
+}
+
+/// Copies rows of new keys into the table, under a savepoint that it opens in the same flush or that is open
+/// already; returns the refusal of a unique index after taking them back.
 async fn copy_new(
     work: &mut Work<'_>,
     target: &mut Target,
     rows: &TableBatch,
     new: &[usize],
+    mut opens: bool,
 ) -> Result<Option<Stop>, Stop> {
     for (columns, entries) in work::by_columns(rows, new.iter().copied()) {
         let set = target.set(&columns);
-        match append::copy(work, target, &set, rows, &entries, Into::Target).await {
+        let client = work.client;
+        let copy = append::copy(work, target, &set, rows, &entries, Into::Target);
+        let copied = if std::mem::take(&mut opens) {
+            futures_util::try_join!(open_savepoint(client, target), copy).map(|((), ())| ())
+        } else {
+            copy.await
+        };
+        match copied {
             Ok(()) => {}
             Err(stop) if stop.is_unique_violation() => {
                 staged::take_back(work.client, target).await?;

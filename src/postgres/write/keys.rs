@@ -1,25 +1,21 @@
 //! Which keys of a batch exist already, looked up by arrays made straight from the keys' bytes.
 
-use std::collections::BTreeSet;
-
 use bytes::BytesMut;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error};
 
 use super::target::Target;
 use crate::engine::batch::TableBatch;
 use crate::engine::row;
 
-/// The keys found, each as its fields with their lengths, as [`TableBatch::key`] gives them.
-pub(super) type Found = BTreeSet<Vec<u8>>;
-
-/// Looks the keys of these entries up. Only for keys whose equality is bytewise, in binary encoding.
+/// Looks the keys of these entries up; returns the places in `entries` of those that exist, in rising order.
+/// Only for keys whose equality is bytewise, in binary encoding.
 pub(super) async fn probe(
     client: &Client,
     target: &Target,
     rows: &TableBatch,
     entries: &[usize],
-) -> Result<Found, Error> {
+) -> Result<Vec<usize>, Error> {
     let mut arrays: Vec<KeyArray> = target
         .key_arrays
         .iter()
@@ -36,16 +32,11 @@ pub(super) async fn probe(
         .zip(&target.key_arrays)
         .map(|(array, type_)| (array as &(dyn ToSql + Sync), type_.array.clone()))
         .collect();
-    let found = client.query_typed(&target.key_sql.probe, &parameters).await?;
-    let mut keys = Found::new();
-    for one in found {
-        let mut key = Vec::new();
-        for column in 0..one.len() {
-            row::push_field(&mut key, Some(one.try_get::<_, Raw<'_>>(column)?.0));
-        }
-        keys.insert(key);
-    }
-    Ok(keys)
+    let row = client.query_typed_one(&target.key_sql.probe, &parameters).await?;
+    let places: Vec<i32> = row.try_get::<_, Option<Vec<i32>>>(0)?.unwrap_or_default();
+    let mut places: Vec<usize> = places.into_iter().map(|place| place as usize - 1).collect();
+    places.sort_unstable();
+    Ok(places)
 }
 
 /// An array of key values whose elements are encoded already.
@@ -76,17 +67,4 @@ impl ToSql for KeyArray {
     }
 
     to_sql_checked!();
-}
-
-/// A value as the server sent it.
-struct Raw<'a>(&'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }

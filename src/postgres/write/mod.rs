@@ -55,6 +55,8 @@ pub enum Paths {
     /// The fastest that fits the batch and the table; small batches in one statement.
     #[default]
     Fastest,
+    /// The same, but small batches go as large ones do.
+    Large,
     /// Keys that weren't written lately are taken for new and copied into the table without a look.
     Guessed,
     /// Keys are looked up, new rows are copied into the table, the others go through the stage.
@@ -164,7 +166,7 @@ impl Writer {
         connection.in_doubt = true;
         let small = match self.choice.paths {
             Paths::Fastest => connection.write_small(batch, &mut self.timings).await,
-            Paths::Guessed | Paths::Probed | Paths::Staged => None,
+            Paths::Large | Paths::Guessed | Paths::Probed | Paths::Staged => None,
         };
         self.took_small_path = small.is_some();
         let outcome = match small {

@@ -165,7 +165,7 @@ pub(super) struct SetSql {
     pub(super) stage_binary: String,
     /// Into the stage, text.
     pub(super) stage_text: String,
-    /// Ords → the ords whose key exists, and whether each row is equal already.
+    /// Ords → those whose key doesn't exist, and those whose row differs; the others are equal already.
     pub(super) compare: String,
     /// Ords → those whose row exists and differs, locked against updates in the order of ord.
     pub(super) lock_different: String,
@@ -184,7 +184,7 @@ pub(super) struct KeySql {
     pub(super) lock: String,
     /// Ords → those whose row was deleted.
     pub(super) delete: String,
-    /// One array for each key column → the key columns of existing rows.
+    /// One array for each key column → the places of those that exist, counted from 1.
     pub(super) probe: String,
 }
 
@@ -291,9 +291,11 @@ impl TableNames {
             stage_binary: format!("COPY {stage} ({staged}) FROM STDIN (FORMAT binary)"),
             stage_text: format!("COPY {stage} ({staged}) FROM STDIN (FORMAT text)"),
             compare: format!(
-                "SELECT pg_catalog.array_agg(s.ord), pg_catalog.array_agg(x.same) \
-                 FROM {stage} AS s CROSS JOIN LATERAL \
-                 (SELECT {same} AS same FROM {target} AS t WHERE {same_key} OFFSET 0) AS x WHERE {OF_ORDS}"
+                "SELECT pg_catalog.array_agg(s.ord) FILTER (WHERE x.same IS NULL), \
+                 pg_catalog.array_agg(s.ord) FILTER (WHERE NOT x.same) \
+                 FROM {stage} AS s LEFT JOIN LATERAL \
+                 (SELECT {same} AS same FROM {target} AS t WHERE {same_key} OFFSET 0) AS x ON true \
+                 WHERE {OF_ORDS}"
             ),
             lock_different: format!(
                 "SELECT pg_catalog.array_agg(x.ord) FROM (SELECT s.ord FROM {stage} AS s \
@@ -322,7 +324,6 @@ impl TableNames {
             .join(", ");
         let probed: Vec<usize> = self.key.iter().map(|(place, _)| *place).collect();
         let aliases = list(&probed, |place| format!("c{place}"));
-        let found = list(&probed, |place| format!("t.{}", self.columns[place]));
         KeySql {
             // Counted rather than asked with EXISTS, which would be planned for its first row: a nested loop.
             collides: format!(
@@ -340,8 +341,9 @@ impl TableNames {
                  SELECT pg_catalog.array_agg(done.ord) FROM done"
             ),
             probe: format!(
-                "SELECT {found} FROM ROWS FROM ({arrays}) AS s({aliases}) CROSS JOIN LATERAL \
-                 (SELECT t.* FROM {target} AS t WHERE {same_key} OFFSET 0) AS t"
+                "SELECT pg_catalog.array_agg(s.place::pg_catalog.int4) \
+                 FROM ROWS FROM ({arrays}) WITH ORDINALITY AS s({aliases}, place) CROSS JOIN LATERAL \
+                 (SELECT 1 FROM {target} AS t WHERE {same_key} OFFSET 0) AS t"
             ),
         }
     }

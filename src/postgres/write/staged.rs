@@ -7,7 +7,7 @@
 //! a foreign writer can be faster. Whatever a statement didn't do for a reason that lies with other
 //! writers goes round again, a bounded number of times.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -66,21 +66,23 @@ struct Merge<'a> {
     groups: Vec<Group>,
 }
 
-/// Writes the given entries of a keyed route.
+/// Writes the given entries of a keyed route; returns how many of their keys existed at first.
 pub(super) async fn write(
     work: &mut Work<'_>,
     target: &mut Target,
     rows: &TableBatch,
     entries: Vec<usize>,
-) -> Result<(), Stop> {
+) -> Result<usize, Stop> {
     if entries.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let merge = Merge::stage(work, target, rows, entries).await?;
     let mut pending: Vec<i32> = (merge.base..work.next_ord).collect();
     let mut conflict: Option<Stop> = None;
+    let mut existed = None;
     for _ in 0..ROUNDS_MAX {
         let presence = merge.compare(work, target, &pending).await?;
+        let existed = *existed.get_or_insert_with(|| count_existing(&presence));
         if let Some(refusal) = conflict.take()
             && presence.iter().all(|presence| *presence == Presence::Absent)
         {
@@ -89,7 +91,7 @@ pub(super) async fn write(
         }
         let mut plan = merge.plan(work, &pending, &presence);
         if !work.refused.is_empty() {
-            return Ok(());
+            return Ok(existed);
         }
         pending.clear();
         merge.delete(work, target, &mut plan, &mut pending).await?;
@@ -97,7 +99,7 @@ pub(super) async fn write(
         conflict = merge.insert(work, target, &plan.insert, &mut pending).await?;
         work.lap(Stage::Merge);
         if pending.is_empty() {
-            return Ok(());
+            return Ok(existed);
         }
         pending.sort_unstable();
     }
@@ -196,19 +198,18 @@ impl<'a> Merge<'a> {
         pending: &[i32],
     ) -> Result<Vec<Presence>, Stop> {
         let refused = |error| Stop::rows(error, &target.table, None);
-        let mut presence = vec![Presence::Absent; pending.len()];
+        let mut presence = vec![Presence::Same; pending.len()];
         for (set, ords) in self.by_group(pending) {
             let row = work
                 .client
                 .query_typed_one(&set.sql.compare, &OfOrds::new(ords).parameters())
                 .await
                 .map_err(refused)?;
-            let existing: Option<Vec<i32>> = row.try_get(0).map_err(refused)?;
-            let same: Option<Vec<bool>> = row.try_get(1).map_err(refused)?;
-            for (ord, same) in existing.unwrap_or_default().into_iter().zip(same.unwrap_or_default()) {
-                let place =
-                    pending.binary_search(&ord).expect("the stage holds the ords that were asked for");
-                presence[place] = if same { Presence::Same } else { Presence::Different };
+            for (column, found) in [(0, Presence::Absent), (1, Presence::Different)] {
+                let ords: Option<Vec<i32>> = row.try_get(column).map_err(refused)?;
+                for ord in ords.unwrap_or_default() {
+                    presence[place_of(pending, ord)] = found;
+                }
             }
         }
         work.lap(Stage::Probe);
@@ -259,13 +260,13 @@ impl<'a> Merge<'a> {
             Vec::new()
         };
         let deleted = work.ords(&target.key_sql.delete, &plan.delete).await.map_err(refused)?;
-        let (locked, deleted) = (set_of(locked), set_of(deleted));
+        let (locked, deleted) = (sorted(locked), sorted(deleted));
         for &ord in &plan.delete {
             let entry = self.entry(ord);
-            match (deleted.contains(&ord), entry.op) {
+            match (holds(&deleted, ord), entry.op) {
                 (true, Op::Replace) => plan.insert.push(ord),
                 (true, Op::Delete | Op::Merge) => work.count(entry, Outcome::Deleted),
-                (false, _) if locked.contains(&ord) => work.count(entry, Outcome::Filtered),
+                (false, _) if holds(&locked, ord) => work.count(entry, Outcome::Filtered),
                 (false, _) => pending.push(ord),
             }
         }
@@ -290,12 +291,12 @@ impl<'a> Merge<'a> {
                 Vec::new()
             };
             let asked = if triggers { &locked[..] } else { ords };
-            let updated = set_of(work.ords(&set.sql.update, asked).await.map_err(refused)?);
-            let locked: BTreeSet<i32> = set_of(locked);
+            let updated = sorted(work.ords(&set.sql.update, asked).await.map_err(refused)?);
+            let locked = sorted(locked);
             for &ord in ords {
-                if updated.contains(&ord) {
+                if holds(&updated, ord) {
                     work.count(self.entry(ord), Outcome::Updated);
-                } else if locked.contains(&ord) {
+                } else if holds(&locked, ord) {
                     work.count(self.entry(ord), Outcome::Filtered);
                 } else {
                     pending.push(ord);
@@ -368,6 +369,25 @@ async fn insert_under_savepoint(
     Ok(counts)
 }
 
-fn set_of(ords: Vec<i32>) -> BTreeSet<i32> {
-    ords.into_iter().collect()
+fn count_existing(presence: &[Presence]) -> usize {
+    presence.iter().filter(|presence| **presence != Presence::Absent).count()
+}
+
+/// Where an ord stands among those that a statement was asked for, which rise.
+fn place_of(pending: &[i32], ord: i32) -> usize {
+    let guess = (ord - pending[0]) as usize;
+    if pending.get(guess) == Some(&ord) {
+        return guess;
+    }
+    pending.binary_search(&ord).expect("the stage holds the ords that were asked for")
+}
+
+/// Ords that a statement answered with, in rising order.
+fn sorted(mut ords: Vec<i32>) -> Vec<i32> {
+    ords.sort_unstable();
+    ords
+}
+
+fn holds(sorted: &[i32], ord: i32) -> bool {
+    sorted.binary_search(&ord).is_ok()
 }

@@ -137,7 +137,7 @@ async fn write_table(
     } else if choice.allows_copy() && direct::takes(rows) {
         direct::write(work, target, choice, rows).await
     } else {
-        staged::write(work, target, rows, (0..rows.entries.len()).collect()).await
+        staged::write(work, target, rows, (0..rows.entries.len()).collect()).await.map(drop)
     }
 }
 

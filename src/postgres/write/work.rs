@@ -50,11 +50,6 @@ impl<'a> Work<'a> {
         self.tallies[partition as usize].add(outcome, records);
     }
 
-    /// Records counted so far in an outcome, over all partitions.
-    pub(super) fn counted(&self, outcome: Outcome) -> u64 {
-        self.tallies.iter().map(|tally| tally.get(outcome)).sum()
-    }
-
     /// Books the time since the last call on a stage.
     pub(super) fn lap(&mut self, stage: Stage) {
         self.lap = self.timings.lap(stage, self.lap);
@@ -88,20 +83,26 @@ impl<'a> OfOrds<'a> {
     }
 }
 
-/// Entries by their column set, each group in the order given.
+/// Entries by their column set, each group in the order given; the groups in the order of their sets.
 pub(super) fn by_columns(
     rows: &TableBatch,
     entries: impl Iterator<Item = usize>,
-) -> BTreeMap<ColumnSet, Vec<usize>> {
-    let mut groups: BTreeMap<ColumnSet, Vec<usize>> = BTreeMap::new();
+) -> Vec<(ColumnSet, Vec<usize>)> {
+    let mut groups: Vec<(ColumnSet, Vec<usize>)> = Vec::new();
+    let mut places: BTreeMap<ColumnSet, usize> = BTreeMap::new();
+    let mut last = 0;
     for index in entries {
         let columns = &rows.entries[index].columns;
-        match groups.get_mut(columns) {
-            Some(group) => group.push(index),
-            None => {
-                groups.insert(columns.clone(), vec![index]);
+        // Nearly all records of a topic have the same columns as the one before.
+        if groups.get(last).is_none_or(|(set, _)| set != columns) {
+            last = places.get(columns).copied().unwrap_or(groups.len());
+            if last == groups.len() {
+                places.insert(columns.clone(), last);
+                groups.push((columns.clone(), Vec::new()));
             }
         }
+        groups[last].1.push(index);
     }
+    groups.sort_by(|one, other| one.0.cmp(&other.0));
     groups
 }

@@ -91,9 +91,9 @@ fn bits(hash: u64) -> [u32; 8] {
     SALTS.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27))
 }
 
-/// A fixed hash of a key's bytes: eight at a time by a folded multiplication. It need not withstand an
-/// attacker: keys made to collide only take the longer way.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
+/// A fixed hash of a table's number and a key's bytes: eight at a time by a folded multiplication. It need
+/// not withstand an attacker: keys made to collide only take the longer way.
+pub(super) fn hash(table: u32, bytes: &[u8]) -> u64 {
     const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
     const SECOND: u64 = 0xd6e8_feb8_6659_fd93;
     let fold = |state: u64, word: u64| {
@@ -101,7 +101,8 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
         (product as u64) ^ ((product >> 64) as u64)
     };
     let (words, rest) = bytes.as_chunks::<8>();
-    let state = words.iter().fold(bytes.len() as u64, |state, word| fold(state, u64::from_le_bytes(*word)));
+    let first = fold(fold(0, u64::from(table)), bytes.len() as u64);
+    let state = words.iter().fold(first, |state, word| fold(state, u64::from_le_bytes(*word)));
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     fold(fold(state, u64::from_le_bytes(last)), FIRST)
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     fn key(number: u64) -> u64 {
-        hash(&number.to_be_bytes())
+        hash(1, &number.to_be_bytes())
     }
 
     #[test]
@@ -145,9 +146,9 @@ mod tests {
     #[test]
     fn hashes_differ_where_keys_do() {
         let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0", b"a", b"a\0", b"abcdefgh", b"abcdefgh\0"];
-        let mut hashes: Vec<u64> = keys.iter().map(|key| hash(key)).collect();
+        let mut hashes: Vec<u64> = keys.iter().flat_map(|key| [hash(1, key), hash(2, key)]).collect();
         hashes.sort_unstable();
         hashes.dedup();
-        assert_eq!(hashes.len(), keys.len());
+        assert_eq!(hashes.len(), 2 * keys.len(), "keys of two tables are told apart");
     }
 }

@@ -7,11 +7,13 @@
 mod filter;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use self::filter::Filter;
 use super::Paths;
-use crate::engine::batch::{Batch, Op, TableBatch};
+use crate::engine::batch::{Batch, Entry, Op, TableBatch};
 use crate::engine::row::Encoding;
+use crate::engine::shape::Table;
 
 /// Right guesses in a row after which earlier wrong ones are forgotten.
 const FORGIVEN_AFTER: u32 = 64;
@@ -33,7 +35,8 @@ pub(super) enum Way {
 /// What is known of the keys of one table.
 #[derive(Debug)]
 pub(super) struct Guess {
-    filter: Filter,
+    /// The shape of the table when the guess was begun.
+    table: Arc<Table>,
     way: Way,
     /// Batches for which keys are still looked up, whatever they show.
     cautious: u32,
@@ -48,27 +51,20 @@ pub(super) struct Guess {
 pub(super) struct Found {
     /// Keys looked up.
     pub(super) keys: usize,
-    /// Those that exist.
+    /// Those that exist and whose rows have to be compared.
     pub(super) existing: usize,
     /// Those that exist and that a guess would have taken for new.
     pub(super) surprises: usize,
 }
 
-impl Default for Guess {
-    fn default() -> Self {
-        Self { filter: Filter::default(), way: Way::Probe, cautious: 0, penalty: 1, right: 0 }
-    }
-}
-
 impl Guess {
+    fn new(table: Arc<Table>) -> Self {
+        Self { table, way: Way::Probe, cautious: 0, penalty: 1, right: 0 }
+    }
+
     /// The way of the next batch.
     pub(super) fn way(&self) -> Way {
         self.way
-    }
-
-    /// Whether a key may have been written lately.
-    pub(super) fn may_exist(&self, key: &[u8]) -> bool {
-        self.filter.may_hold(filter::hash(key))
     }
 
     /// Keys were looked up, by either of the ways that do.
@@ -98,23 +94,16 @@ impl Guess {
         self.cautious = self.penalty;
         self.way = Way::Probe;
     }
-
-    fn learn(&mut self, rows: &TableBatch) {
-        for entry in &rows.entries {
-            // A deleted key is as good as new; if it was known before, it takes the longer way once.
-            if entry.op != Op::Delete {
-                self.filter.add(filter::hash(rows.key(entry)));
-            }
-        }
-    }
 }
 
-/// How one lane chooses the ways of its batches: a guess for each table and key. It outlives sessions, since
-/// it is about the tables.
+/// How one lane chooses the ways of its batches: a guess for each table and key, and one memory of keys for
+/// all tables, so that many tables take no more room than one. It outlives sessions, since it is about the
+/// tables.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     /// The ways that may be chosen from.
     pub(super) paths: Paths,
+    filter: Filter,
     guesses: BTreeMap<(u32, Vec<usize>), Guess>,
 }
 
@@ -127,24 +116,44 @@ impl Choice {
     /// The way of these rows.
     pub(super) fn way(&mut self, rows: &TableBatch) -> Way {
         match self.paths {
-            Paths::Fastest => self.guess(rows).way(),
+            Paths::Fastest | Paths::Large => self.guess(rows).way(),
             Paths::Guessed => Way::Trust,
             Paths::Probed => Way::Probe,
             Paths::Staged => Way::Stage,
         }
     }
 
-    /// The guess for the table of these rows.
+    /// Whether the entry's key may have been written lately.
+    pub(super) fn may_exist(&self, rows: &TableBatch, entry: &Entry) -> bool {
+        self.filter.may_hold(filter::hash(rows.route.table.oid, rows.key(entry)))
+    }
+
+    /// The guess for the table of these rows; a table that was altered begins anew.
     pub(super) fn guess(&mut self, rows: &TableBatch) -> &mut Guess {
-        self.guesses.entry((rows.route.table.oid, rows.route.key.clone())).or_default()
+        let table = &rows.route.table;
+        let id = (table.oid, rows.route.key.clone());
+        let guess = self.guesses.entry(id).or_insert_with(|| Guess::new(Arc::clone(table)));
+        if !Arc::ptr_eq(&guess.table, table) {
+            if guess.table != *table {
+                *guess = Guess::new(Arc::clone(table));
+            }
+            guess.table = Arc::clone(table);
+        }
+        guess
     }
 
     /// Remembers the keys of a batch that was committed.
     pub(super) fn learn(&mut self, batch: &Batch) {
         for rows in &batch.tables {
             // The text of a key is not the bytes under which its binary form would be looked for.
-            if !rows.route.key.is_empty() && rows.encoding == Encoding::Binary {
-                self.guess(rows).learn(rows);
+            if rows.route.key.is_empty() || rows.encoding != Encoding::Binary {
+                continue;
+            }
+            for entry in &rows.entries {
+                // A deleted key is as good as new; if it was known before, it takes the longer way once.
+                if entry.op != Op::Delete {
+                    self.filter.add(filter::hash(rows.route.table.oid, rows.key(entry)));
+                }
             }
         }
     }
@@ -153,6 +162,18 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::shape::TableTraits;
+
+    fn guess() -> Guess {
+        let table = Table {
+            oid: 1,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: Vec::new(),
+            traits: TableTraits::default(),
+        };
+        Guess::new(Arc::new(table))
+    }
 
     fn found(keys: usize, existing: usize, surprises: usize) -> Found {
         Found { keys, existing, surprises }
@@ -168,7 +189,7 @@ mod tests {
             (found(100, 51, 51), Way::Stage),
             (found(100, 100, 0), Way::Stage),
         ] {
-            let mut guess = Guess::default();
+            let mut guess = guess();
             assert_eq!(guess.way(), Way::Probe, "nothing is known yet");
             guess.looked(seen);
             assert_eq!(guess.way(), way, "{seen:?}");
@@ -177,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_finds_new_keys_is_left() {
-        let mut guess = Guess::default();
+        let mut guess = guess();
         guess.looked(found(10, 10, 10));
         guess.looked(found(10, 6, 1));
         assert_eq!(guess.way(), Way::Stage);
@@ -189,7 +210,7 @@ mod tests {
 
     #[test]
     fn wrong_guesses_cost_more_and_more_until_a_run_of_right_ones() {
-        let mut guess = Guess::default();
+        let mut guess = guess();
         let mut costs = Vec::new();
         for _ in 0..8 {
             guess.was_wrong();

@@ -18,7 +18,7 @@ use crate::kafka::{Error, Inspector, Watermarks};
 use crate::telemetry::board::{Board, State};
 
 /// Between looks at the ledger.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Between tries to reach Kafka.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long everything that is left must have stood still before the run counts as halted.

@@ -28,9 +28,19 @@ impl Topics {
         let admin = self.admin()?;
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let new = config.iter().fold(new, |new, (name, value)| new.set(name, value));
-        let results = block_on(async { Ok(admin.create_topics([&new], &options()).await?) })?;
-        outcome(results, &format!("creating the topic {topic}"))?;
-        self.await_partitions(topic, partitions)
+        let until = Instant::now() + TIMEOUT;
+        loop {
+            let results = block_on(async { Ok(admin.create_topics([&new], &options()).await?) })?;
+            // A broker that was too busy to tell its controller that it lives counts as away for a moment.
+            let fenced = results.iter().any(|result| {
+                matches!(result, Err((_, rdkafka::types::RDKafkaErrorCode::InvalidReplicationFactor)))
+            });
+            if !fenced || Instant::now() > until {
+                outcome(results, &format!("creating the topic {topic}"))?;
+                return self.await_partitions(topic, partitions);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Raises the number of partitions to `total` and waits until they have leaders.

@@ -22,6 +22,7 @@ mod stop;
 mod target;
 pub mod timings;
 mod transaction;
+mod values;
 mod work;
 
 use std::time::{Duration, Instant};

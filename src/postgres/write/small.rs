@@ -12,14 +12,14 @@ mod sql;
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::failpoint::{self, Failpoint};
 use super::progress::{self, MoveColumns};
 use super::stop::Stop;
 use super::target::{SETS_MAX, Target};
+use super::values::Values;
 use crate::engine::batch::{Batch, Op, TableBatch};
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::{Failure, FailureClass};
@@ -319,48 +319,6 @@ pub(super) fn is_plain(failure: &Failure) -> bool {
         | FailureClass::Ambiguous
         | FailureClass::Defect => false,
     }
-}
-
-/// An array of values that are encoded already.
-#[derive(Debug)]
-struct Values {
-    element: u32,
-    count: i32,
-    has_null: bool,
-    elements: Vec<u8>,
-}
-
-impl Values {
-    fn new(element: u32, count: usize) -> Self {
-        Self { element, count: count as i32, has_null: false, elements: Vec::new() }
-    }
-
-    fn push(&mut self, field: Option<&[u8]>) {
-        self.has_null |= field.is_none();
-        row::push_field(&mut self.elements, field);
-    }
-}
-
-impl ToSql for Values {
-    /// The binary form of a one-dimensional array (`array_recv`): dimensions, whether there are nulls, the
-    /// elements' type, length, lower bound, then each element with its length, as in a row.
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        for number in [1, i32::from(self.has_null), self.element as i32, self.count, 1] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        out.extend_from_slice(&self.elements);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
 }
 
 /// Types and modifiers → place, and the type with its modifier; of types that have arrays.

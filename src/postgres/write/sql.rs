@@ -66,13 +66,10 @@ fn quarantine_insert(quarantine: &str) -> String {
         ("column_name", "text", ""),
         ("reason", "text", ""),
     ];
-    let (mut names, mut values, mut arrays) = (String::new(), String::new(), String::new());
-    for (index, (name, type_, cast)) in ARRAYS.into_iter().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        let _ = write!(names, "{comma}{name}");
-        let _ = write!(values, "{comma}s.{name}{cast}");
-        let _ = write!(arrays, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
-    }
+    let (arrays, names) = unnested(ARRAYS.into_iter().map(|(name, type_, _)| (name, type_)));
+    let values: Vec<String> =
+        ARRAYS.into_iter().map(|(name, _, cast)| format!("s.\"{name}\"{cast}")).collect();
+    let values = values.join(", ");
     format!(
         "INSERT INTO {quarantine} AS q (pipeline, {names}) \
          SELECT $1, {values} FROM ROWS FROM ({arrays}) AS s({names}) \
@@ -84,25 +81,8 @@ fn quarantine_insert(quarantine: &str) -> String {
 }
 
 fn advance(progress: &str) -> String {
-    const ARRAYS: [(&str, &str); 9] = [
-        ("topic", "text"),
-        ("partition", "int4"),
-        ("topic_id", "uuid"),
-        ("epoch", "int8"),
-        ("at", "int8"),
-        ("to", "int8"),
-        ("gaps", "int8"),
-        ("log_end", "int8"),
-        ("newest", "timestamptz"),
-    ];
     let counts = Outcome::ALL.into_iter().map(|outcome| (outcome.name(), "int8"));
-    let mut arrays = String::new();
-    let mut names = String::new();
-    for (index, (name, type_)) in ARRAYS.into_iter().chain(counts).enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        let _ = write!(arrays, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
-        let _ = write!(names, "{comma}\"{name}\"");
-    }
+    let (arrays, names) = unnested(MOVE_ARRAYS.into_iter().chain(counts));
     let mut counters = String::new();
     for outcome in Outcome::ALL {
         let name = outcome.name();
@@ -112,6 +92,30 @@ fn advance(progress: &str) -> String {
         "UPDATE {progress} AS p SET {counters}{ADVANCE_ASSIGNMENTS} \
          FROM ROWS FROM ({arrays}) AS m({names}) WHERE {SAME_POSITION}"
     )
+}
+
+/// What is known of a move before anything is written, as names and types of array elements.
+pub(super) const MOVE_ARRAYS: [(&str, &str); 9] = [
+    ("topic", "text"),
+    ("partition", "int4"),
+    ("topic_id", "uuid"),
+    ("epoch", "int8"),
+    ("at", "int8"),
+    ("to", "int8"),
+    ("gaps", "int8"),
+    ("log_end", "int8"),
+    ("newest", "timestamptz"),
+];
+
+/// Arrays of these types as `unnest` takes them, parameters from `$2` on, and the names of their columns.
+pub(super) fn unnested<'n>(arrays: impl Iterator<Item = (&'n str, &'n str)>) -> (String, String) {
+    let (mut calls, mut names) = (String::new(), String::new());
+    for (index, (name, type_)) in arrays.enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = write!(calls, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
+        let _ = write!(names, "{comma}\"{name}\"");
+    }
+    (calls, names)
 }
 
 /// What moving does to a progress row besides counting outcomes, from a row `m` of the batch.

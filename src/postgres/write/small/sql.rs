@@ -1,8 +1,8 @@
 //! The one statement that writes a small batch.
 //!
-//! Parameters: the pipeline; an array for each of [`MOVE_ARRAYS`]; the rows' places among the moves, from 1;
-//! an array for each column. It answers with one row for each partition that it moved: the place, and how
-//! many rows were inserted, updated and left alone.
+//! Parameters: the pipeline; an array for each of [`sql::MOVE_ARRAYS`] and of [`SETTLED`]; the rows' places
+//! among the moves, from 1; an array for each column. It answers with one row for each partition that it
+//! moved: the place, and how many rows were inserted, updated and left alone.
 
 use std::fmt::Write as _;
 
@@ -14,21 +14,8 @@ use crate::engine::shape::ColumnSet;
 /// The setting by which the statement knows that the transaction was opened: it is local to it.
 pub(super) const OPEN_MARK: &str = "tidegate.transaction";
 
-/// What is known of the moves before anything is written, as names and types of array elements.
-const MOVE_ARRAYS: [(&str, &str); 12] = [
-    ("topic", "text"),
-    ("partition", "int4"),
-    ("topic_id", "uuid"),
-    ("epoch", "int8"),
-    ("at", "int8"),
-    ("to", "int8"),
-    ("gaps", "int8"),
-    ("log_end", "int8"),
-    ("newest", "timestamptz"),
-    ("superseded", "int8"),
-    ("ignored", "int8"),
-    ("filtered", "int8"),
-];
+/// What was settled before anything is written, as the moves bring it.
+const SETTLED: [&str; 3] = ["superseded", "ignored", "filtered"];
 
 /// Makes the statement for rows of these columns.
 pub(super) fn statement(
@@ -92,22 +79,17 @@ const COUNTED: &str = "c AS MATERIALIZED (SELECT e.place, \
 
 /// The moves as `m`. Empty where the transaction isn't open.
 fn moves() -> String {
-    let mut arrays = String::new();
-    let mut names = String::new();
-    for (index, (name, type_)) in MOVE_ARRAYS.into_iter().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        let _ = write!(arrays, "{comma}pg_catalog.unnest(${}::pg_catalog.{type_}[])", index + 2);
-        let _ = write!(names, "\"{name}\", ");
-    }
+    let settled = SETTLED.into_iter().map(|name| (name, "int8"));
+    let (arrays, names) = sql::unnested(sql::MOVE_ARRAYS.into_iter().chain(settled));
     format!(
-        "m AS MATERIALIZED (SELECT u.* FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}place) \
+        "m AS MATERIALIZED (SELECT u.* FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}, place) \
          WHERE pg_catalog.current_setting('{OPEN_MARK}', true) OPERATOR(pg_catalog.=) 'open')"
     )
 }
 
 /// The rows as `s`, with their modifiers applied. There are none where the batch may not be written.
 fn rows(places: &[usize], columns: &[Column]) -> String {
-    let first = MOVE_ARRAYS.len() + 2;
+    let first = sql::MOVE_ARRAYS.len() + SETTLED.len() + 2;
     let mut arrays = format!("pg_catalog.unnest(${first}::pg_catalog.int8[])");
     let mut names = "place".to_owned();
     let mut values = "u.place".to_owned();
@@ -131,7 +113,7 @@ fn advance(progress: &str, mode: WriteMode) -> String {
         let _ =
             write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) COALESCE(c.{counted}, 0){settled}, ");
     }
-    for name in ["superseded", "ignored", "filtered"].into_iter().filter(|name| *name != kept) {
+    for name in SETTLED.into_iter().filter(|name| *name != kept) {
         let _ = write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) m.{name}, ");
     }
     let (assignments, same_position) = (sql::ADVANCE_ASSIGNMENTS, sql::SAME_POSITION);

@@ -59,6 +59,8 @@ pub enum Fact<'a> {
         /// How long it took.
         elapsed: Duration,
     },
+    /// Encoded rows exceed the records that they came of by so many bytes now.
+    Surplus(usize),
     /// The lane is alive, and holds these partitions.
     Beat(&'a Machine),
     /// The machine took a step that cost time worth knowing of.
@@ -107,6 +109,7 @@ pub async fn run<S: Store, L: Source>(
     let clock = Instant::now();
     let mut beat = tokio::time::interval(BEAT);
     let mut open = true;
+    let mut surplus = 0;
     while open || machine.is_writing() {
         let wake = machine.wake().map(|at| tokio::time::Instant::from_std(clock + Duration::from_millis(at)));
         let input = tokio::select! {
@@ -138,6 +141,10 @@ pub async fn run<S: Store, L: Source>(
             tell(Fact::Step { kind: Step::Decode, elapsed });
         } else if commands.iter().any(|command| matches!(command, Command::Write(_))) {
             tell(Fact::Step { kind: Step::Cut, elapsed });
+        }
+        if surplus != machine.surplus() {
+            surplus = machine.surplus();
+            tell(Fact::Surplus(surplus));
         }
         for command in commands {
             perform(command, &work, &source, &mut tell);

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Also serves librdkafka; its options are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     tidegate::cli::main(std::env::args_os())
 }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::arena::Arena;
 use super::outcome::Tally;
 use super::position::{Epoch, Offset, ProgressDelta, TopicId, TopicPartition};
 use super::route::Route;
@@ -53,7 +54,7 @@ pub struct TableBatch {
     /// How the field bytes are encoded.
     pub encoding: Encoding,
     /// Holds the fields of all entries; see [`super::row`].
-    pub arena: Vec<u8>,
+    pub arena: Arena,
     /// Each key once.
     pub entries: Vec<Entry>,
 }
@@ -130,11 +131,11 @@ pub struct QuarantineRecord {
 impl TableBatch {
     /// The fields of an entry, as a COPY tuple body.
     pub fn row(&self, entry: &Entry) -> &[u8] {
-        &self.arena[entry.fields.start as usize..entry.fields.end as usize]
+        self.arena.bytes(&entry.fields)
     }
 
     /// The key of an entry: its fields with their lengths.
     pub fn key(&self, entry: &Entry) -> &[u8] {
-        &self.arena[entry.key.start as usize..entry.key.end as usize]
+        self.arena.bytes(&entry.key)
     }
 }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::arena::Arena;
 use super::batch::{Entry, Op, Pending};
 use super::key::Ranked;
 use super::outcome::Outcome;
@@ -70,7 +71,7 @@ pub fn fold(
     exact: bool,
     changes: &[Change<'_>],
     order: &[Ranked],
-    arena: &mut Vec<u8>,
+    arena: &mut Arena,
 ) -> Folded {
     let mut folded = Folded { entries: Vec::with_capacity(order.len()), ..Folded::default() };
     let mut rest = order;
@@ -101,12 +102,8 @@ pub fn single(change: &Change<'_>) -> Entry {
     }
 }
 
-fn same_key(arena: &[u8], one: &Change<'_>, other: &Change<'_>) -> bool {
-    bytes(arena, &one.key) == bytes(arena, &other.key)
-}
-
-fn bytes<'a>(arena: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-    &arena[range.start as usize..range.end as usize]
+fn same_key(arena: &Arena, one: &Change<'_>, other: &Change<'_>) -> bool {
+    arena.bytes(&one.key) == arena.bytes(&other.key)
 }
 
 /// One key's composition under way.
@@ -121,7 +118,7 @@ fn fold_key<'c>(
     exact: bool,
     first: &'c Change<'c>,
     others: impl Iterator<Item = &'c Change<'c>>,
-    arena: &mut Vec<u8>,
+    arena: &mut Arena,
     folded: &mut Folded,
 ) {
     let mut composition = begin(table, first);
@@ -177,20 +174,20 @@ fn begin(table: &Table, first: &Change<'_>) -> Composition {
 
 /// Whether `next` may be composed with what came before. A record in the middle that the table could refuse
 /// must not be hidden by a later one, so such records fold only when they say the same.
-fn may_follow(table: &Table, before: &Change<'_>, next: &Change<'_>, arena: &[u8]) -> bool {
+fn may_follow(table: &Table, before: &Change<'_>, next: &Change<'_>, arena: &Arena) -> bool {
     if !table.traits.refuses_rows && !before.unproven && !next.unproven {
         return true;
     }
     before.deletes == next.deletes
         && before.columns == next.columns
-        && bytes(arena, &before.fields) == bytes(arena, &next.fields)
+        && arena.bytes(&before.fields) == arena.bytes(&next.fields)
 }
 
 fn follow_upsert(
     table: &Table,
     composition: &mut Composition,
     next: &Change<'_>,
-    arena: &mut Vec<u8>,
+    arena: &mut Arena,
     folded: &mut Folded,
 ) {
     supersede(composition, folded);
@@ -276,7 +273,7 @@ pub fn missing_column(table: &Table, columns: &ColumnSet) -> u32 {
 }
 
 /// Fields that `next` lacks keep the earlier value.
-fn overlay(entry: &mut Entry, next: &Change<'_>, arena: &mut Vec<u8>) {
+fn overlay(entry: &mut Entry, next: &Change<'_>, arena: &mut Arena) {
     if next.columns.covers(&entry.columns) {
         entry.columns = next.columns.clone();
         entry.fields = next.fields.clone();
@@ -284,16 +281,14 @@ fn overlay(entry: &mut Entry, next: &Change<'_>, arena: &mut Vec<u8>) {
     }
     let union = entry.columns.union(next.columns);
     let composed = compose(entry, next, &union, arena);
-    let start = arena.len() as u32;
-    arena.extend_from_slice(&composed);
-    entry.fields = start..arena.len() as u32;
+    entry.fields = arena.append(&composed);
     entry.columns = union;
 }
 
-fn compose(entry: &Entry, next: &Change<'_>, union: &ColumnSet, arena: &[u8]) -> Vec<u8> {
+fn compose(entry: &Entry, next: &Change<'_>, union: &ColumnSet, arena: &Arena) -> Vec<u8> {
     let mut composed = Vec::with_capacity(entry.fields.len() + next.fields.len());
-    let mut earlier = fields(bytes(arena, &entry.fields));
-    let mut later = fields(bytes(arena, &next.fields));
+    let mut earlier = fields(arena.bytes(&entry.fields));
+    let mut later = fields(arena.bytes(&next.fields));
     for place in union.iter() {
         let old = entry.columns.contains(place).then(|| earlier.next().flatten());
         let new = next.columns.contains(place).then(|| later.next().flatten());
@@ -327,8 +322,8 @@ mod tests {
 
     /// Reads changes such as `k must=1 free=2`, `k free=-` (an explicit null), `-k` (a delete), `?k must=1`
     /// (unproven); arrival and offset count up, partitions alternate where a word `p1` says so.
-    fn read<'s>(lines: &[&str], sets: &'s [ColumnSet]) -> (Vec<Change<'s>>, Vec<u8>) {
-        let mut arena = Vec::new();
+    fn read<'s>(lines: &[&str], sets: &'s [ColumnSet]) -> (Vec<Change<'s>>, Arena) {
+        let mut arena = Arena::default();
         let changes = lines.iter().zip(0..).map(|(line, arrival)| {
             let mut words = line.split(' ');
             let name = words.next().unwrap();
@@ -343,12 +338,13 @@ mod tests {
                     None => partition = 1,
                 }
             }
-            let start = arena.len() as u32;
-            for value in values.iter().flatten() {
-                push_field(&mut arena, value.map(str::as_bytes));
-            }
-            let fields = start..arena.len() as u32;
-            push_field(&mut arena, Some(name.as_bytes()));
+            let row = |chunk: &mut Vec<u8>| {
+                for value in values.iter().flatten() {
+                    push_field(chunk, value.map(str::as_bytes));
+                }
+            };
+            let ((), fields) = arena.put(0, row);
+            let ((), key) = arena.put(0, |chunk| push_field(chunk, Some(name.as_bytes())));
             Change {
                 partition,
                 offset: Offset::new(100 + i64::from(arrival)),
@@ -358,7 +354,7 @@ mod tests {
                     .iter()
                     .find(|set| (0..4).all(|place| set.contains(place) == values[place].is_some()))
                     .unwrap(),
-                key: fields.end..arena.len() as u32,
+                key,
                 fields,
                 lacks_required: !deletes && values[1].is_none(),
                 unproven,
@@ -369,10 +365,10 @@ mod tests {
 
     /// What folding gave, in words: entries with their deciding arrival, values of columns 1 and 3, the
     /// arrivals that need an existing row; then settled outcomes, refusals and the cut.
-    fn told(folded: &Folded, arena: &[u8]) -> String {
+    fn told(folded: &Folded, arena: &Arena) -> String {
         let mut words = Vec::new();
         for entry in &folded.entries {
-            let mut values = fields(bytes(arena, &entry.fields));
+            let mut values = fields(arena.bytes(&entry.fields));
             let mut text = format!("{:?} @{}", entry.op, entry.arrival);
             for place in entry.columns.iter() {
                 let value = values.next().unwrap().map_or("-", |bytes| std::str::from_utf8(bytes).unwrap());

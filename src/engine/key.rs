@@ -5,13 +5,14 @@
 
 use std::ops::Range;
 
+use super::arena::Arena;
 use super::fold::Change;
 use super::route::Route;
 use super::shape::ColumnSet;
 
 /// Finds the key fields of a row, in the order of `route.key`, each with its length. Adjacent columns in
 /// that order are used where they stand; otherwise their fields are copied to the end of the arena.
-pub fn locate(route: &Route, columns: &ColumnSet, row: &Range<u32>, arena: &mut Vec<u8>) -> Range<u32> {
+pub fn locate(route: &Route, columns: &ColumnSet, row: &Range<u32>, arena: &mut Arena) -> Range<u32> {
     let mut places = [0..0, 0..0, 0..0, 0..0, 0..0, 0..0, 0..0, 0..0];
     let mut spilled = Vec::new();
     let found: &mut [Range<u32>] = if route.key.len() <= places.len() {
@@ -20,13 +21,14 @@ pub fn locate(route: &Route, columns: &ColumnSet, row: &Range<u32>, arena: &mut 
         spilled.resize(route.key.len(), 0..0);
         &mut spilled
     };
+    let fields = arena.bytes(row);
     let mut at = row.start;
     let mut missing = found.len();
     for place in columns.iter() {
         if missing == 0 {
             break;
         }
-        let length = length_at(arena, at);
+        let length = length_at(fields, at - row.start);
         let next = at + 4 + length.max(0) as u32;
         if let Some(rank) = route.key.iter().position(|&key| key == place) {
             found[rank] = at..next;
@@ -37,16 +39,12 @@ pub fn locate(route: &Route, columns: &ColumnSet, row: &Range<u32>, arena: &mut 
     if found.windows(2).all(|pair| pair[0].end == pair[1].start) {
         return found.first().map_or(0, |range| range.start)..found.last().map_or(0, |range| range.end);
     }
-    let start = arena.len() as u32;
-    for range in found.iter() {
-        arena.extend_from_within(range.start as usize..range.end as usize);
-    }
-    start..arena.len() as u32
+    arena.join(found)
 }
 
-fn length_at(arena: &[u8], at: u32) -> i32 {
+fn length_at(fields: &[u8], at: u32) -> i32 {
     let bytes: [u8; 4] =
-        arena[at as usize..at as usize + 4].try_into().expect("a field begins with four bytes of length");
+        fields[at as usize..at as usize + 4].try_into().expect("a field begins with four bytes of length");
     i32::from_be_bytes(bytes)
 }
 
@@ -55,21 +53,18 @@ fn length_at(arena: &[u8], at: u32) -> i32 {
 pub type Ranked = (u64, u32);
 
 /// The order of `changes` by key, then arrival.
-pub fn order(changes: &[Change<'_>], arena: &[u8]) -> Vec<Ranked> {
+pub fn order(changes: &[Change<'_>], arena: &Arena) -> Vec<Ranked> {
     let mut order: Vec<Ranked> =
         changes.iter().zip(0..).map(|(change, place)| (prefix(arena, &change.key), place)).collect();
-    let key = |place: u32| {
-        let range = &changes[place as usize].key;
-        &arena[range.start as usize..range.end as usize]
-    };
+    let key = |place: u32| arena.bytes(&changes[place as usize].key);
     order.sort_unstable_by(|one, other| {
         one.0.cmp(&other.0).then_with(|| key(one.1).cmp(key(other.1))).then(one.1.cmp(&other.1))
     });
     order
 }
 
-fn prefix(arena: &[u8], key: &Range<u32>) -> u64 {
-    let body = &arena[(key.start as usize + 4).min(key.end as usize)..key.end as usize];
+fn prefix(arena: &Arena, key: &Range<u32>) -> u64 {
+    let body = arena.bytes(key).get(4..).unwrap_or_default();
     let mut bytes = [0; 8];
     let length = body.len().min(8);
     bytes[..length].copy_from_slice(&body[..length]);
@@ -120,45 +115,44 @@ mod tests {
             (&[70, 0], &["z", "a"], true),
         ];
         for (key, expected, copied) in cases {
-            let mut arena = b"what came before".to_vec();
-            let start = arena.len() as u32;
-            for (_, value) in row {
-                push_field(&mut arena, value.map(str::as_bytes));
-            }
-            let end = arena.len() as u32;
+            let mut arena = Arena::default();
+            arena.append(b"what came before");
+            let write = |chunk: &mut Vec<u8>| {
+                for (_, value) in row {
+                    push_field(chunk, value.map(str::as_bytes));
+                }
+            };
+            let ((), place) = arena.put(0, write);
+            let before = arena.len();
             let columns = ColumnSet::new(71, row.map(|(place, _)| place));
-            let found = locate(&route(key), &columns, &(start..end), &mut arena);
-            let bytes = &arena[found.start as usize..found.end as usize];
+            let found = locate(&route(key), &columns, &place, &mut arena);
+            let bytes = arena.bytes(&found);
             let values: Vec<&str> =
                 fields(bytes).map(|field| std::str::from_utf8(field.unwrap()).unwrap()).collect();
             assert_eq!(values, expected, "{key:?}");
-            assert_eq!(arena.len() as u32 > end, copied, "{key:?}");
+            assert_eq!(arena.len() > before, copied, "{key:?}");
         }
     }
 
     #[test]
     fn a_key_of_many_columns_is_found() {
-        let mut arena = Vec::new();
-        for place in 0..12u8 {
-            push_field(&mut arena, Some(&[place]));
-        }
-        let end = arena.len() as u32;
+        let mut arena = Arena::default();
+        let write = |chunk: &mut Vec<u8>| (0..12u8).for_each(|place| push_field(chunk, Some(&[place])));
+        let ((), row) = arena.put(0, write);
         let reversed: Vec<usize> = (0..12).rev().collect();
-        let found = locate(&route(&reversed), &ColumnSet::new(12, 0..12), &(0..end), &mut arena);
-        let bytes = &arena[found.start as usize..found.end as usize];
+        let found = locate(&route(&reversed), &ColumnSet::new(12, 0..12), &row, &mut arena);
+        let bytes = arena.bytes(&found);
         let values: Vec<u8> = fields(bytes).map(|field| field.unwrap()[0]).collect();
         assert_eq!(values, (0..12).rev().collect::<Vec<u8>>());
     }
 
     #[test]
     fn equal_keys_stand_together_in_arrival_order() {
-        let mut arena = Vec::new();
+        let mut arena = Arena::default();
         let columns = ColumnSet::new(1, [0]);
         let words = ["b", "a\0", "a", "longer than eight b", "a", "longer than eight a", "b", "", "a\0"];
         let changes = words.iter().zip(0..).map(|(word, arrival)| {
-            let start = arena.len() as u32;
-            push_field(&mut arena, Some(word.as_bytes()));
-            let key = start..arena.len() as u32;
+            let ((), key) = arena.put(0, |chunk| push_field(chunk, Some(word.as_bytes())));
             Change {
                 partition: 0,
                 offset: Offset::new(0),

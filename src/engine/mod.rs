@@ -9,6 +9,7 @@ pub mod record;
 pub mod outcome;
 pub mod shape;
 pub mod route;
+pub mod arena;
 pub mod row;
 pub mod decode;
 pub mod key;

@@ -23,11 +23,22 @@ pub struct RecordBlock {
 #[derive(Debug)]
 struct Entry {
     offset: Offset,
-    timestamp_ms: Option<i64>,
-    key: Option<Range<u32>>,
-    value: Option<Range<u32>>,
-    headers: Range<u32>,
+    /// [`NO_TIMESTAMP`] where there is none.
+    timestamp_ms: i64,
+    /// Where its bytes begin: the key, and behind it the value.
+    start: u32,
+    /// Lengths in bytes; [`NULL`] for Kafka's null.
+    key: u32,
+    value: u32,
+    /// The first of its headers; they end where those of the next record begin.
+    headers: u32,
 }
+
+/// Stands for a record without timestamp; no clock tells this time.
+const NO_TIMESTAMP: i64 = i64::MIN;
+
+/// Stands for a null key or value; no length comes near.
+const NULL: u32 = u32::MAX;
 
 #[derive(Debug)]
 struct HeaderEntry {
@@ -81,16 +92,16 @@ impl RecordBlock {
         value: Option<&[u8]>,
         headers: impl IntoIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     ) {
-        let key = key.map(|bytes| self.keep(bytes));
-        let value = value.map(|bytes| self.keep(bytes));
+        let start = self.bytes.len() as u32;
+        let [key, value] = [key, value].map(|part| part.map_or(NULL, |bytes| self.keep(bytes).len() as u32));
         let first = self.headers.len() as u32;
         for (name, content) in headers {
             let name = self.keep(name);
             let value = content.map(|bytes| self.keep(bytes));
             self.headers.push(HeaderEntry { name, value });
         }
-        let headers = first..self.headers.len() as u32;
-        self.entries.push(Entry { offset, timestamp_ms, key, value, headers });
+        let timestamp_ms = timestamp_ms.unwrap_or(NO_TIMESTAMP);
+        self.entries.push(Entry { offset, timestamp_ms, start, key, value, headers: first });
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<u32> {
@@ -137,12 +148,15 @@ impl RecordBlock {
     /// When `index` is not below [`RecordBlock::len`].
     pub fn get(&self, index: usize) -> Record<'_> {
         let entry = &self.entries[index];
+        let behind_key = entry.start + if entry.key == NULL { 0 } else { entry.key };
+        let part = |start: u32, length: u32| (length != NULL).then(|| self.slice(start..start + length));
+        let last = self.entries.get(index + 1).map_or(self.headers.len() as u32, |next| next.headers);
         Record {
             offset: entry.offset,
-            timestamp_ms: entry.timestamp_ms,
-            key: entry.key.clone().map(|range| self.slice(range)),
-            value: entry.value.clone().map(|range| self.slice(range)),
-            headers: Headers { block: self, first: entry.headers.start, last: entry.headers.end },
+            timestamp_ms: (entry.timestamp_ms != NO_TIMESTAMP).then_some(entry.timestamp_ms),
+            key: part(entry.start, entry.key),
+            value: part(behind_key, entry.value),
+            headers: Headers { block: self, first: entry.headers, last },
         }
     }
 

@@ -6,12 +6,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of memory that stand for one byte of a record: the record itself, its encoded row, and the
-/// copy that is on its way to the server.
-const FOOTPRINT: usize = 6;
+/// A record and its encoded row are about as long as each other; where rows are longer, lanes say so.
+const COPIES: usize = 2;
 
-/// The part of the budget, in eighths, that the Kafka client may take for what isn't polled yet.
+/// Bytes that a record takes beside its own: its place in the segment and in the batch, and what allocations
+/// leave unused.
+const PLACES: usize = 160;
+
+/// The parts of `limits.memory`, in eighths: for what isn't polled yet, which the Kafka client holds, and for
+/// what is. The rest is for what no account is kept of: the program itself, fingerprints of keys, buffers of
+/// connections, free memory between.
 const CLIENT_EIGHTHS: u64 = 1;
+const RECORD_EIGHTHS: u64 = 5;
 
 /// Counts the bytes in use. Clones share the count.
 #[derive(Clone, Debug)]
@@ -30,15 +36,21 @@ pub(super) struct Share {
 impl Budget {
     /// A budget out of `limits.memory` in bytes.
     pub(super) fn new(memory_bytes: u64) -> Self {
-        let limit = memory_bytes - client_bytes(memory_bytes);
+        let limit = memory_bytes / 8 * RECORD_EIGHTHS;
         Self { used: Arc::default(), limit: usize::try_from(limit).unwrap_or(usize::MAX) }
     }
 
-    /// Takes a share for records of `bytes`; never refused, since what is fetched has to go somewhere.
-    pub(super) fn charge(&self, bytes: usize) -> Share {
-        let bytes = bytes.saturating_mul(FOOTPRINT);
+    /// Takes a share for `records` records of `bytes` together; never refused, since what is fetched has
+    /// to go somewhere.
+    pub(super) fn charge(&self, bytes: usize, records: usize) -> Share {
+        let bytes = bytes.saturating_mul(COPIES).saturating_add(records.saturating_mul(PLACES));
         self.used.fetch_add(bytes, Ordering::Relaxed);
         Share { used: Arc::clone(&self.used), bytes }
+    }
+
+    /// The account of a lane whose rows are longer than their records.
+    pub(super) fn surplus(&self) -> Surplus {
+        Surplus(Share { used: Arc::clone(&self.used), bytes: 0 })
     }
 
     /// Whether nothing more should be fetched.
@@ -54,6 +66,19 @@ impl Budget {
     /// Bytes in use.
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A share that changes; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Surplus(Share);
+
+impl Surplus {
+    /// The share is this large now.
+    pub(super) fn set(&mut self, bytes: usize) {
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        self.0.used.fetch_sub(self.0.bytes, Ordering::Relaxed);
+        self.0.bytes = bytes;
     }
 }
 
@@ -74,14 +99,28 @@ mod tests {
 
     #[test]
     fn shares_come_back() {
-        let budget = Budget::new(11_656);
-        let one = budget.charge(1000);
+        let budget = Budget::new(7936);
+        let one = budget.charge(1000, 3);
         assert!(!budget.is_exhausted() && !budget.has_recovered());
-        let two = budget.charge(700);
+        let two = budget.charge(1000, 3);
         assert!(budget.is_exhausted());
         drop(one);
-        assert!(budget.has_recovered());
+        assert!(!budget.is_exhausted());
         drop(two);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn rows_longer_than_their_records_count() {
+        let budget = Budget::new(1600);
+        let mut surplus = budget.surplus();
+        surplus.set(999);
+        assert!(!budget.is_exhausted());
+        surplus.set(1000);
+        assert!(budget.is_exhausted());
+        surplus.set(10);
+        assert_eq!(budget.used(), 10);
+        drop(surplus);
         assert_eq!(budget.used(), 0);
     }
 }

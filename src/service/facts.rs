@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::budget::Surplus;
 use crate::engine::machine::{Machine, Report};
 use crate::engine::position::TopicPartition;
 use crate::lane::{Fact, Step};
@@ -11,11 +12,12 @@ use crate::telemetry::board::{Board, ConditionName, Heartbeat};
 use crate::telemetry::labels::{Dependency, Resolved, Stage, TransactionResult};
 use crate::telemetry::metrics::{Metrics, PartitionMetrics, Standing, TableMetrics};
 
-/// Turns one lane's facts into telemetry.
+/// Turns one lane's facts into telemetry, and what they say of memory into the budget.
 pub(super) struct Facts {
     board: Board,
     metrics: Metrics,
     beat: Heartbeat,
+    surplus: Surplus,
     tables: BTreeMap<(String, String), TableMetrics>,
     partitions: BTreeMap<TopicPartition, PartitionMetrics>,
 }
@@ -26,14 +28,15 @@ pub(super) fn now_ms() -> i64 {
 }
 
 impl Facts {
-    /// Facts of the lane behind `beat`.
-    pub(super) fn new(board: Board, metrics: Metrics, beat: Heartbeat) -> Self {
-        Self { board, metrics, beat, tables: BTreeMap::new(), partitions: BTreeMap::new() }
+    /// Facts of the lane behind `beat`, whose rows may take more of the budget than their records did.
+    pub(super) fn new(board: Board, metrics: Metrics, beat: Heartbeat, surplus: Surplus) -> Self {
+        Self { board, metrics, beat, surplus, tables: BTreeMap::new(), partitions: BTreeMap::new() }
     }
 
     /// Takes a fact.
     pub(super) fn tell(&mut self, fact: Fact<'_>) {
         match fact {
+            Fact::Surplus(bytes) => self.surplus.set(bytes),
             Fact::Beat(machine) => self.standing(machine),
             Fact::Transaction { outcome, elapsed } => {
                 self.beat.beat();

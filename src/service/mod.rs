@@ -228,7 +228,8 @@ fn start(
 ) -> Result<Running, StartError> {
     let Parts { settings, board, metrics, .. } = parts;
     let (poll_link, orders) = PollLink::new();
-    let (senders, lanes) = start_lanes(&parts, &poll_link);
+    let budget = Budget::new(settings.limits.memory.get());
+    let (senders, lanes) = start_lanes(&parts, &poll_link, &budget);
     let (keeper_link, notices) = mpsc::unbounded_channel();
     let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
     let poll = Poll {
@@ -241,7 +242,7 @@ fn start(
         routes,
         orders,
         keeper: keeper_link,
-        budget: Budget::new(settings.limits.memory.get()),
+        budget,
         board: board.clone(),
         metrics: metrics.clone(),
     };
@@ -266,7 +267,11 @@ fn start(
     Ok(Running { poll: poll_link, poll_thread, lanes, keeper, http, stop, board: board.clone() })
 }
 
-fn start_lanes(parts: &Parts<'_>, poll: &PollLink) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
+fn start_lanes(
+    parts: &Parts<'_>,
+    poll: &PollLink,
+    budget: &Budget,
+) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
     let limits = lane_limits(parts.settings);
     (0..parts.settings.workers.get())
         .map(|number| {
@@ -275,7 +280,7 @@ fn start_lanes(parts: &Parts<'_>, poll: &PollLink) -> (Vec<LaneSender>, Vec<Join
             let store =
                 Writer::new(parts.connector.clone(), parts.ledger.clone(), parts.settings.pipeline.as_str());
             let beat = parts.board.heartbeat(format!("lane {number}"), LANE_PULSE);
-            let mut facts = Facts::new(parts.board.clone(), parts.metrics.clone(), beat);
+            let mut facts = Facts::new(parts.board.clone(), parts.metrics.clone(), beat, budget.surplus());
             let task =
                 tokio::spawn(lane::run(machine, store, poll.clone(), inbox, move |fact| facts.tell(fact)));
             (sender, task)

@@ -17,6 +17,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use lab::fixture::Fresh;
+use tidegate::engine::arena::Arena;
 use tidegate::engine::batch::{Batch, Entry, Op, PartitionMove, Pending, TableBatch};
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::{Outcome, Tally};
@@ -234,7 +235,7 @@ impl Cut {
     fn rows_of(&self, path: Path, records: &[Record], moved: &[u32]) -> TableBatch {
         let route = Arc::clone(&self.route);
         let encoding = path.encoding();
-        let mut arena = Vec::new();
+        let mut arena = Arena::default();
         let mut entries = Vec::new();
         let mut offsets = self.next;
         for (arrival, record) in records.iter().enumerate() {
@@ -349,7 +350,7 @@ async fn route_to(session: &Session, table: &str, key: &[&str], mode: WriteMode)
 fn entry_of(
     route: &Route,
     encoding: Encoding,
-    arena: &mut Vec<u8>,
+    arena: &mut Arena,
     record: &Record,
     partition: u32,
     offset: i64,
@@ -358,15 +359,16 @@ fn entry_of(
     let place = |name: &str| route.table.column(name).unwrap_or_else(|| panic!("no column {name}")).0;
     let values: BTreeMap<usize, &V> =
         record.values.iter().map(|(name, value)| (place(name), value)).collect();
-    let start = arena.len() as u32;
-    for value in values.values() {
-        push_field(arena, value.bytes(encoding).as_deref());
-    }
-    let middle = arena.len() as u32;
-    for column in &route.key {
-        push_field(arena, values[column].bytes(encoding).as_deref());
-    }
-    let end = arena.len() as u32;
+    let put = |arena: &mut Arena, values: Vec<&V>| {
+        let row = |chunk: &mut Vec<u8>| {
+            for value in values {
+                push_field(chunk, value.bytes(encoding).as_deref());
+            }
+        };
+        arena.put(0, row).1
+    };
+    let fields = put(arena, values.values().copied().collect());
+    let key = put(arena, route.key.iter().map(|column| values[column]).collect());
     let lacks = record.lacks.map(|name| Pending {
         partition,
         offset: Offset::new(offset),
@@ -378,8 +380,8 @@ fn entry_of(
         arrival,
         op: record.op,
         columns: ColumnSet::new(route.table.columns.len(), values.into_keys()),
-        fields: start..middle,
-        key: middle..end,
+        fields,
+        key,
         needs_existing: lacks.into_iter().collect(),
     }
 }

@@ -136,8 +136,7 @@ impl Machine {
 
     fn drop_empty_front(&mut self) {
         while self.segments.front().is_some_and(Segment::is_empty) {
-            let done = self.segments.pop_front();
-            self.spare = done.map(|segment| segment.emptied(self.limits.batch_bytes));
+            self.segments.pop_front();
             self.search = Search::None;
         }
     }

@@ -99,8 +99,6 @@ pub struct Machine {
     routes: Vec<RouteSlot>,
     breakers: Vec<Breaker>,
     segments: VecDeque<Segment>,
-    /// An empty segment, whose memory the next one takes.
-    spare: Option<Segment>,
     flight: Option<Flight>,
     trouble: Trouble,
     search: Search,
@@ -118,7 +116,6 @@ impl Machine {
             routes: Vec::new(),
             breakers: Vec::new(),
             segments: VecDeque::new(),
-            spare: None,
             flight: None,
             trouble: Trouble::default(),
             search: Search::None,
@@ -164,6 +161,12 @@ impl Machine {
             return None;
         }
         self.trouble.resume_at.or_else(|| self.staged_since.map(|since| since + self.limits.linger_ms))
+    }
+
+    /// Bytes by which encoded rows exceed the records that they came of. A budget that was charged for both
+    /// when the records came has to know.
+    pub fn surplus(&self) -> usize {
+        self.segments.iter().map(Segment::surplus).sum()
     }
 
     /// Whether nothing is staged or in flight.
@@ -291,7 +294,7 @@ impl Machine {
             }
             held.staged = offset.next();
             self.staged_since.get_or_insert(now);
-            open_segment(&mut self.segments, &mut self.spare, self.flight.is_some(), &self.limits).push(
+            open_segment(&mut self.segments, self.flight.is_some(), &self.limits).push(
                 id,
                 &mut self.routes,
                 route,
@@ -306,8 +309,7 @@ impl Machine {
         if next > held.staged {
             held.staged = next;
             self.staged_since.get_or_insert(now);
-            let segment =
-                open_segment(&mut self.segments, &mut self.spare, self.flight.is_some(), &self.limits);
+            let segment = open_segment(&mut self.segments, self.flight.is_some(), &self.limits);
             segment.push_end(id, next);
         }
     }
@@ -372,7 +374,6 @@ impl Machine {
         while let Some(mut segment) = self.segments.pop_front() {
             if segment.is_empty() {
                 self.search = Search::None;
-                self.spare = Some(segment.emptied(self.limits.batch_bytes));
                 continue;
             }
             if self.lingers(now, &segment) {
@@ -481,7 +482,6 @@ impl Machine {
 /// The segment that takes the next record: the last one, unless it is full or in flight.
 fn open_segment<'s>(
     segments: &'s mut VecDeque<Segment>,
-    spare: &mut Option<Segment>,
     flying: bool,
     limits: &LaneLimits,
 ) -> &'s mut Segment {
@@ -490,7 +490,7 @@ fn open_segment<'s>(
         last.start() > 0 || last.len() >= limits.batch_rows || last.bytes() >= limits.batch_bytes
     });
     if sealed || full {
-        segments.push_back(spare.take().unwrap_or_default());
+        segments.push_back(Segment::default());
     }
     let last = segments.len() - 1;
     &mut segments[last]

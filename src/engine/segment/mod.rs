@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::survey::{Moving, Survey};
+use crate::engine::arena::{Arena, Mark};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
 use crate::engine::decode::Decoder;
 use crate::engine::fold::{Change, Folded, fold, missing_column, single};
@@ -60,21 +61,23 @@ pub struct Segment {
     targets: Vec<TargetBuffer>,
     start: usize,
     bytes: usize,
+    /// Bytes of the rows that came of them.
+    encoded: usize,
 }
 
 struct TargetBuffer {
     encoding: Encoding,
     /// The sets of columns that rows have; mostly one.
     shapes: Vec<Shape>,
-    arena: Vec<u8>,
+    arena: Arena,
     /// Where the decoded fields end. What a cut appends behind them, keys and composed rows, goes before the
     /// next cut: a batch can be tried again for hours.
-    decoded: usize,
+    decoded: Mark,
 }
 
 impl TargetBuffer {
     fn new(encoding: Encoding) -> Self {
-        Self { encoding, shapes: Vec::new(), arena: Vec::new(), decoded: 0 }
+        Self { encoding, shapes: Vec::new(), arena: Arena::default(), decoded: Mark::default() }
     }
 
     /// The index of a shape; that of the record before is the likeliest.
@@ -92,7 +95,7 @@ impl TargetBuffer {
     }
 
     /// The arena without what an earlier cut composed, for a cut to work on.
-    fn take_arena(&mut self) -> Vec<u8> {
+    fn take_arena(&mut self) -> Arena {
         self.drop_composed();
         std::mem::take(&mut self.arena)
     }
@@ -147,20 +150,6 @@ pub struct Cut {
 }
 
 impl Segment {
-    /// Nothing, in the memory of a segment that is done with; what is larger than `bytes` is given back.
-    pub fn emptied(mut self, bytes: usize) -> Self {
-        self.records.clear();
-        self.records.shrink_to(bytes / size_of::<Staged>());
-        self.blocks.clear();
-        for buffer in &mut self.targets {
-            let mut arena = buffer.take_arena();
-            arena.clear();
-            arena.shrink_to(bytes);
-            *buffer = TargetBuffer { arena, ..TargetBuffer::new(Encoding::Binary) };
-        }
-        Self { start: 0, bytes: 0, ..self }
-    }
-
     /// Records not yet committed.
     pub fn len(&self) -> usize {
         self.records.len() - self.start
@@ -174,6 +163,11 @@ impl Segment {
     /// Bytes of the records as they came.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes by which the encoded rows exceed the records that they came of.
+    pub fn surplus(&self) -> usize {
+        self.encoded.saturating_sub(self.bytes)
     }
 
     /// The place of the first record that is not behind.
@@ -296,11 +290,14 @@ impl Segment {
         }
         let buffer = &mut self.targets[slot.target];
         buffer.drop_composed();
-        let from = buffer.arena.len() as u32;
         let record = block.get(index as usize);
-        let decoded = slot.decoder.decode(block.partition(), &record, buffer.encoding, &mut buffer.arena);
-        buffer.decoded = buffer.arena.len();
-        let fields = from..buffer.decoded as u32;
+        // Rows are mostly shorter than the JSON that they come from.
+        let room = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let encoding = buffer.encoding;
+        let write = |row: &mut Vec<u8>| slot.decoder.decode(block.partition(), &record, encoding, row);
+        let (decoded, fields) = buffer.arena.put(room, write);
+        buffer.decoded = buffer.arena.mark();
+        self.encoded += fields.len();
         Some(match decoded {
             Decoded::Row { columns, lacks_required, unproven } => {
                 Content::Row { shape: buffer.shape(columns, lacks_required), fields, unproven }
@@ -314,7 +311,8 @@ impl Segment {
 
     /// Encodes all waiting records of a target as text, since one of them has no certain binary form.
     fn turn_to_text(&mut self, routes: &mut [RouteSlot], target: usize) {
-        self.targets[target] = TargetBuffer::new(Encoding::Text);
+        let binary = std::mem::replace(&mut self.targets[target], TargetBuffer::new(Encoding::Text));
+        self.encoded -= binary.arena.len().min(self.encoded);
         for place in self.start..self.records.len() {
             let Staged { route, block, index, .. } = self.records[place];
             if !self.is_record(place) {
@@ -335,7 +333,7 @@ impl Segment {
     pub fn cut(&mut self, limit: usize, held: &BTreeMap<TenureId, Holding>, routes: &[RouteSlot]) -> Cut {
         let mut end = self.records.len().min(self.start.saturating_add(limit.max(1)));
         loop {
-            let mut arenas: Vec<Vec<u8>> = self.targets.iter_mut().map(TargetBuffer::take_arena).collect();
+            let mut arenas: Vec<Arena> = self.targets.iter_mut().map(TargetBuffer::take_arena).collect();
             let survey = self.survey(end, held, routes);
             let mut tables = Vec::new();
             let mut cut = None;
@@ -405,7 +403,7 @@ impl Segment {
 }
 
 /// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order.
-fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: &mut Vec<u8>) -> Folded {
+fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: &mut Arena) -> Folded {
     if route.mode == WriteMode::Append {
         let (lacking, whole): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.lacks_required);

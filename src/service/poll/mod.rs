@@ -304,7 +304,7 @@ impl Thread {
     fn hand_over(&mut self, partition: &TopicPartition, lane: usize) {
         let Some(mut block) = self.blocks.take(partition) else { return };
         self.topic_metrics(&partition.topic).consumed(block.len() as u64);
-        block.deposit(self.with.budget.charge(block.size_bytes()));
+        block.deposit(self.with.budget.charge(block.size_bytes(), block.len()));
         self.with.lanes[lane].data(Input::Records(Arc::new(block)));
     }
 

@@ -3,6 +3,8 @@
 //! The transaction runs in a task of its own, so that nothing that happens here can drop it half-way. While
 //! it runs, the lane goes on decoding what arrives: that is the next batch.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -11,6 +13,7 @@ use tokio::time::{Duration, sleep_until};
 use crate::engine::batch::Batch;
 use crate::engine::machine::{Command, Input, Machine, Millis, Report};
 use crate::engine::position::{Epoch, TopicPartition};
+use crate::engine::route::Route;
 use crate::source::Source;
 use crate::store::{CommitOutcome, Store};
 
@@ -85,6 +88,7 @@ pub enum Step {
 const BEAT: Duration = Duration::from_secs(1);
 
 enum Work {
+    Ready(Option<Arc<Route>>),
     Write(Box<Batch>),
     NoteHalt(TopicPartition, Epoch, String),
 }
@@ -106,6 +110,7 @@ pub async fn run<S: Store, L: Source>(
     let (work, work_queue) = mpsc::unbounded_channel();
     let (done_in, mut done) = mpsc::unbounded_channel();
     let writer = tokio::spawn(write_all(store, work_queue, done_in));
+    send(&work, Work::Ready(None));
     let clock = Instant::now();
     let mut beat = tokio::time::interval(BEAT);
     let mut open = true;
@@ -133,6 +138,9 @@ pub async fn run<S: Store, L: Source>(
             Some(input) = inbox.data.recv(), if open => input,
             () = sleep_until(wake.unwrap_or_else(far_away)), if open && wake.is_some() => Input::Tick,
         };
+        if let Input::Assigned(tenure) = &input {
+            send(&work, Work::Ready(Some(Arc::clone(&tenure.route))));
+        }
         let decodes = matches!(input, Input::Records(_));
         let begin = clock.elapsed();
         let commands = machine.step(begin.as_millis() as Millis, input);
@@ -190,8 +198,31 @@ async fn write_all<S: Store>(
     mut work: mpsc::UnboundedReceiver<Work>,
     done: mpsc::UnboundedSender<Written>,
 ) {
-    while let Some(item) = work.recv().await {
+    let mut ahead = None;
+    loop {
+        let item = match ahead.take() {
+            Some(item) => item,
+            None => match work.recv().await {
+                Some(item) => item,
+                None => return,
+            },
+        };
         match item {
+            Work::Ready(route) => {
+                let mut ready = pin!(store.ready(route.as_ref()));
+                tokio::select! {
+                    biased;
+                    () = &mut ready => {}
+                    // A database that doesn't answer holds up no lane that ends.
+                    next = work.recv() => match next {
+                        None => return,
+                        next => {
+                            ready.await;
+                            ahead = next;
+                        }
+                    }
+                }
+            }
             Work::Write(batch) => {
                 let begin = Instant::now();
                 let outcome = store.write(&batch).await;

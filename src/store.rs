@@ -1,14 +1,20 @@
 //! What a lane needs of a database. Implemented by PostgreSQL and by the simulator.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::engine::batch::Batch;
 pub use crate::engine::commit::{CommitOutcome, Fence, StoredProgress};
 use crate::engine::policy::Failure;
 use crate::engine::position::{Epoch, TopicPartition};
+use crate::engine::route::Route;
 
 /// Writes batches, each in one transaction that also moves progress.
 pub trait Store: Send + 'static {
+    /// Makes ready what writing needs, for the rows of this route where one is given, so that the first batch
+    /// doesn't wait for it. What fails here is met again by that batch, which tells.
+    fn ready(&mut self, route: Option<&Arc<Route>>) -> impl Future<Output = ()> + Send;
+
     /// Writes a batch. A connection in doubt is discarded, never reused.
     fn write(&mut self, batch: &Batch) -> impl Future<Output = CommitOutcome> + Send;
 

@@ -25,6 +25,7 @@ mod transaction;
 mod values;
 mod work;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::failpoint::Failpoint;
@@ -40,10 +41,13 @@ use super::classify::{self, Phase};
 use super::connect::Connector;
 use super::ledger::Ledger;
 use super::session::Session;
-use crate::engine::batch::Batch;
+use crate::engine::arena::Arena;
+use crate::engine::batch::{Batch, TableBatch};
 use crate::engine::outcome::Tally;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::position::{Epoch, TopicPartition};
+use crate::engine::route::Route;
+use crate::engine::row::Encoding;
 use crate::store::{CommitOutcome, Store};
 
 /// Longest wait for the answer to a ROLLBACK; after that the session is given up.
@@ -191,6 +195,18 @@ impl Writer {
 }
 
 impl Store for Writer {
+    async fn ready(&mut self, route: Option<&Arc<Route>>) {
+        let Ok(mut connection) = self.connection().await else { return };
+        if let Some(route) = route {
+            connection.in_doubt = true;
+            if connection.make_ready(route).await.is_err() {
+                return;
+            }
+            connection.in_doubt = false;
+        }
+        self.connection = Some(connection);
+    }
+
     async fn write(&mut self, batch: &Batch) -> CommitOutcome {
         self.write_batch(batch).await
     }
@@ -219,6 +235,14 @@ impl Connection {
 
     fn is_usable(&self) -> bool {
         !self.in_doubt && !self.session().is_closed()
+    }
+
+    /// Makes ready what rows of a route need.
+    async fn make_ready(&mut self, route: &Arc<Route>) -> Result<(), Stop> {
+        let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
+        let (route, arena, entries) = (Arc::clone(route), Arena::default(), Vec::new());
+        let none = TableBatch { route, encoding: Encoding::Binary, arena, entries };
+        self.prepared.targets.prepare(session.client(), &none).await
     }
 
     async fn run(

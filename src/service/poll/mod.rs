@@ -162,25 +162,27 @@ impl Thread {
         if self.hold_back() {
             return;
         }
-        self.take_events();
+        if self.topics.is_empty() {
+            // Not a member yet: what is waited for is the order to subscribe.
+            self.take_orders(POLL_WAIT);
+            return self.take_events(Duration::ZERO);
+        }
+        self.take_events(POLL_WAIT);
         self.hand_over_all();
         self.with.metrics.buffered(self.with.budget.used());
     }
 
     fn build(&mut self) -> bool {
-        if self.topics.is_empty() || Instant::now() < self.build_at {
+        if Instant::now() < self.build_at {
             return false;
         }
         self.build_at = Instant::now() + REBUILD_AFTER;
         let built = Consumer::connect(&self.with.properties, client_bytes(self.with.memory_bytes));
-        let subscribed = built.and_then(|mut consumer| {
-            consumer.subscribe(self.topics.iter().map(String::as_str)).map(|()| consumer)
-        });
-        match subscribed {
+        match built {
             Ok(consumer) => {
-                tracing::info!(topics = self.topics.len(), "joining the consumer group");
                 self.consumer = Some(consumer);
-                true
+                self.join();
+                self.consumer.is_some()
             }
             Err(error) => {
                 tracing::error!(%error, "the Kafka consumer can't be made; it is tried again");
@@ -248,9 +250,15 @@ impl Thread {
 
     fn subscribe(&mut self, topics: Vec<String>) {
         self.topics = topics;
-        if let Some(consumer) = &mut self.consumer
-            && let Err(error) = consumer.subscribe(self.topics.iter().map(String::as_str))
-        {
+        self.join();
+    }
+
+    /// Becomes a member, or changes what it reads. The consumer is there before: it meets its brokers while the
+    /// topics are registered.
+    fn join(&mut self) {
+        let Some(consumer) = self.consumer.as_mut().filter(|_| !self.topics.is_empty()) else { return };
+        tracing::info!(topics = self.topics.len(), "joining the consumer group");
+        if let Err(error) = consumer.subscribe(self.topics.iter().map(String::as_str)) {
             tracing::error!(%error, "the subscription can't be changed; the consumer is built anew");
             self.lose_everything();
         }
@@ -262,8 +270,7 @@ impl Thread {
     }
 
     /// Takes events until the queue is empty, a burst is through, or the buffer is full.
-    fn take_events(&mut self) {
-        let mut wait = POLL_WAIT;
+    fn take_events(&mut self, mut wait: Duration) {
         for _ in 0..BURST {
             let Some(consumer) = &mut self.consumer else { return };
             let happening = match consumer.poll(wait) {

@@ -25,7 +25,7 @@ const OWNED: [(&str, &str); 8] = [
 ];
 
 /// Better than librdkafka's defaults; the user's value goes first.
-const DEFAULTS: [(&str, &str); 5] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("client.id", "tidegate"),
     ("group.protocol", "classic"),
     ("socket.keepalive.enable", "true"),
@@ -33,6 +33,9 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
     // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
     ("fetch.queue.backoff.ms", "10"),
+    // Half of it passes between the first contact with the cluster and the connection to a broker; later ones
+    // back off exponentially, up to reconnect.backoff.max.ms. librdkafka's default is 100.
+    ("reconnect.backoff.ms", "22"),
 ];
 
 /// How often a member of a classic group tells that it lives, in milliseconds. The answer is also how it

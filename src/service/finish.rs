@@ -17,8 +17,9 @@ use crate::engine::position::{NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Error, Inspector, Watermarks};
 use crate::telemetry::board::{Board, State};
 
-/// Between looks at the ledger.
+/// Longest and shortest time between looks at the ledger: others can apply records, too.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+const LOOK_NOT_BEFORE: Duration = Duration::from_millis(2);
 /// Between tries to reach Kafka.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long everything that is left must have stood still before the run counts as halted.
@@ -70,7 +71,7 @@ pub(super) async fn wait(
     tracing::info!(partitions = seen.ends.len(), "running until the ends seen now are reached");
     let mut still_since = None;
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        pause(&board, &seen.ends).await;
         let Ok(rows) = desk.progress().await else { continue };
         let mut reasons = recreated(&seen.ids, &rows);
         let left: Vec<_> = unreached(&seen.ends, &rows).collect();
@@ -86,6 +87,19 @@ pub(super) async fn wait(
             return Finish::Halted(reasons);
         }
     }
+}
+
+/// Waits for the next look at the ledger: what this process has applied says when it may pay.
+async fn pause(board: &Board, ends: &BTreeMap<TopicPartition, End>) {
+    tokio::time::sleep(LOOK_NOT_BEFORE).await;
+    let reached = |state: &State| {
+        ends.iter().all(|(partition, end)| {
+            let next = state.partitions.get(partition).and_then(|partition| partition.next_offset);
+            next.is_some_and(|next| next >= end.next.value())
+        })
+    };
+    // Neither the time limit nor a board that is gone says more than that it is time to look.
+    let _ = tokio::time::timeout(LOOK_EVERY, board.subscribe().wait_for(reached)).await;
 }
 
 /// Only what is configured now counts: the ledger also remembers topics that nobody reads any more.

@@ -166,9 +166,16 @@ impl Thread {
     }
 
     /// Whether far more time has passed since the last look at the queue than any wait of ours takes.
-    pub(super) fn has_slept(&mut self) -> bool {
+    fn has_slept(&mut self) -> bool {
         let now = Instant::now();
         self.polled_at.replace(now).is_some_and(|before| now.duration_since(before) > SLEPT)
+    }
+
+    /// To be called before anything that was polled is handed on.
+    pub(super) fn wake_up(&mut self) {
+        if self.has_slept() {
+            self.claim_all_again("the process stood still");
+        }
     }
 
     /// Who wasn't looking doesn't know whether a topic is still the one it was: fetching goes by name, so

@@ -33,6 +33,8 @@ use crate::telemetry::metrics::{Metrics, TopicMetrics};
 
 /// Longest wait for an event when nothing is going on; orders are looked at in between.
 const POLL_WAIT: Duration = Duration::from_millis(50);
+/// The wait for so long after the last event: work that has just ended mostly has orders coming.
+const POLL_WAIT_AFTER_WORK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// Bytes of records that travel to a lane together.
 const BLOCK_BYTES: usize = 128 * 1024;
 /// Records taken in a row before orders are looked at.
@@ -101,6 +103,8 @@ pub(super) struct Thread {
     doubts: Doubts,
     /// When the queue was last looked at; `None` after a wait of our own.
     polled_at: Option<Instant>,
+    /// When the queue brought something last.
+    worked_at: Instant,
     generation: Generation,
     blocks: Blocks,
     consumed: BTreeMap<Arc<str>, TopicMetrics>,
@@ -133,6 +137,7 @@ impl Thread {
             owned: BTreeMap::new(),
             doubts: Doubts::default(),
             polled_at: None,
+            worked_at: now,
             generation: Generation::default(),
             blocks: Blocks::default(),
             consumed: BTreeMap::new(),
@@ -165,9 +170,13 @@ impl Thread {
         if self.topics.is_empty() {
             // Not a member yet: what is waited for is the order to subscribe.
             self.take_orders(POLL_WAIT);
-            return self.take_events(Duration::ZERO);
+            self.take_events(Duration::ZERO);
+            return self.wake_up();
         }
-        self.take_events(POLL_WAIT);
+        let (short, after_work) = POLL_WAIT_AFTER_WORK;
+        let wait = if self.worked_at.elapsed() < after_work { short } else { POLL_WAIT };
+        self.take_events(wait);
+        self.wake_up();
         self.hand_over_all();
         self.with.metrics.buffered(self.with.budget.used());
     }
@@ -282,12 +291,14 @@ impl Thread {
                 Polled::Lost(partitions) => Happening::Lost(partitions),
                 Polled::Problem(problem) => Happening::Problem(problem),
             };
-            wait = Duration::ZERO;
-            if self.has_slept() {
-                self.claim_all_again("the process stood still");
+            match &happening {
+                Happening::Nothing => return,
+                // A record in its block goes nowhere yet, so that the clock need not be asked for each one.
+                Happening::Full(None) => {}
+                _ => self.wake_up(),
             }
-            if matches!(happening, Happening::Nothing) {
-                return;
+            if std::mem::take(&mut wait) > Duration::ZERO {
+                self.worked_at = Instant::now();
             }
             self.happen(happening);
             if self.with.budget.is_exhausted() {

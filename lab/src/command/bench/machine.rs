@@ -39,20 +39,15 @@ pub(super) fn facts(ground: &Ground) -> Result<Vec<Fact>> {
     let postgres = format!("{}, {}", sql::value(&ground.url, "SHOW server_version")?, settings.join(", "));
     let version = Command::new(&ground.binary).arg("--version").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let own = match (&ground.options.workers, ground.options.set.as_slice()) {
-        (None, []) => "its defaults".to_owned(),
-        (workers, sets) => {
-            let workers = workers.map(|workers| format!("workers={workers}"));
-            workers.into_iter().chain(sets.iter().cloned()).collect::<Vec<_>>().join(", ")
-        }
-    };
+    let workers = format!("workers={}", ground.options.workers);
+    let own = [workers].into_iter().chain(ground.options.set.iter().cloned()).collect::<Vec<_>>().join(", ");
     let turns = "participants take turns; median (least–most); a CHECKPOINT and an empty table before each turn; the \
                  result is checked after each"
         .to_owned();
     Ok([
         ("machine", machine),
         ("PostgreSQL", postgres),
-        ("Tidegate", format!("{}, {own}", version.unwrap_or_default())),
+        ("Tidegate", format!("{}, {own}, else its defaults", version.unwrap_or_default())),
         ("turns", turns),
     ]
     .map(|(name, value)| Fact { name: name.to_owned(), value })

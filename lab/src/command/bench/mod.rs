@@ -57,9 +57,9 @@ pub(crate) struct Options {
     /// Rows that the large tables hold at first.
     #[arg(long, default_value_t = 20_000_000)]
     rows: u64,
-    /// Tidegate's lanes, one connection each; its own default without.
-    #[arg(long)]
-    workers: Option<u32>,
+    /// Tidegate's lanes, one connection each: as many as the machine has cores without.
+    #[arg(long, default_value_t = cores())]
+    workers: u32,
     /// Compression of the topics: none, gzip, snappy, lz4 or zstd.
     #[arg(long, default_value = "none", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
     compression: String,
@@ -82,6 +82,10 @@ pub(crate) struct Options {
     /// later holds.
     #[arg(long, value_name = "RESULTS", requires = "document")]
     from: Vec<PathBuf>,
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(2, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -56,7 +56,7 @@ impl Pipeline {
     pub(super) fn on(ground: &Ground, url: &str, setup: Setup<'_>) -> Result<Pipeline> {
         let name = ground.name("pipeline");
         let key = setup.key.map(|key| format!("    key: [{key}]\n")).unwrap_or_default();
-        let workers = ground.options.workers.map(|n| format!("workers: {n}\n")).unwrap_or_default();
+        let workers = format!("workers: {}\n", ground.options.workers);
         let config = format!(
             "pipeline: {name}\nkafka:\n  bootstrap.servers: {}\npostgres:\n  url: {url}\nstart: earliest\n\
              routes:\n  - topic: {}\n    table: {}\n    format: json\n{key}    write: {}\n{}{workers}{}\

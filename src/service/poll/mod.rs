@@ -262,8 +262,8 @@ impl Thread {
         self.join();
     }
 
-    /// Becomes a member, or changes what it reads. The consumer is there before: it meets its brokers while the
-    /// topics are registered.
+    /// Becomes a member, or changes what it reads. The consumer is there before: it meets its brokers while
+    /// the topics are registered.
     fn join(&mut self) {
         let Some(consumer) = self.consumer.as_mut().filter(|_| !self.topics.is_empty()) else { return };
         tracing::info!(topics = self.topics.len(), "joining the consumer group");

@@ -107,6 +107,7 @@ mod tests {
         drop(one);
         assert!(!budget.is_exhausted());
         drop(two);
+        assert!(budget.has_recovered());
         assert_eq!(budget.used(), 0);
     }
 

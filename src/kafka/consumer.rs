@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::ffi::{Client, Event, Message};
+use super::identity::Identities;
 use super::problem::Problem;
 use super::properties;
-use crate::engine::position::{NextOffset, Offset, TopicPartition};
+use crate::engine::position::{NextOffset, Offset, TopicId, TopicPartition};
 
 /// How often [`Consumer::close`] looks whether the group was left.
 const CLOSE_POLL: Duration = Duration::from_millis(100);
@@ -140,6 +141,17 @@ impl Consumer {
     ) -> Result<(), Error> {
         let done = self.client.subscribe(topics.into_iter());
         done.map_err(|fault| Error::refused("subscribing to the topics", fault))
+    }
+
+    /// How many topics took over an id so far, each first id included. It has grown before the first record
+    /// that was fetched under a new id comes out of [`Consumer::poll`].
+    pub fn identity_changes(&self) -> u64 {
+        self.client.identities().map_or(0, Identities::changes)
+    }
+
+    /// The id by which the topic is fetched; `None` while it isn't, and with brokers older than topic ids.
+    pub fn fetched_id(&self, topic: &str) -> Option<TopicId> {
+        self.client.identities()?.of(topic)
     }
 
     /// Waits up to `timeout` for one item. Must be called more often than `max.poll.interval.ms`,

@@ -24,7 +24,8 @@ use rdkafka::bindings as c;
 
 use self::event::NativeEvent;
 pub(super) use self::event::{Event, Message};
-use super::logging::Scrubber;
+use super::identity::Identities;
+use super::logging::Listener;
 use crate::engine::position::{NextOffset, TopicPartition};
 
 const INVALID_ARGUMENT: i32 = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
@@ -118,11 +119,11 @@ pub(super) struct Client {
     /// The event that was polled last, kept for those who borrow from it.
     current: Option<NativeEvent>,
     /// Read by librdkafka's threads until the handle is destroyed; see [`Client::destroy`].
-    scrubber: Option<Box<Scrubber>>,
+    listener: Option<Box<Listener>>,
 }
 
 // SAFETY: librdkafka's handles and queues may be used from any thread ("completely thread-safe",
-// introduction of librdkafka); the scrubber is never changed after creation.
+// introduction of librdkafka); the listener may be shared among threads.
 unsafe impl Send for Client {}
 // SAFETY: as above; every method that takes `&self` only calls functions that lock for themselves.
 unsafe impl Sync for Client {}
@@ -130,8 +131,8 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Creates a client. With a `group.id` among the properties it has a queue of events to poll.
     pub(super) fn new(properties: &BTreeMap<String, String>) -> Result<Self, (Option<String>, String)> {
-        let scrubber = Box::new(Scrubber::of(properties));
-        let conf = Conf::new(properties, &scrubber)?;
+        let listener = Box::new(Listener::of(properties));
+        let conf = Conf::new(properties, &listener)?;
         let mut reason = [0 as c_char; 512];
         // SAFETY: the configuration is valid and owned; on success librdkafka takes it over, on
         // failure it stays ours and is destroyed by its wrapper. The buffer is writable as long as told.
@@ -141,10 +142,10 @@ impl Client {
         };
         let Some(handle) = NonNull::new(handle) else {
             // SAFETY: librdkafka ends the reason with a zero within the buffer.
-            return Err((None, scrubber.clean(&unsafe { text(reason.as_ptr()) })));
+            return Err((None, listener.scrubber.clean(&unsafe { text(reason.as_ptr()) })));
         };
         std::mem::forget(conf);
-        let mut client = Self { handle, queue: None, current: None, scrubber: Some(scrubber) };
+        let mut client = Self { handle, queue: None, current: None, listener: Some(listener) };
         // SAFETY: the handle is alive. Tokens then refresh without being polled for; the call only
         // fails where no SASL mechanism needs it, and its error object is freed by `outcome`.
         let _ = unsafe { outcome(c::rd_kafka_sasl_background_callbacks_enable(client.raw())) };
@@ -161,6 +162,11 @@ impl Client {
 
     fn raw(&self) -> *mut c::rd_kafka_t {
         self.handle.as_ptr()
+    }
+
+    /// The ids by which topics are fetched; `None` once the client is destroyed.
+    pub(super) fn identities(&self) -> Option<&Identities> {
+        self.listener.as_ref().map(|listener| &listener.identities)
     }
 
     /// Waits for the next event; `None` when none came within the timeout. What the event before
@@ -254,9 +260,9 @@ impl Client {
     /// Ends the client's threads, waiting for `patience` at most; what takes longer (a name server
     /// that doesn't answer, say) goes on in a thread of its own, so that no drop ever hangs.
     pub(super) fn destroy(&mut self, patience: Duration) {
-        let Some(scrubber) = self.scrubber.take() else { return };
+        let Some(listener) = self.listener.take() else { return };
         self.current = None;
-        let remains = Remains { handle: self.handle, queue: self.queue, scrubber };
+        let remains = Remains { handle: self.handle, queue: self.queue, listener };
         let (done, waiting) = mpsc::sync_channel::<()>(1);
         let reaper = std::thread::Builder::new().name("kafka-close".into());
         let spawned = reaper.spawn(move || {
@@ -280,7 +286,7 @@ impl Drop for Client {
 struct Remains {
     handle: NonNull<c::rd_kafka_t>,
     queue: Option<NonNull<c::rd_kafka_queue_t>>,
-    scrubber: Box<Scrubber>,
+    listener: Box<Listener>,
 }
 
 // SAFETY: as for `Client`.
@@ -288,16 +294,16 @@ unsafe impl Send for Remains {}
 
 impl Remains {
     fn destroy(self) {
-        // SAFETY: `Client::destroy` takes the scrubber out of the client and so runs once, with no
+        // SAFETY: `Client::destroy` takes the listener out of the client and so runs once, with no
         // event alive. The queue goes before its client, as required, and
-        // the scrubber is freed only after librdkafka's threads, which read it, have ended.
+        // the listener is freed only after librdkafka's threads, which read it, have ended.
         unsafe {
             if let Some(queue) = self.queue {
                 c::rd_kafka_queue_destroy(queue.as_ptr());
             }
             c::rd_kafka_destroy_flags(self.handle.as_ptr(), c::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
         }
-        drop(self.scrubber);
+        drop(self.listener);
     }
 }
 
@@ -376,13 +382,13 @@ struct Conf(NonNull<c::rd_kafka_conf_t>);
 impl Conf {
     fn new(
         properties: &BTreeMap<String, String>,
-        scrubber: &Scrubber,
+        listener: &Listener,
     ) -> Result<Self, (Option<String>, String)> {
         // SAFETY: takes nothing; the answer is ours.
         let raw = unsafe { c::rd_kafka_conf_new() };
         let conf = Self(NonNull::new(raw).ok_or((None, "out of memory".to_owned()))?);
         for (name, value) in properties {
-            let refused = |reason: &str| (Some(name.clone()), scrubber.clean(reason));
+            let refused = |reason: &str| (Some(name.clone()), listener.scrubber.clean(reason));
             let key = CString::new(name.as_str()).map_err(|_| refused("holds a zero byte"))?;
             let set = CString::new(value.as_str()).map_err(|_| refused("its value holds a zero byte"))?;
             let mut reason = [0 as c_char; 512];
@@ -400,11 +406,11 @@ impl Conf {
         if properties.contains_key("group.id") {
             events = c::RD_KAFKA_EVENT_REBALANCE | c::RD_KAFKA_EVENT_OFFSET_COMMIT | c::RD_KAFKA_EVENT_ERROR;
         }
-        // SAFETY: the configuration is alive. The scrubber lives on the heap until after the client is
+        // SAFETY: the configuration is alive. The listener lives on the heap until after the client is
         // destroyed, or, if none comes about, longer than this configuration.
         unsafe {
             c::rd_kafka_conf_set_events(raw, events);
-            c::rd_kafka_conf_set_opaque(raw, ptr::from_ref(scrubber).cast_mut().cast());
+            c::rd_kafka_conf_set_opaque(raw, ptr::from_ref(listener).cast_mut().cast());
             c::rd_kafka_conf_set_log_cb(raw, Some(log_line));
             c::rd_kafka_conf_enable_sasl_queue(raw, 1);
         }
@@ -428,12 +434,12 @@ unsafe extern "C" fn log_line(
 ) {
     // A panic must not cross into C; a log line that can't be written is lost.
     let _ = catch_unwind(|| {
-        // SAFETY: librdkafka passes C strings, and the opaque pointer is the scrubber that outlives it.
+        // SAFETY: librdkafka passes C strings, and the opaque pointer is the listener that outlives it.
         unsafe {
             if let Some(handle) = NonNull::new(handle.cast_mut())
-                && let Some(scrubber) = c::rd_kafka_opaque(handle.as_ptr()).cast::<Scrubber>().as_ref()
+                && let Some(listener) = c::rd_kafka_opaque(handle.as_ptr()).cast::<Listener>().as_ref()
             {
-                scrubber.report(level, &text(facility), &text(line));
+                listener.hear(level, &text(facility), &text(line));
             }
         }
     });

@@ -4,6 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::identity::Identities;
+
+/// syslog's level of debugging.
+const DEBUG: i32 = 7;
+
+/// What listens to one client's log.
+#[derive(Default)]
+pub(super) struct Listener {
+    /// Cleans what is passed on.
+    pub(super) scrubber: Scrubber,
+    /// Learns the ids of topics.
+    pub(super) identities: Identities,
+}
+
+impl Listener {
+    /// For a client with these properties.
+    pub(super) fn of(properties: &BTreeMap<String, String>) -> Self {
+        Self { scrubber: Scrubber::of(properties), ..Self::default() }
+    }
+
+    /// Takes a line. Its consequences hold when this returns.
+    pub(super) fn hear(&self, level: i32, facility: &str, line: &str) {
+        self.identities.hear(line);
+        if level < DEBUG || tracing::enabled!(target: "kafka", tracing::Level::DEBUG) {
+            self.scrubber.report(level, facility, line);
+        }
+    }
+}
+
 /// Takes the values of secret properties out of lines and messages, and repetition out of the log.
 #[derive(Default)]
 pub(super) struct Scrubber {

@@ -8,6 +8,7 @@
 mod consumer;
 mod error;
 mod ffi;
+mod identity;
 mod inspector;
 mod logging;
 mod problem;

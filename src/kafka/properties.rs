@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
+use super::identity::DEBUG_CONTEXT;
 
 /// What exactly-once reading rests on; another value is refused.
 const OWNED: [(&str, &str); 8] = [
@@ -92,6 +93,10 @@ pub(super) fn member(
         return Err(refused("group.id", "it must name the consumer group"));
     }
     defaults(&mut all, memory_bytes);
+    // The member hears of a topic's new id from the log only. Lines that the user didn't ask for are debug
+    // lines, which aren't shown unless the log's own filter wants them.
+    let contexts = all.remove("debug").into_iter().chain([DEBUG_CONTEXT.to_owned()]);
+    all.insert("debug".to_owned(), contexts.collect::<Vec<_>>().join(","));
     let strategy = "partition.assignment.strategy";
     if all["group.protocol"] == "classic" {
         let chosen = all.entry(strategy.to_owned()).or_insert_with(|| "cooperative-sticky".to_owned());
@@ -177,6 +182,9 @@ mod tests {
         assert_eq!(all["queued.max.messages.kbytes"], "16384");
         assert_eq!(all["queued.min.messages"], "100000");
         assert_eq!(all["fetch.max.bytes"], "8388608");
+        assert_eq!(all["debug"], "metadata");
+        let all = member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0).expect("valid");
+        assert_eq!(all["debug"], "cgrp,fetch,metadata");
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(super) struct Claimed {
     pub(super) next: NextOffset,
     /// The incarnation that the ledger knows.
     pub(super) topic_id: TopicId,
+    /// The incarnation that is fetched, where that is known.
+    pub(super) fetched_id: Option<TopicId>,
 }
 
 /// Sends orders to the poll thread.

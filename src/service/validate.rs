@@ -72,6 +72,10 @@ pub(super) fn verdict(
         );
         return Verdict::Halt(Halt::new(HaltCode::TopicRecreated, evidence));
     }
+    if claim.fetched_id.is_some_and(|fetched| fetched != claim.topic_id) {
+        // One of the brokers asked doesn't know yet what the other one does.
+        return Verdict::Unknown;
+    }
     let (low, end, next) = (marks.low, marks.end, claim.next);
     if next < low {
         let evidence = format!(
@@ -94,6 +98,17 @@ mod tests {
     use uuid::Uuid;
 
     fn check(next: i64, stored: u128, actual: u128, low: i64, end: i64) -> Verdict {
+        check_fetched(next, stored, None, actual, low, end)
+    }
+
+    fn check_fetched(
+        next: i64,
+        stored: u128,
+        fetched: Option<u128>,
+        actual: u128,
+        low: i64,
+        end: i64,
+    ) -> Verdict {
         let partition = TopicPartition::new("events", 3);
         let claim = Claimed {
             partition: partition.clone(),
@@ -101,6 +116,7 @@ mod tests {
             lane: 0,
             next: NextOffset::new(next),
             topic_id: TopicId(Uuid::from_u128(stored)),
+            fetched_id: fetched.map(|id| TopicId(Uuid::from_u128(id))),
         };
         let ids = BTreeMap::from([("events".to_owned(), TopicId(Uuid::from_u128(actual)))]);
         let marks = Watermarks { low: NextOffset::new(low), end: NextOffset::new(end) };
@@ -133,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn records_of_another_incarnation_wait_until_the_look_up_knows_of_it() {
+        assert_eq!(check_fetched(7, 1, Some(1), 1, 5, 10), Verdict::Valid);
+        assert_eq!(check_fetched(7, 1, Some(2), 1, 5, 10), Verdict::Unknown);
+        assert_eq!(code(check_fetched(7, 1, Some(2), 2, 5, 10)), Some(HaltCode::TopicRecreated));
+    }
+
+    #[test]
     fn silence_is_no_verdict() {
         let partition = TopicPartition::new("events", 3);
         let claim = Claimed {
@@ -141,6 +164,7 @@ mod tests {
             lane: 0,
             next: NextOffset::new(1),
             topic_id: TopicId(Uuid::nil()),
+            fetched_id: None,
         };
         assert_eq!(verdict(&claim, &BTreeMap::new(), &BTreeMap::new()), Verdict::Unknown);
     }

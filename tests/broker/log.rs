@@ -70,6 +70,36 @@ fn an_end_lies_behind_the_markers_of_transactions_and_before_open_ones() {
 }
 
 #[test]
+fn a_topic_that_is_made_anew_tells_its_id_before_its_first_record() {
+    let cluster = real();
+    let inspector =
+        Inspector::connect(&properties(&cluster.bootstrap, "none", &[]), PATIENCE).expect("valid");
+    let id_of = |topic: &str| inspector.topic_ids(&[topic]).expect("known")[topic];
+    for round in 0..5 {
+        let topic = cluster.topic("anew", 1, &[]);
+        let at = partition(&topic, 0);
+        let mut member = Member::join(&cluster.bootstrap, &unique("anew"), &topic, &[]);
+        // The only position that is right in the empty log of either.
+        member.until("the end", |member| member.last_end(&at) == Some(0));
+        let (first, changes) = (id_of(&topic), member.consumer().identity_changes());
+        assert_eq!(member.consumer().fetched_id(&topic), Some(first), "round {round}");
+        let fetched = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                cluster.delete(&topic);
+                cluster.create(&topic, 1, &[]);
+                cluster.writer(&[]).put_many(&topic, 0, (0..20).map(|n| n.to_string()));
+            });
+            member.until("a record of the new topic", |member| !member.offsets(&at).is_empty());
+            member.consumer().fetched_id(&topic)
+        });
+        assert_ne!(fetched, Some(first), "round {round}");
+        assert_eq!(fetched, Some(id_of(&topic)), "round {round}");
+        assert!(member.consumer().identity_changes() > changes, "round {round}");
+        member.close(Duration::from_secs(10));
+    }
+}
+
+#[test]
 fn a_compacted_log_is_read_over_its_gaps_and_its_newest_records_are_found() {
     let cluster = real();
     let settings = [

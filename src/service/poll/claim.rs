@@ -53,7 +53,7 @@ impl Thread {
     }
 
     pub(super) fn claim_again(&mut self, partition: &TopicPartition, after: Duration) {
-        if let Some(Owned::Active { generation, lane }) = self.owned.get(partition) {
+        if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(partition) {
             let input = Input::Revoked(partition.clone(), *generation);
             self.with.lanes[*lane].control(input);
         }
@@ -153,8 +153,9 @@ impl Thread {
             route,
         };
         self.with.lanes[lane].control(Input::Assigned(tenure));
-        self.owned.insert(partition.clone(), Owned::Active { generation, lane });
+        self.owned.insert(partition.clone(), Owned::Active { generation, lane, topic_id: claim.topic_id });
         self.advice.insert(partition.clone(), claim.next);
+        let fetched_id = self.consumer.as_ref().and_then(|consumer| consumer.fetched_id(&partition.topic));
         positions.push((partition.clone(), claim.next));
         self.notify(Notice::Claimed(Claimed {
             partition,
@@ -162,6 +163,7 @@ impl Thread {
             lane,
             next: claim.next,
             topic_id: claim.topic_id,
+            fetched_id,
         }));
     }
 
@@ -175,6 +177,27 @@ impl Thread {
     pub(super) fn wake_up(&mut self) {
         if self.has_slept() {
             self.claim_all_again("the process stood still");
+        }
+        self.look_at_identities();
+    }
+
+    /// The fetcher goes on by itself with a topic that was created anew, at the offsets of the old one. Its
+    /// records stay out until the claims were held against the log once more.
+    fn look_at_identities(&mut self) {
+        let Some(consumer) = &self.consumer else { return };
+        let changes = consumer.identity_changes();
+        if std::mem::replace(&mut self.identity_changes, changes) == changes {
+            return;
+        }
+        let fetched_otherwise = |partition: &TopicPartition, owned: &Owned| {
+            let Owned::Active { topic_id, .. } = owned else { return false };
+            consumer.fetched_id(&partition.topic).is_some_and(|id| id != *topic_id)
+        };
+        let strangers = self.owned.iter().filter(|(partition, owned)| fetched_otherwise(partition, owned));
+        let strangers: Vec<_> = strangers.map(|(partition, _)| partition.clone()).collect();
+        for partition in strangers {
+            tracing::warn!(%partition, "the topic has another id than its progress; claiming anew");
+            self.claim_again(&partition, Duration::ZERO);
         }
     }
 

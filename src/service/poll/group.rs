@@ -51,7 +51,7 @@ impl Thread {
         let mut waiting = BTreeMap::new();
         for partition in partitions {
             self.drop_block(partition);
-            if let Some(Owned::Active { generation, lane }) = self.owned.get(partition) {
+            if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(partition) {
                 self.with.lanes[*lane].control(Input::Revoked(partition.clone(), *generation));
                 waiting.insert(partition.clone(), *generation);
             }

@@ -24,7 +24,7 @@ use super::doubt::Doubts;
 use super::link::{Claimed, KeeperLink, Notice, Order};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::{Input, Tenure};
-use crate::engine::position::{Generation, NextOffset, TopicPartition};
+use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Consumer, FetchedRecord, Polled, Problem, ProblemKind};
 use crate::lane::LaneSender;
 use crate::telemetry::board::{Board, ConditionName, Heartbeat};
@@ -86,7 +86,7 @@ pub(super) struct Poll {
 #[derive(Debug)]
 enum Owned {
     /// Claimed and assigned under this generation.
-    Active { generation: Generation, lane: usize },
+    Active { generation: Generation, lane: usize, topic_id: TopicId },
     /// Not claimed yet: the database didn't answer.
     Unclaimed { again_at: Instant },
     /// Stands still.
@@ -101,6 +101,8 @@ pub(super) struct Thread {
     topics: Vec<String>,
     owned: BTreeMap<TopicPartition, Owned>,
     doubts: Doubts,
+    /// How many ids of topics the consumer had taken over at the last look.
+    identity_changes: u64,
     /// When the queue was last looked at; `None` after a wait of our own.
     polled_at: Option<Instant>,
     /// When the queue brought something last.
@@ -136,6 +138,7 @@ impl Thread {
             topics: Vec::new(),
             owned: BTreeMap::new(),
             doubts: Doubts::default(),
+            identity_changes: 0,
             polled_at: None,
             worked_at: now,
             generation: Generation::default(),
@@ -189,6 +192,7 @@ impl Thread {
         let built = Consumer::connect(&self.with.properties, client_bytes(self.with.memory_bytes));
         match built {
             Ok(consumer) => {
+                self.identity_changes = consumer.identity_changes();
                 self.consumer = Some(consumer);
                 self.join();
                 self.consumer.is_some()
@@ -339,7 +343,7 @@ impl Thread {
     }
 
     fn end(&mut self, partition: TopicPartition, next: NextOffset) {
-        if let Some(Owned::Active { generation, lane }) = self.owned.get(&partition) {
+        if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
             let (generation, lane) = (*generation, *lane);
             self.hand_over(&partition, lane);
             self.with.lanes[lane].data(Input::End(partition, generation, next));

@@ -48,7 +48,7 @@ impl Thread {
     pub(super) fn at_corruption(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
         tracing::error!(code, ?partition, "Kafka: {message}");
         let Some(partition) = partition else { return };
-        if let Some(Owned::Active { generation, lane }) = self.owned.get(&partition) {
+        if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
             let halt = Halt::new(HaltCode::LogCorrupt, format!("{partition}: {code}: {message}"));
             self.with.lanes[*lane].control(Input::Halted(partition, *generation, halt));
         }

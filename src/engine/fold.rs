@@ -32,6 +32,8 @@ pub struct Change<'s> {
     pub fields: Range<u32>,
     /// Its key's fields in the arena; empty for `append`.
     pub key: Range<u32>,
+    /// The hash of the key's bytes.
+    pub fingerprint: u64,
     /// A required column is absent.
     pub lacks_required: bool,
     /// PostgreSQL alone can tell whether its text is valid.
@@ -98,6 +100,7 @@ pub fn single(change: &Change<'_>) -> Entry {
         columns: change.columns.clone(),
         fields: change.fields.clone(),
         key: change.key.clone(),
+        fingerprint: change.fingerprint,
         needs_existing: Vec::new(),
     }
 }
@@ -156,6 +159,7 @@ fn begin(table: &Table, first: &Change<'_>) -> Composition {
         columns: first.columns.clone(),
         fields: first.fields.clone(),
         key: first.key.clone(),
+        fingerprint: first.fingerprint,
         needs_existing: if first.lacks_required && !first.deletes {
             vec![pending(table, first)]
         } else {
@@ -356,6 +360,7 @@ mod tests {
                     .unwrap(),
                 key,
                 fields,
+                fingerprint: 0,
                 lacks_required: !deletes && values[1].is_none(),
                 unproven,
             }

@@ -374,6 +374,7 @@ fn entry_of(
         offset: Offset::new(offset),
         column: place(name) as u32,
     });
+    let fingerprint = tidegate::engine::key::fingerprint(arena.bytes(&key));
     Entry {
         partition,
         offset: Offset::new(offset),
@@ -382,6 +383,7 @@ fn entry_of(
         columns: ColumnSet::new(route.table.columns.len(), values.into_keys()),
         fields,
         key,
+        fingerprint,
         needs_existing: lacks.into_iter().collect(),
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::arena::{Arena, Mark};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
 use crate::engine::decode::Decoder;
 use crate::engine::fold::{Change, Folded, fold, missing_column, single};
+use crate::engine::key;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
 use crate::engine::record::{Record, RecordBlock};
@@ -415,9 +416,10 @@ fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: 
         };
     }
     for change in &mut changes {
-        change.key = crate::engine::key::locate(route, change.columns, &change.fields, arena);
+        change.key = key::locate(route, change.columns, &change.fields, arena);
+        change.fingerprint = key::fingerprint(arena.bytes(&change.key));
     }
-    let order = crate::engine::key::order(&changes, arena);
+    let order = key::order(&changes, arena);
     fold(&route.table, route.mode, exact, &changes, &order, arena)
 }
 

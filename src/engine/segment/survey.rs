@@ -93,6 +93,7 @@ impl Segment {
             columns,
             fields: fields.clone(),
             key: 0..0,
+            fingerprint: 0,
             lacks_required: *lacks_required,
             unproven,
         });

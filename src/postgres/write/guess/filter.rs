@@ -2,15 +2,13 @@
 //! never the other way round.
 //!
 //! A Bloom filter of 256-bit blocks (at most one cache line for each key), as Parquet's split block filter:
-//! one bit in each of eight words. Filters can't grow, so that there are several, each as large as all before
-//! it up to a bound; beyond the capacity the oldest is forgotten as a whole.
+//! one bit in each of eight words. A few layers of one size follow each other, and beyond the capacity the
+//! oldest is forgotten as a whole. Each layer is a cache line to wait for, so that they are large.
 
-/// Keys of the first layer.
-const FIRST_KEYS: usize = 1 << 16;
-/// Keys of the largest layer.
-const LAYER_KEYS_MAX: usize = 1 << 19;
-/// Keys after which the oldest layer goes; at least so many less one layer are remembered.
-const KEYS_MAX: usize = 3 << 19;
+/// Keys of a layer.
+const LAYER_KEYS: usize = 1 << 19;
+/// Layers; at least the keys of all but one are remembered.
+const LAYERS: usize = 3;
 /// Bits of memory for each key: about one stranger in a thousand is taken for an acquaintance.
 const BITS_PER_KEY: usize = 16;
 const BLOCK_BITS: usize = 256;
@@ -29,7 +27,6 @@ pub(super) struct Filter {
 struct Layer {
     blocks: Vec<[u32; 8]>,
     keys: usize,
-    capacity: usize,
 }
 
 impl Filter {
@@ -43,29 +40,21 @@ impl Filter {
         if self.layers.last().is_some_and(|layer| layer.may_hold(hash)) {
             return;
         }
-        if self.layers.last().is_none_or(|layer| layer.keys == layer.capacity) {
-            self.grow();
+        if self.layers.last().is_none_or(|layer| layer.keys == LAYER_KEYS) {
+            if self.layers.len() == LAYERS {
+                self.layers.remove(0);
+            }
+            self.layers.push(Layer::new());
         }
         if let Some(layer) = self.layers.last_mut() {
             layer.add(hash);
         }
     }
-
-    fn grow(&mut self) {
-        let held: usize = self.layers.iter().map(|layer| layer.capacity).sum();
-        let next = held.clamp(FIRST_KEYS, LAYER_KEYS_MAX);
-        let mut excess = (held + next).saturating_sub(KEYS_MAX);
-        while excess > 0 && !self.layers.is_empty() {
-            excess = excess.saturating_sub(self.layers.remove(0).capacity);
-        }
-        self.layers.push(Layer::new(next));
-    }
 }
 
 impl Layer {
-    fn new(capacity: usize) -> Self {
-        let blocks = capacity * BITS_PER_KEY / BLOCK_BITS;
-        Self { blocks: vec![[0; 8]; blocks], keys: 0, capacity }
+    fn new() -> Self {
+        Self { blocks: vec![[0; 8]; LAYER_KEYS * BITS_PER_KEY / BLOCK_BITS], keys: 0 }
     }
 
     /// The upper half of the hash chooses the block, without a remainder's bias; the lower half the bits.
@@ -91,29 +80,13 @@ fn bits(hash: u64) -> [u32; 8] {
     SALTS.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27))
 }
 
-/// A fixed hash of a table's number and a key's bytes: eight at a time by a folded multiplication. It need
-/// not withstand an attacker: keys made to collide only take the longer way.
-pub(super) fn hash(table: u32, bytes: &[u8]) -> u64 {
-    const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
-    const SECOND: u64 = 0xd6e8_feb8_6659_fd93;
-    let fold = |state: u64, word: u64| {
-        let product = u128::from(state ^ word ^ FIRST) * u128::from(SECOND);
-        (product as u64) ^ ((product >> 64) as u64)
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    let first = fold(fold(0, u64::from(table)), bytes.len() as u64);
-    let state = words.iter().fold(first, |state, word| fold(state, u64::from_le_bytes(*word)));
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    fold(fold(state, u64::from_le_bytes(last)), FIRST)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::key::fingerprint;
 
     fn key(number: u64) -> u64 {
-        hash(1, &number.to_be_bytes())
+        fingerprint(&number.to_be_bytes())
     }
 
     #[test]
@@ -132,7 +105,7 @@ mod tests {
         let bytes: usize = filter.layers.iter().map(|layer| layer.blocks.len() * size_of::<[u32; 8]>()).sum();
         assert!(bytes <= 3 << 20, "{bytes}");
         assert!((3_000_000..4_000_000).all(|number| filter.may_hold(key(number))));
-        assert!(filter.layers.len() <= 6, "{}", filter.layers.len());
+        assert!(filter.layers.len() <= LAYERS, "{}", filter.layers.len());
     }
 
     #[test]
@@ -141,14 +114,5 @@ mod tests {
         (0..3_000_000).for_each(|number| filter.add(key(number % 1000)));
         assert_eq!(filter.layers.len(), 1);
         assert!(filter.may_hold(key(1)) && !filter.may_hold(key(1_000)));
-    }
-
-    #[test]
-    fn hashes_differ_where_keys_do() {
-        let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0", b"a", b"a\0", b"abcdefgh", b"abcdefgh\0"];
-        let mut hashes: Vec<u64> = keys.iter().flat_map(|key| [hash(1, key), hash(2, key)]).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        assert_eq!(hashes.len(), 2 * keys.len(), "keys of two tables are told apart");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use self::filter::Filter;
 use super::Paths;
 use crate::engine::batch::{Batch, Entry, Op, TableBatch};
+use crate::engine::key::{fingerprint, mix};
 use crate::engine::row::Encoding;
 use crate::engine::shape::Table;
 
@@ -125,7 +126,8 @@ impl Choice {
 
     /// Whether the entry's key may have been written lately.
     pub(super) fn may_exist(&self, rows: &TableBatch, entry: &Entry) -> bool {
-        self.filter.may_hold(filter::hash(rows.route.table.oid, rows.key(entry)))
+        debug_assert_eq!(entry.fingerprint, fingerprint(rows.key(entry)));
+        self.filter.may_hold(mix(entry.fingerprint, u64::from(rows.route.table.oid)))
     }
 
     /// The guess for the table of these rows; a table that was altered begins anew.
@@ -152,7 +154,7 @@ impl Choice {
             for entry in &rows.entries {
                 // A deleted key is as good as new; if it was known before, it takes the longer way once.
                 if entry.op != Op::Delete {
-                    self.filter.add(filter::hash(rows.route.table.oid, rows.key(entry)));
+                    self.filter.add(mix(entry.fingerprint, u64::from(rows.route.table.oid)));
                 }
             }
         }

@@ -93,10 +93,12 @@ enum Work {
     NoteHalt(TopicPartition, Epoch, String),
 }
 
-struct Written {
-    batch: Box<Batch>,
-    outcome: CommitOutcome,
-    elapsed: Duration,
+/// How far the writer is with a batch.
+enum Done {
+    /// Its rows are written.
+    Rows,
+    /// Its transaction ended.
+    Transaction { batch: Box<Batch>, outcome: CommitOutcome, elapsed: Duration },
 }
 
 /// Runs a lane until its senders are gone and the last transaction has ended.
@@ -119,11 +121,13 @@ pub async fn run<S: Store, L: Source>(
         let wake = machine.wake().map(|at| tokio::time::Instant::from_std(clock + Duration::from_millis(at)));
         let input = tokio::select! {
             biased;
-            Some(written) = done.recv() => {
-                let Written { batch, outcome, elapsed } = written;
-                tell(Fact::Transaction { outcome: &outcome, elapsed });
-                Input::Written(batch, outcome)
-            }
+            Some(done) = done.recv() => match done {
+                Done::Rows => Input::Settling,
+                Done::Transaction { batch, outcome, elapsed } => {
+                    tell(Fact::Transaction { outcome: &outcome, elapsed });
+                    Input::Written(batch, outcome)
+                }
+            },
             received = inbox.control.recv(), if open => match received {
                 Some(input) => input,
                 None => {
@@ -141,13 +145,13 @@ pub async fn run<S: Store, L: Source>(
         if let Input::Assigned(tenure) = &input {
             send(&work, Work::Ready(Some(Arc::clone(&tenure.route))));
         }
-        let decodes = matches!(input, Input::Records(_));
+        let (decodes, settles) = (matches!(input, Input::Records(_)), matches!(input, Input::Settling));
         let begin = clock.elapsed();
         let commands = machine.step(begin.as_millis() as Millis, input);
         let elapsed = clock.elapsed() - begin;
         if decodes {
             tell(Fact::Step { kind: Step::Decode, elapsed });
-        } else if commands.iter().any(|command| matches!(command, Command::Write(_))) {
+        } else if settles || commands.iter().any(|command| matches!(command, Command::Write(_))) {
             tell(Fact::Step { kind: Step::Cut, elapsed });
         }
         if surplus != machine.surplus() {
@@ -196,7 +200,7 @@ fn send(work: &mpsc::UnboundedSender<Work>, item: Work) {
 async fn write_all<S: Store>(
     mut store: S,
     mut work: mpsc::UnboundedReceiver<Work>,
-    done: mpsc::UnboundedSender<Written>,
+    done: mpsc::UnboundedSender<Done>,
 ) {
     let mut ahead = None;
     loop {
@@ -225,9 +229,12 @@ async fn write_all<S: Store>(
             }
             Work::Write(batch) => {
                 let begin = Instant::now();
-                let outcome = store.write(&batch).await;
-                let written = Written { batch, outcome, elapsed: begin.elapsed() };
-                if done.send(written).is_err() {
+                let settling = || {
+                    let _ = done.send(Done::Rows);
+                };
+                let outcome = store.write(&batch, settling).await;
+                let ended = Done::Transaction { batch, outcome, elapsed: begin.elapsed() };
+                if done.send(ended).is_err() {
                     return;
                 }
             }

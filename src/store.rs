@@ -15,8 +15,13 @@ pub trait Store: Send + 'static {
     /// doesn't wait for it. What fails here is met again by that batch, which tells.
     fn ready(&mut self, route: Option<&Arc<Route>>) -> impl Future<Output = ()> + Send;
 
-    /// Writes a batch. A connection in doubt is discarded, never reused.
-    fn write(&mut self, batch: &Batch) -> impl Future<Output = CommitOutcome> + Send;
+    /// Writes a batch. A connection in doubt is discarded, never reused. `settling` is called when the rows
+    /// of a large batch are written and what is left is mostly waiting: a good time to prepare the next one.
+    fn write(
+        &mut self,
+        batch: &Batch,
+        settling: impl FnOnce() + Send,
+    ) -> impl Future<Output = CommitOutcome> + Send;
 
     /// Records why a partition stands still (`None`: it goes on), as far as this process still owns it.
     fn note_halt(

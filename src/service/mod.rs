@@ -288,6 +288,9 @@ fn start_lanes(
         .unzip()
 }
 
+/// Records for which sorting takes about as long as one round trip.
+const AHEAD_RECORDS: usize = 1024;
+
 fn lane_limits(settings: &Settings) -> LaneLimits {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let growth = |strategy| match strategy {
@@ -299,6 +302,7 @@ fn lane_limits(settings: &Settings) -> LaneLimits {
         batch_rows: settings.limits.batch_rows.get() as usize,
         batch_bytes: usize::try_from(settings.limits.batch_bytes.get()).unwrap_or(usize::MAX),
         linger_ms: millis(settings.limits.linger),
+        ahead_records: AHEAD_RECORDS,
         breaker: BreakerLimits {
             halt_above: settings.bad_records.halt_above,
             over_ms: millis(settings.bad_records.over),

@@ -266,7 +266,7 @@ impl Bench {
 
     /// Writes a batch and remembers where the partitions stand.
     async fn write(&mut self, batch: &Batch) -> CommitOutcome {
-        let outcome = self.writer.write(batch).await;
+        let outcome = self.writer.write(batch, || {}).await;
         if matches!(outcome, CommitOutcome::Committed(_)) {
             for one in &batch.moves {
                 self.next[one.partition.partition as usize] = one.delta.to().value();

@@ -55,6 +55,7 @@ impl Worker {
             batch_rows: [1, 2, 5, 100][dice.usize(0..4)],
             batch_bytes: 1 << 20,
             linger_ms: [0, 0, 40][dice.usize(0..3)],
+            ahead_records: [1, 3][dice.usize(0..2)],
             breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: u64::MAX },
             transient: Backoff { growth: Growth::Exponential, first_ms: 10, max_ms: 200, attempts: None },
             ambiguous: Backoff { growth: Growth::Linear, first_ms: 10, max_ms: 200, attempts: Some(3) },

@@ -200,6 +200,10 @@ impl World {
     fn deliver(&mut self, name: u32) {
         let lanes = self.workers[&name].lanes();
         let lane = self.dice.usize(0..lanes);
+        if self.dice.u8(0..3) == 0 {
+            // Only a hint, so that it may come at any time.
+            self.step((name, lane), Input::Settling);
+        }
         let worker = self.workers.get_mut(&name).expect("only living workers are named");
         let input = worker.next_input(lane, &mut self.dice);
         let due = self.workers[&name].is_due(lane, self.now);

@@ -22,6 +22,9 @@ impl Machine {
     ) {
         let Some(mut flight) = self.flight.take() else { return };
         let owed = std::mem::take(&mut flight.owed);
+        if !matches!(outcome, CommitOutcome::Committed(_) | CommitOutcome::AlreadyCommitted) {
+            self.forget_ahead();
+        }
         match outcome {
             CommitOutcome::Committed(tallies) => {
                 if self.trouble.unknown.take().is_some_and(|unknown| !unknown.was_applied) {

@@ -25,6 +25,9 @@ pub struct LaneLimits {
     pub batch_bytes: usize,
     /// How long a batch that isn't full waits for more; 0 for not at all.
     pub linger_ms: u64,
+    /// Records below which no batch is cut while another one is in flight: cutting takes no time then, and
+    /// waiting for the commit brings more of them together.
+    pub ahead_records: usize,
     /// When misfits halt a route.
     pub breaker: BreakerLimits,
     /// Waits after failures that time cures.
@@ -70,6 +73,9 @@ pub enum Input {
     Stored(TopicPartition, Generation, StoredProgress),
     /// The group takes the partition away: finish what is in flight, accept no more.
     Revoked(TopicPartition, Generation),
+    /// The rows of the batch in flight are written, and what is left of its transaction is mostly waiting.
+    /// Only a hint: a good time to cut the next one.
+    Settling,
     /// A transaction ended.
     Written(Box<Batch>, CommitOutcome),
     /// A moment that [`Machine::wake`] asked for.

@@ -4,19 +4,22 @@
 //! What it does about each way in which a transaction can end is written here and in [`super::policy`],
 //! and nowhere else.
 
+mod ahead;
 mod message;
 mod search;
 mod ending;
+mod stops;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::ahead::Ahead;
 use self::search::Search;
 use super::breaker::Breaker;
 use super::decode::Decoder;
-use super::halt::{Halt, HaltCode};
+use super::halt::Halt;
 use super::outcome::Tally;
 use super::position::{Generation, NextOffset, TopicPartition};
 use super::record::RecordBlock;
@@ -64,6 +67,8 @@ impl Parked {
 struct Flight {
     end: usize,
     tenures: Vec<TenureId>,
+    /// Where each of them stands when it is committed.
+    nexts: Vec<NextOffset>,
     /// The assignments that it moves.
     claims: Vec<(TopicPartition, Generation)>,
     /// Those of them that left the lane meanwhile, and that somebody waits for.
@@ -100,6 +105,8 @@ pub struct Machine {
     breakers: Vec<Breaker>,
     segments: VecDeque<Segment>,
     flight: Option<Flight>,
+    /// The next batch, if it is cut already.
+    ahead: Option<Ahead>,
     trouble: Trouble,
     search: Search,
     staged_since: Option<Millis>,
@@ -117,6 +124,7 @@ impl Machine {
             breakers: Vec::new(),
             segments: VecDeque::new(),
             flight: None,
+            ahead: None,
             trouble: Trouble::default(),
             search: Search::None,
             staged_since: None,
@@ -148,6 +156,7 @@ impl Machine {
                 self.looked_up(&partition, generation, stored, &mut commands)
             }
             Input::Revoked(partition, generation) => self.revoke(&partition, generation, &mut commands),
+            Input::Settling => self.cut_ahead(),
             Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
             Input::Tick => {}
         }
@@ -284,6 +293,7 @@ impl Machine {
         let Some(held) = self.held.get(&id) else { return };
         let route = Arc::clone(&held.tenure.route);
         let route = self.route_of(&route);
+        let cut = self.cut_segments();
         let Some(held) = self.held.get_mut(&id) else { return };
         for index in 0..block.len() {
             let offset = block.get(index).offset;
@@ -294,7 +304,7 @@ impl Machine {
             }
             held.staged = offset.next();
             self.staged_since.get_or_insert(now);
-            open_segment(&mut self.segments, self.flight.is_some(), &self.limits).push(
+            open_segment(&mut self.segments, cut, &self.limits).push(
                 id,
                 &mut self.routes,
                 route,
@@ -305,11 +315,12 @@ impl Machine {
     }
 
     fn stage_end(&mut self, now: Millis, id: TenureId, next: NextOffset) {
+        let cut = self.cut_segments();
         let Some(held) = self.held.get_mut(&id) else { return };
         if next > held.staged {
             held.staged = next;
             self.staged_since.get_or_insert(now);
-            let segment = open_segment(&mut self.segments, self.flight.is_some(), &self.limits);
+            let segment = open_segment(&mut self.segments, cut, &self.limits);
             segment.push_end(id, next);
         }
     }
@@ -382,7 +393,7 @@ impl Machine {
             }
             let held = self.writable();
             let start = segment.start();
-            let cut = segment.cut(self.search.limit(), &held, &self.routes);
+            let cut = self.cut(&mut segment, &held);
             // What a partition that stops here leaves unwritten is counted in the segments.
             self.segments.push_front(segment);
             if self.trip_breakers(now, &cut, commands) {
@@ -402,7 +413,8 @@ impl Machine {
                 continue;
             };
             let claims = self.claims(&tenures);
-            self.flight = Some(Flight { end, tenures, claims, owed: Vec::new(), judged });
+            let nexts = batch.moves.iter().map(|moved| moved.delta.to()).collect();
+            self.flight = Some(Flight { end, tenures, nexts, claims, owed: Vec::new(), judged });
             commands.push(Command::Write(Box::new(batch)));
             return;
         }
@@ -432,60 +444,15 @@ impl Machine {
             .collect()
     }
 
-    /// Halts the routes whose share of misfits this batch would carry over the limit.
-    fn trip_breakers(&mut self, now: Millis, cut: &Cut, commands: &mut Vec<Command>) -> bool {
-        let mut tripped = false;
-        for (route, (records, bad)) in &cut.judged {
-            if *bad > 0 && self.breakers[*route as usize].would_trip(now, *records, *bad) {
-                self.halt_route(*route, commands);
-                tripped = true;
-            }
-        }
-        tripped
-    }
-
-    /// Partitions stop in front of a bad record where the route says so: at once, or when the batch that
-    /// holds their earlier records has ended.
-    fn stop_at_bad_records(&mut self, cut: &Cut, commands: &mut Vec<Command>) {
-        for (id, offset, reject) in &cut.stops {
-            let column =
-                reject.column.as_deref().map_or(String::new(), |column| format!(" column {column}:"));
-            let evidence =
-                format!("record at offset {offset}:{column} {} ({})", reject.reason, reject.code.name());
-            let halt = Halt::new(HaltCode::BadRecord, evidence);
-            match self.held.get_mut(id) {
-                Some(held) if cut.tenures.contains(id) => held.exit = Some(Exit::Halt(halt)),
-                _ => self.halt(*id, halt, commands),
-            }
-        }
-    }
-
-    fn halt_route(&mut self, route: u32, commands: &mut Vec<Command>) {
-        let limits = self.limits.breaker;
-        let evidence = format!(
-            "more than {} of the last records into {} don't fit (bad_records.halt_above, over {} s)",
-            limits.halt_above,
-            self.routes[route as usize].route.table,
-            limits.over_ms / 1000
-        );
-        let slot = Arc::clone(&self.routes[route as usize].route);
-        for id in self.ids(|held| Arc::ptr_eq(&held.tenure.route, &slot)) {
-            self.halt(id, Halt::new(HaltCode::TooManyBadRecords, evidence.clone()), commands);
-        }
-    }
-
     fn ids(&self, choose: impl Fn(&Held) -> bool) -> Vec<TenureId> {
         self.held.iter().filter(|(_, held)| choose(held)).map(|(id, _)| *id).collect()
     }
 }
 
-/// The segment that takes the next record: the last one, unless it is full or in flight.
-fn open_segment<'s>(
-    segments: &'s mut VecDeque<Segment>,
-    flying: bool,
-    limits: &LaneLimits,
-) -> &'s mut Segment {
-    let sealed = flying && segments.len() == 1;
+/// The segment that takes the next record: the last one, unless it is full or among the first `cut`, whose
+/// rows travel with a batch.
+fn open_segment<'s>(segments: &'s mut VecDeque<Segment>, cut: usize, limits: &LaneLimits) -> &'s mut Segment {
+    let sealed = segments.len() <= cut;
     let full = segments.back().is_none_or(|last| {
         last.start() > 0 || last.len() >= limits.batch_rows || last.bytes() >= limits.batch_bytes
     });

@@ -5,6 +5,7 @@
 //! read. A tenure's epoch is the number of its generation. Facts for metrics are left out
 //! of the answers where a scenario isn't about them.
 
+mod ahead;
 mod failures;
 mod ownership;
 
@@ -13,6 +14,7 @@ use crate::engine::backoff::{Backoff, Growth};
 use crate::engine::batch::{Batch, Pending};
 use crate::engine::breaker::BreakerLimits;
 use crate::engine::commit::{CommitOutcome, Fence, StoredProgress};
+use crate::engine::halt::HaltCode;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::position::{Epoch, Offset, TopicId};
@@ -27,6 +29,7 @@ fn limits() -> LaneLimits {
         batch_rows: 1_000,
         batch_bytes: 1 << 20,
         linger_ms: 0,
+        ahead_records: 1,
         breaker: CALM,
         transient: backoff(None),
         ambiguous: backoff(Some(2)),
@@ -148,6 +151,7 @@ impl Lane {
                 let (partition, generation) = words.claim();
                 Input::Stored(partition, generation, stored(&mut words))
             }
+            "settling" => Input::Settling,
             "tick" => {
                 self.now = words.number() as Millis;
                 Input::Tick

@@ -176,6 +176,11 @@ impl Segment {
         self.start
     }
 
+    /// The place behind the last record.
+    pub fn end(&self) -> usize {
+        self.records.len()
+    }
+
     /// Leaves everything before `place` behind.
     pub fn advance_to(&mut self, place: usize) {
         self.start = place;

@@ -9,14 +9,14 @@
 use tokio_postgres::Client;
 
 use super::append;
-use super::guess::{Choice, Found, Way};
+use super::guess::{Choice, Found, Split, Way, can_be_copied};
 use super::keys;
 use super::staged;
 use super::stop::Stop;
 use super::target::{Into, Target};
 use super::timings::Stage;
 use super::work::{self, Work};
-use crate::engine::batch::{Entry, Op, TableBatch};
+use crate::engine::batch::{Op, TableBatch};
 use crate::engine::outcome::Outcome;
 use crate::engine::route::WriteMode;
 use crate::engine::row::Encoding;
@@ -31,17 +31,24 @@ pub(super) fn takes(rows: &TableBatch) -> bool {
         && rows.entries.iter().any(|entry| entry.op == Op::Merge)
 }
 
-/// Writes rows of a keyed route, the way that is guessed to be the shortest.
+/// Writes rows of a keyed route, the way that is guessed to be the shortest; `split` is what the guess told
+/// of them before.
 pub(super) async fn write(
     work: &mut Work<'_>,
     target: &mut Target,
     choice: &mut Choice,
     rows: &TableBatch,
+    split: Option<Split>,
 ) -> Result<(), Stop> {
     match choice.way(rows) {
         Way::Stage => return stage_all(work, target, choice, rows).await,
-        Way::Trust if trust(work, target, choice, rows).await? => return Ok(()),
-        Way::Trust | Way::Probe => {}
+        Way::Trust => {
+            let split = split.unwrap_or_else(|| choice.split(rows));
+            if trust(work, target, choice, rows, split).await? {
+                return Ok(());
+            }
+        }
+        Way::Probe => {}
     }
     probe(work, target, choice, rows).await
 }
@@ -66,12 +73,8 @@ async fn trust(
     target: &mut Target,
     choice: &mut Choice,
     rows: &TableBatch,
+    Split { mut new, mut staged }: Split,
 ) -> Result<bool, Stop> {
-    let is_new = |&index: &usize| {
-        let entry = &rows.entries[index];
-        can_be_copied(entry) && !choice.may_exist(rows, entry)
-    };
-    let (mut new, mut staged): (Vec<usize>, Vec<usize>) = (0..rows.entries.len()).partition(is_new);
     let mut ignored = Vec::new();
     if rows.route.mode == WriteMode::Insert {
         // Rows that exist need no comparison, so that looking them up is all there is to do.
@@ -131,12 +134,6 @@ async fn probe(
         (Err(stop), Some(first)) if stop.is_unique_violation() => Err(first),
         (merged, _) => merged.map(drop),
     }
-}
-
-/// Whether the row goes into the table if its key is new. One that lacks required columns is refused then,
-/// which only the stage finds out.
-fn can_be_copied(entry: &Entry) -> bool {
-    entry.op == Op::Merge && entry.needs_existing.is_empty()
 }
 
 fn count(work: &mut Work<'_>, rows: &TableBatch, entries: &[usize], outcome: Outcome) {

@@ -159,7 +159,7 @@ impl Writer {
         }
     }
 
-    async fn write_batch(&mut self, batch: &Batch) -> CommitOutcome {
+    async fn write_batch(&mut self, batch: &Batch, settling: impl FnOnce() + Send) -> CommitOutcome {
         self.timings = Timings::default();
         let started = Instant::now();
         // While it is away from `self`, dropping this future drops the connection, which gives itself up.
@@ -175,20 +175,28 @@ impl Writer {
         };
         self.took_small_path = small.is_some();
         let outcome = match small {
-            Some(outcome) => outcome,
+            Some(outcome) => {
+                if matches!(outcome, CommitOutcome::Committed(_)) {
+                    self.choice.learn(batch);
+                }
+                outcome
+            }
             None => {
                 connection.in_doubt = true;
-                match connection.run(batch, &mut self.choice, &mut self.timings).await {
-                    Ok(tallies) => connection.commit(tallies, &mut self.timings).await,
+                match connection.run(batch, &mut self.choice, &mut self.timings, settling).await {
+                    Ok(tallies) => {
+                        let commit = connection.commit(tallies, &mut self.timings);
+                        // While the server makes it durable. Keys of a batch that fails are remembered in
+                        // vain, which costs nothing but a longer way.
+                        let learn = async { self.choice.learn(batch) };
+                        futures_util::join!(commit, learn).0
+                    }
                     Err(stop) => connection.stop(stop).await,
                 }
             }
         };
         if connection.is_usable() {
             self.connection = Some(connection);
-        }
-        if matches!(outcome, CommitOutcome::Committed(_)) {
-            self.choice.learn(batch);
         }
         outcome
     }
@@ -207,8 +215,8 @@ impl Store for Writer {
         self.connection = Some(connection);
     }
 
-    async fn write(&mut self, batch: &Batch) -> CommitOutcome {
-        self.write_batch(batch).await
+    async fn write(&mut self, batch: &Batch, settling: impl FnOnce() + Send) -> CommitOutcome {
+        self.write_batch(batch, settling).await
     }
 
     async fn note_halt(
@@ -250,9 +258,10 @@ impl Connection {
         batch: &Batch,
         choice: &mut Choice,
         timings: &mut Timings,
+        settling: impl FnOnce() + Send,
     ) -> Result<Vec<Tally>, Stop> {
         let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
-        transaction::run(session.client(), &mut self.prepared, batch, choice, timings).await
+        transaction::run(session.client(), &mut self.prepared, batch, choice, timings, settling).await
     }
 
     /// Writes a small batch. `None` where the general path has to write it: then nothing is written, and no

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Statement};
 use super::append;
 use super::direct;
 use super::failpoint::Failpoint;
-use super::guess::Choice;
+use super::guess::{Choice, Split};
 use super::progress::{Progress, Standing};
 use super::quarantine;
 use super::small::{self, Tried};
@@ -82,20 +82,27 @@ async fn prepare_small<'a>(
     }
 }
 
-/// Runs a batch up to, and without, COMMIT; returns the outcomes that it would commit.
+/// Runs a batch up to, and without, COMMIT; returns the outcomes that it would commit. `settling` is called
+/// when its rows are written.
 pub(super) async fn run(
     client: &Client,
     prepared: &mut Prepared,
     batch: &Batch,
     choice: &mut Choice,
     timings: &mut Timings,
+    settling: impl FnOnce() + Send,
 ) -> Result<Vec<Tally>, Stop> {
     let started = Instant::now();
-    check_accounts(batch)?;
     for rows in &batch.tables {
         prepared.targets.prepare(client, rows).await?;
     }
-    let standing = prepared.progress.begin(client, batch).await.map_err(Stop::ledger)?;
+    let begin = async { prepared.progress.begin(client, batch).await.map_err(Stop::ledger) };
+    // While the server locks progress.
+    let look = async {
+        check_accounts(batch)?;
+        Ok(choice.look_at(batch))
+    };
+    let (standing, splits) = futures_util::try_join!(begin, look)?;
     timings.lap(Stage::Lock, started);
     match standing {
         Standing::Ready => {}
@@ -104,9 +111,12 @@ pub(super) async fn run(
     }
     Failpoint::AfterLock.reach();
     let mut work = Work::new(client, batch, *timings);
-    let written = write_rows(&mut work, &mut prepared.targets, batch, choice).await;
+    let written = write_rows(&mut work, &mut prepared.targets, batch, choice, splits).await;
     let settled = match written {
-        Ok(()) => settle(&mut work, prepared, batch).await,
+        Ok(()) => {
+            settling();
+            settle(&mut work, prepared, batch).await
+        }
         stopped => stopped,
     };
     *timings = work.timings;
@@ -118,9 +128,11 @@ async fn write_rows(
     targets: &mut Targets,
     batch: &Batch,
     choice: &mut Choice,
+    splits: Vec<Option<Split>>,
 ) -> Result<(), Stop> {
-    for rows in batch.tables.iter().filter(|rows| !rows.entries.is_empty()) {
-        write_table(work, targets, rows, choice).await?;
+    let tables = batch.tables.iter().zip(splits);
+    for (rows, split) in tables.filter(|(rows, _)| !rows.entries.is_empty()) {
+        write_table(work, targets, rows, choice, split).await?;
     }
     if work.refused.is_empty() { Ok(()) } else { Err(Stop::Refused(std::mem::take(&mut work.refused))) }
 }
@@ -130,12 +142,13 @@ async fn write_table(
     targets: &mut Targets,
     rows: &TableBatch,
     choice: &mut Choice,
+    split: Option<Split>,
 ) -> Result<(), Stop> {
     let target = targets.get_mut(rows)?;
     if rows.route.key.is_empty() {
         append::write(work, target, rows).await
     } else if choice.allows_copy() && direct::takes(rows) {
-        direct::write(work, target, choice, rows).await
+        direct::write(work, target, choice, rows, split).await
     } else {
         staged::write(work, target, rows, (0..rows.entries.len()).collect()).await.map(drop)
     }

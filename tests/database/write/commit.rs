@@ -54,14 +54,14 @@ async fn a_lost_answer_to_commit_is_unknown_and_the_next_write_decides() {
             assert_eq!(bench.put(path, &[row(1)]).await, "1 inserted");
             let batch = bench.batch(path, &[row(2), row(3)]);
             proxy.arm(CommitFault::new(action).touching("tidegate"));
-            match bench.writer.write(&batch).await {
+            match bench.writer.write(&batch, || {}).await {
                 CommitOutcome::Unknown(failure, tallies) => {
                     assert_eq!(failure.class, FailureClass::Unavailable, "{action:?} {path:?}: {failure:?}");
                     assert_eq!(super::told(&tallies[0]), "2 inserted");
                 }
                 other => panic!("{action:?} {path:?}: {other:?}"),
             }
-            match (bench.writer.write(&batch).await, applied) {
+            match (bench.writer.write(&batch, || {}).await, applied) {
                 (CommitOutcome::AlreadyCommitted, true) => {}
                 (CommitOutcome::Committed(tallies), false) => {
                     assert_eq!(super::told(&tallies[0]), "2 inserted", "{path:?}");
@@ -118,7 +118,7 @@ async fn an_abandoned_write_gives_its_session_up() {
         stranger.batch_execute("BEGIN; UPDATE target SET a = 'held' WHERE id = 1").await.unwrap();
         let batch = bench.batch(path, &[row(1), row(2)]);
         {
-            let write = bench.writer.write(&batch);
+            let write = bench.writer.write(&batch, || {});
             tokio::pin!(write);
             let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
                          WHERE NOT l.granted AND a.datname = current_database()";
@@ -175,7 +175,7 @@ async fn an_unreachable_server_is_unavailable_and_nothing_is_written() {
         drop(proxy);
         let batch = bench.batch(path, &[row(2)]);
         for _ in 0..2 {
-            match bench.writer.write(&batch).await {
+            match bench.writer.write(&batch, || {}).await {
                 CommitOutcome::RolledBack(failure) => {
                     assert_eq!(failure.class, FailureClass::Unavailable, "{failure:?}");
                 }

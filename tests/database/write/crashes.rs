@@ -65,7 +65,7 @@ async fn victim() {
     let mut writer =
         Writer::new(connector_to(&url, &pipeline, TIMEOUTS), Ledger::new("tidegate").unwrap(), &pipeline);
     writer.restrict(path.paths());
-    let outcome = writer.write(&batch).await;
+    let outcome = writer.write(&batch, || {}).await;
     panic!("the failpoint was passed: {outcome:?}");
 }
 

@@ -60,11 +60,11 @@ async fn a_batch_that_is_stored_already_is_told_so_and_changes_nothing() {
         let batch = bench.batch(path, &[row(1), row(2).second()]);
         assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
         bench.run("DELETE FROM target").await;
-        assert_eq!(bench.writer.write(&batch).await, CommitOutcome::AlreadyCommitted);
+        assert_eq!(bench.writer.write(&batch, || {}).await, CommitOutcome::AlreadyCommitted);
         assert!(bench.rows().await.is_empty());
         // Half of it stored is neither.
         bench.run("UPDATE tidegate.progress SET next_offset = 0 WHERE partition = 1").await;
-        match bench.writer.write(&batch).await {
+        match bench.writer.write(&batch, || {}).await {
             CommitOutcome::Fenced(fences) => {
                 assert_eq!(fences.iter().map(|fence| fence.index).collect::<Vec<_>>(), [0]);
             }
@@ -72,9 +72,8 @@ async fn a_batch_that_is_stored_already_is_told_so_and_changes_nothing() {
         }
         // The same position under another owner's epoch isn't ours.
         bench.run("UPDATE tidegate.progress SET next_offset = 1, epoch = 2").await;
-        assert!(
-            matches!(bench.writer.write(&batch).await, CommitOutcome::Fenced(fences) if fences.len() == 2)
-        );
+        let outcome = bench.writer.write(&batch, || {}).await;
+        assert!(matches!(outcome, CommitOutcome::Fenced(fences) if fences.len() == 2));
     }
 }
 
@@ -83,8 +82,8 @@ async fn appended_rows_are_not_written_twice() {
     for path in WAYS {
         let mut bench = Bench::new("CREATE TABLE target (a text)", &[], WriteMode::Append).await;
         let batch = bench.batch(path, &[put(&[("a", V::T("once"))])]);
-        assert!(matches!(bench.writer.write(&batch).await, CommitOutcome::Committed(_)));
-        assert_eq!(bench.writer.write(&batch).await, CommitOutcome::AlreadyCommitted);
+        assert!(matches!(bench.writer.write(&batch, || {}).await, CommitOutcome::Committed(_)));
+        assert_eq!(bench.writer.write(&batch, || {}).await, CommitOutcome::AlreadyCommitted);
         assert_eq!(bench.rows().await, ["(once)"]);
     }
 }

@@ -173,6 +173,7 @@ fn limits() -> LaneLimits {
         batch_rows: 25,
         batch_bytes: 1 << 20,
         linger_ms: 0,
+        ahead_records: 1,
         breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000_000 },
         transient: backoff,
         ambiguous: Backoff { attempts: Some(2), ..backoff },
@@ -303,9 +304,11 @@ impl Run {
     async fn write(&mut self, held: bool) {
         let Some(batch) = self.flying.take() else { return self.step(Input::Tick) };
         let records = self.moved(&batch);
+        // What waits is cut before the outcome is known.
+        self.step(Input::Settling);
         let outcome = match self.wanted(&records).filter(|_| held) {
             Some(key) => self.write_against(&batch, key).await,
-            None => self.bench.writer.write(&batch).await,
+            None => self.bench.writer.write(&batch, || {}).await,
         };
         if let CommitOutcome::Refused(pending) = &outcome {
             // The verdict stands, even where somebody else brings the key before the batch is tried again.
@@ -341,7 +344,7 @@ impl Run {
             blocked(&self.observer, application.application_name()).await;
             self.foreign.batch_execute("COMMIT").await.unwrap();
         };
-        let writing = self.bench.writer.write(batch);
+        let writing = self.bench.writer.write(batch, || {});
         tokio::pin!(writing, meet);
         let outcome = tokio::select! {
             outcome = &mut writing => {

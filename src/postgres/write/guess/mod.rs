@@ -47,6 +47,21 @@ pub(super) struct Guess {
     right: u32,
 }
 
+/// The rows of a table, by index, as a guess sees them.
+#[derive(Debug)]
+pub(super) struct Split {
+    /// Those whose keys are taken for new.
+    pub(super) new: Vec<usize>,
+    /// The others.
+    pub(super) staged: Vec<usize>,
+}
+
+/// Whether the row goes into the table if its key is new. One that lacks required columns is refused then,
+/// which only the stage finds out.
+pub(super) fn can_be_copied(entry: &Entry) -> bool {
+    entry.op == Op::Merge && entry.needs_existing.is_empty()
+}
+
 /// What a look-up found in a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Found {
@@ -124,6 +139,22 @@ impl Choice {
         }
     }
 
+    /// What is guessed of each table's rows, where they are going to be trusted.
+    pub(super) fn look_at(&mut self, batch: &Batch) -> Vec<Option<Split>> {
+        let trusted = |rows: &TableBatch| (self.way(rows) == Way::Trust).then(|| self.split(rows));
+        batch.tables.iter().map(trusted).collect()
+    }
+
+    /// Tells keys that weren't written lately from the others.
+    pub(super) fn split(&self, rows: &TableBatch) -> Split {
+        let is_new = |&index: &usize| {
+            let entry = &rows.entries[index];
+            can_be_copied(entry) && !self.may_exist(rows, entry)
+        };
+        let (new, staged) = (0..rows.entries.len()).partition(is_new);
+        Split { new, staged }
+    }
+
     /// Whether the entry's key may have been written lately.
     pub(super) fn may_exist(&self, rows: &TableBatch, entry: &Entry) -> bool {
         debug_assert_eq!(entry.fingerprint, fingerprint(rows.key(entry)));
@@ -144,7 +175,7 @@ impl Choice {
         guess
     }
 
-    /// Remembers the keys of a batch that was committed.
+    /// Remembers the keys of a batch that is being committed.
     pub(super) fn learn(&mut self, batch: &Batch) {
         for rows in &batch.tables {
             // The text of a key is not the bytes under which its binary form would be looked for.

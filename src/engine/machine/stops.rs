@@ -1,0 +1,51 @@
+//! Bad records that stop partitions: too many of them, or one where the route takes none.
+
+use std::sync::Arc;
+
+use super::{Command, Exit, Machine, Millis};
+use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::segment::Cut;
+
+impl Machine {
+    /// Halts the routes whose share of misfits this batch would carry over the limit.
+    pub(super) fn trip_breakers(&mut self, now: Millis, cut: &Cut, commands: &mut Vec<Command>) -> bool {
+        let mut tripped = false;
+        for (route, (records, bad)) in &cut.judged {
+            if *bad > 0 && self.breakers[*route as usize].would_trip(now, *records, *bad) {
+                self.halt_route(*route, commands);
+                tripped = true;
+            }
+        }
+        tripped
+    }
+
+    /// Partitions stop in front of a bad record where the route says so: at once, or when the batch that
+    /// holds their earlier records has ended.
+    pub(super) fn stop_at_bad_records(&mut self, cut: &Cut, commands: &mut Vec<Command>) {
+        for (id, offset, reject) in &cut.stops {
+            let column =
+                reject.column.as_deref().map_or(String::new(), |column| format!(" column {column}:"));
+            let evidence =
+                format!("record at offset {offset}:{column} {} ({})", reject.reason, reject.code.name());
+            let halt = Halt::new(HaltCode::BadRecord, evidence);
+            match self.held.get_mut(id) {
+                Some(held) if cut.tenures.contains(id) => held.exit = Some(Exit::Halt(halt)),
+                _ => self.halt(*id, halt, commands),
+            }
+        }
+    }
+
+    fn halt_route(&mut self, route: u32, commands: &mut Vec<Command>) {
+        let limits = self.limits.breaker;
+        let evidence = format!(
+            "more than {} of the last records into {} don't fit (bad_records.halt_above, over {} s)",
+            limits.halt_above,
+            self.routes[route as usize].route.table,
+            limits.over_ms / 1000
+        );
+        let slot = Arc::clone(&self.routes[route as usize].route);
+        for id in self.ids(|held| Arc::ptr_eq(&held.tenure.route, &slot)) {
+            self.halt(id, Halt::new(HaltCode::TooManyBadRecords, evidence.clone()), commands);
+        }
+    }
+}

@@ -92,14 +92,17 @@ pub(super) async fn wait(
 /// Waits for the next look at the ledger: what this process has applied says when it may pay.
 async fn pause(board: &Board, ends: &BTreeMap<TopicPartition, End>) {
     tokio::time::sleep(LOOK_NOT_BEFORE).await;
-    let reached = |state: &State| {
-        ends.iter().all(|(partition, end)| {
-            let next = state.partitions.get(partition).and_then(|partition| partition.next_offset);
-            next.is_some_and(|next| next >= end.next.value())
-        })
-    };
     // Neither the time limit nor a board that is gone says more than that it is time to look.
-    let _ = tokio::time::timeout(LOOK_EVERY, board.subscribe().wait_for(reached)).await;
+    let mut changes = board.subscribe();
+    let _ = tokio::time::timeout(LOOK_EVERY, changes.wait_for(|state| shows(state, ends))).await;
+}
+
+/// Whether this process applied everything before the ends by itself.
+fn shows(state: &State, ends: &BTreeMap<TopicPartition, End>) -> bool {
+    ends.iter().all(|(partition, end)| {
+        let next = state.partitions.get(partition).and_then(|partition| partition.next_offset);
+        next.is_some_and(|next| next >= end.next.value())
+    })
 }
 
 /// Only what is configured now counts: the ledger also remembers topics that nobody reads any more.
@@ -189,6 +192,18 @@ mod tests {
             newest_at_ms: None,
             committed_at_ms: None,
             halt: None,
+        }
+    }
+
+    #[test]
+    fn the_board_shows_when_a_look_at_the_ledger_may_pay() {
+        let board = Board::new("orders", "one");
+        let end = |n| (TopicPartition::new("events", n), End { next: NextOffset::new(5), filled: true });
+        let ends = BTreeMap::from([end(0), end(1)]);
+        for (number, next, shown) in [(0, 5, false), (1, 4, false), (1, 5, true), (0, 9, true), (0, 4, false)]
+        {
+            board.partition(&TopicPartition::new("events", number), |state| state.next_offset = Some(next));
+            assert_eq!(shows(&board.subscribe().borrow(), &ends), shown, "{number} at {next}");
         }
     }
 

@@ -199,3 +199,30 @@ async fn one_session_serves_many_writes_and_closes_politely() {
     wait_for_sessions(&bench, 0).await;
     assert_eq!(bench.put(Path::Direct, &[row(99)]).await, "1 inserted", "the next write connects again");
 }
+
+#[tokio::test]
+async fn a_session_that_is_made_ready_is_the_one_that_writes() {
+    let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
+    let pid = "SELECT pid::text FROM pg_stat_activity WHERE application_name LIKE 'tidegate/%' \
+               AND datname = current_database() AND pid <> pg_backend_pid()";
+    let route = std::sync::Arc::clone(&bench.route);
+    bench.writer.ready(None).await;
+    let made = bench.texts(pid).await;
+    assert_eq!(made.len(), 1, "connected before the first batch");
+    bench.writer.ready(Some(&route)).await;
+    assert_eq!(bench.put(Path::Direct, &[row(1)]).await, "1 inserted");
+    assert_eq!(bench.texts(pid).await, made);
+
+    // What can't be made ready is the next write's to tell, on a session of its own.
+    bench.run("ALTER TABLE target RENAME TO away").await;
+    bench.writer.close().await;
+    bench.writer.ready(Some(&route)).await;
+    wait_for_sessions(&bench, 0).await;
+    let batch = bench.batch(Path::Direct, &[row(2)]);
+    match bench.write(&batch).await {
+        CommitOutcome::RolledBack(failure) => assert_eq!(failure.class, FailureClass::Schema, "{failure:?}"),
+        other => panic!("{other:?}"),
+    }
+    bench.run("ALTER TABLE away RENAME TO target").await;
+    assert_eq!(bench.put(Path::Direct, &[row(2)]).await, "1 inserted");
+}

@@ -170,3 +170,27 @@ fn what_was_cut_ahead_is_cut_again_without_partitions_that_left() {
     ];
     play_all(limits(), &MATES, &scenarios);
 }
+
+#[test]
+fn rows_longer_than_their_records_count_until_they_are_behind() {
+    let mut lane = Lane::new(limits());
+    let mut repeated = Route::clone(&route("events", OnBadRecord::Quarantine));
+    for mapping in &mut repeated.mappings[..3] {
+        mapping.source = Source::Field(vec!["id".to_owned()]);
+    }
+    lane.routes.insert("events".to_owned(), Arc::new(repeated));
+    // Nineteen digits, in three columns of the row and once in the record.
+    for line in ["assign 0 g1 at 1000000000000000000", "valid 0 g1", "records 0 g1: 1000000000000000000"] {
+        lane.give(line);
+    }
+    let one = lane.machine.surplus();
+    assert!(one > 0);
+    lane.give("records 0 g1: 1000000000000000001 1000000000000000002");
+    assert_eq!(lane.machine.surplus(), 3 * one);
+    lane.give("settling");
+    assert_eq!(lane.machine.surplus(), 3 * one, "rows count wherever they stand");
+    lane.give("committed");
+    assert_eq!(lane.machine.surplus(), 2 * one);
+    lane.give("committed");
+    assert_eq!(lane.machine.surplus(), 0);
+}

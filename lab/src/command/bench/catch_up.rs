@@ -18,7 +18,7 @@ const BATCH: usize = 50_000;
 type Figures = Result<Vec<(Kind, f64)>>;
 
 /// One turn of Tidegate's upsert into an empty table.
-pub(super) fn upsert(ground: &Ground, events: &Events, processes: usize) -> Figures {
+pub(super) fn upsert(ground: &Ground, events: &Events, processes: u32) -> Figures {
     let target = Target::keyed(events);
     ground.fresh_table(TABLE, target.columns)?;
     let pipeline = Pipeline::prepare(ground, Setup::upsert(&events.topic, TABLE))?;

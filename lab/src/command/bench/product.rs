@@ -23,11 +23,15 @@ pub(super) struct Setup<'a> {
     pub(super) more: &'a str,
 }
 
+const RUN: &str = "run --until-caught-up";
+
 /// A pipeline that is ready to run.
 pub(super) struct Pipeline {
     pub(super) name: String,
     program: Tidegate,
     servers: Servers,
+    /// Lanes of all processes together.
+    workers: u32,
 }
 
 /// What processes cost from start to exit.
@@ -74,7 +78,7 @@ impl Pipeline {
         if init.code != Some(0) {
             bail!("tidegate init failed: {}{}", init.output, init.errors);
         }
-        Ok(Pipeline { name, program, servers: ground.servers() })
+        Ok(Pipeline { name, program, servers: ground.servers(), workers: ground.options.workers })
     }
 
     /// Starts one process of the pipeline with an address of its own.
@@ -83,12 +87,13 @@ impl Pipeline {
         self.program.clone().args(["--set", &listen]).args(more.iter().copied()).start(command)
     }
 
-    /// Runs until the topic's end is reached, in this many processes.
-    pub(super) fn catch_up(&self, processes: usize) -> Result<Cost> {
+    /// Runs until the topic's end is reached, in this many processes that share the lanes.
+    pub(super) fn catch_up(&self, processes: u32) -> Result<Cost> {
+        let workers = format!("workers={}", (self.workers / processes).max(1));
         let before = self.servers.cpu();
         let begin = Instant::now();
         let running: Vec<Running> =
-            (0..processes).map(|_| self.start("run --until-caught-up", &[])).collect::<Result<_>>()?;
+            (0..processes).map(|_| self.start(RUN, &["--set", &workers])).collect::<Result<_>>()?;
         let ids: Vec<u32> = running.iter().map(Running::id).collect();
         let cost = until_exit(begin, &ids)?;
         let cost = Cost { servers: Some((before, self.servers.cpu())), ..cost };

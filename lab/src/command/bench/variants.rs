@@ -53,6 +53,8 @@ pub(super) fn two_processes(ground: &Ground, case: &mut Case) -> Result<()> {
     ];
     turns::take(ground, case, ground.options.repeats, players);
     case.ratio("2 processes ÷ 1", (TWO, RATE), (USUAL, RATE), 0.95);
-    case.note("Processor time and memory are those of both processes together.");
+    case.note(
+        "The two share the lanes that the one has. Processor time and memory are those of both together.",
+    );
     Ok(())
 }

@@ -17,15 +17,29 @@ const BATCH: usize = 50_000;
 
 type Figures = Result<Vec<(Kind, f64)>>;
 
+/// Tries until processes that start together join the group together.
+const TOGETHER_TRIES: usize = 10;
+
 /// One turn of Tidegate's upsert into an empty table.
 pub(super) fn upsert(ground: &Ground, events: &Events, processes: u32) -> Figures {
+    for _ in 0..TOGETHER_TRIES {
+        let (figures, rebalanced) = try_upsert(ground, events, processes)?;
+        if !rebalanced {
+            return Ok(figures);
+        }
+        ground.story.tell("the processes joined one after the other; the turn is repeated");
+    }
+    anyhow::bail!("{processes} processes didn't join the group together in {TOGETHER_TRIES} tries")
+}
+
+fn try_upsert(ground: &Ground, events: &Events, processes: u32) -> Result<(Vec<(Kind, f64)>, bool)> {
     let target = Target::keyed(events);
     ground.fresh_table(TABLE, target.columns)?;
     let pipeline = Pipeline::prepare(ground, Setup::upsert(&events.topic, TABLE))?;
     let cost = pipeline.catch_up(processes)?;
     target.check(&ground.url)?;
     check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
-    figures(ground, events, TABLE, &cost)
+    Ok((figures(ground, events, TABLE, &cost)?, cost.rebalanced))
 }
 
 fn figures(ground: &Ground, events: &Events, table: &str, cost: &super::product::Cost) -> Figures {

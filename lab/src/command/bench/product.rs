@@ -23,6 +23,8 @@ pub(super) struct Setup<'a> {
     pub(super) more: &'a str,
 }
 
+/// What a process logs when a partition is taken away.
+const REVOKED: &str = "\"message\":\"revoked\"";
 const RUN: &str = "run --until-caught-up";
 
 /// A pipeline that is ready to run.
@@ -40,6 +42,8 @@ pub(super) struct Cost {
     pub(super) wall: Duration,
     pub(super) cpu: Duration,
     pub(super) peak_kib: u64,
+    /// Partitions moved from one process to another meanwhile.
+    pub(super) rebalanced: bool,
     /// The servers' processor time before and after, where it is known.
     servers: Option<(ServersCpu, ServersCpu)>,
 }
@@ -96,12 +100,13 @@ impl Pipeline {
             (0..processes).map(|_| self.start(RUN, &["--set", &workers])).collect::<Result<_>>()?;
         let ids: Vec<u32> = running.iter().map(Running::id).collect();
         let cost = until_exit(begin, &ids)?;
-        let cost = Cost { servers: Some((before, self.servers.cpu())), ..cost };
+        let mut cost = Cost { servers: Some((before, self.servers.cpu())), ..cost };
         for process in running {
             let ended = process.wait(DEADLINE)?;
             if ended.code != Some(0) {
                 bail!("tidegate run --until-caught-up ended with {:?}:\n{}", ended.code, ended.errors);
             }
+            cost.rebalanced |= ended.errors.contains(REVOKED);
         }
         Ok(cost)
     }
@@ -147,5 +152,6 @@ pub(super) fn until_exit(begin: Instant, ids: &[u32]) -> Result<Cost> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(Cost { wall, cpu: cpu.into_iter().flatten().sum(), peak_kib: peaks.iter().sum(), servers: None })
+    let cpu = cpu.into_iter().flatten().sum();
+    Ok(Cost { wall, cpu, peak_kib: peaks.iter().sum(), rebalanced: false, servers: None })
 }

@@ -54,7 +54,9 @@ pub(super) fn two_processes(ground: &Ground, case: &mut Case) -> Result<()> {
     turns::take(ground, case, ground.options.repeats, players);
     case.ratio("2 processes ÷ 1", (TWO, RATE), (USUAL, RATE), 0.95);
     case.note(
-        "The two share the lanes that the one has. Processor time and memory are those of both together.",
+        "The two share the lanes that the one has. Processor time and memory are those of both together. Turns \
+         in which one process joined the group after the other had begun are repeated: half of the partitions \
+         move then, and keys that come again were written by the other process, so that all are looked up.",
     );
     Ok(())
 }

@@ -56,6 +56,13 @@ impl Truncations {
     }
 }
 
+/// Whether a claim on `claimed` has to be held against the log once more, since the topic is fetched under
+/// the id `now`, and when it was claimed under `before`: as another topic, or as the right one at last.
+pub(super) fn changes_verdict(claimed: TopicId, before: Option<TopicId>, now: Option<TopicId>) -> bool {
+    let Some(now) = now.filter(|now| before != Some(*now)) else { return false };
+    now != claimed || before.is_some()
+}
+
 /// Holds a claim against what was looked up.
 pub(super) fn verdict(
     claim: &Claimed,
@@ -153,6 +160,24 @@ mod tests {
         assert_eq!(check_fetched(7, 1, Some(1), 1, 5, 10), Verdict::Valid);
         assert_eq!(check_fetched(7, 1, Some(2), 1, 5, 10), Verdict::Unknown);
         assert_eq!(code(check_fetched(7, 1, Some(2), 2, 5, 10)), Some(HaltCode::TopicRecreated));
+    }
+
+    #[test]
+    fn a_claim_is_looked_at_again_when_it_is_fetched_otherwise_than_before() {
+        let id = |number| TopicId(Uuid::from_u128(number));
+        for (before, now, again) in [
+            (None, None, false),
+            (None, Some(1), false),
+            (None, Some(2), true),
+            (Some(1), None, false),
+            (Some(1), Some(1), false),
+            (Some(1), Some(2), true),
+            (Some(2), Some(2), false),
+            (Some(2), Some(1), true),
+            (Some(2), Some(3), true),
+        ] {
+            assert_eq!(changes_verdict(id(1), before.map(id), now.map(id)), again, "{before:?} {now:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A claim raises the epoch in the ledger and gives the position to fetch from. A partition that stands still
 //! is taken out of the fetcher and stays ours in the group; it is claimed again when its cause may be gone.
 
+use super::super::validate::changes_verdict;
 use super::*;
 
 impl Thread {
@@ -153,9 +154,10 @@ impl Thread {
             route,
         };
         self.with.lanes[lane].control(Input::Assigned(tenure));
-        self.owned.insert(partition.clone(), Owned::Active { generation, lane, topic_id: claim.topic_id });
-        self.advice.insert(partition.clone(), claim.next);
         let fetched_id = self.consumer.as_ref().and_then(|consumer| consumer.fetched_id(&partition.topic));
+        let active = Owned::Active { generation, lane, topic_id: claim.topic_id, fetched_id };
+        self.owned.insert(partition.clone(), active);
+        self.advice.insert(partition.clone(), claim.next);
         positions.push((partition.clone(), claim.next));
         self.notify(Notice::Claimed(Claimed {
             partition,
@@ -189,14 +191,14 @@ impl Thread {
         if std::mem::replace(&mut self.identity_changes, changes) == changes {
             return;
         }
-        let fetched_otherwise = |partition: &TopicPartition, owned: &Owned| {
-            let Owned::Active { topic_id, .. } = owned else { return false };
-            consumer.fetched_id(&partition.topic).is_some_and(|id| id != *topic_id)
+        let changed = |partition: &TopicPartition, owned: &Owned| {
+            let Owned::Active { topic_id, fetched_id, .. } = owned else { return false };
+            changes_verdict(*topic_id, *fetched_id, consumer.fetched_id(&partition.topic))
         };
-        let strangers = self.owned.iter().filter(|(partition, owned)| fetched_otherwise(partition, owned));
-        let strangers: Vec<_> = strangers.map(|(partition, _)| partition.clone()).collect();
-        for partition in strangers {
-            tracing::warn!(%partition, "the topic has another id than its progress; claiming anew");
+        let changed = self.owned.iter().filter(|(partition, owned)| changed(partition, owned));
+        let changed: Vec<_> = changed.map(|(partition, _)| partition.clone()).collect();
+        for partition in changed {
+            tracing::warn!(%partition, "the topic is fetched under another id; claiming anew");
             self.claim_again(&partition, Duration::ZERO);
         }
     }

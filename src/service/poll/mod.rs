@@ -86,7 +86,7 @@ pub(super) struct Poll {
 #[derive(Debug)]
 enum Owned {
     /// Claimed and assigned under this generation.
-    Active { generation: Generation, lane: usize, topic_id: TopicId },
+    Active { generation: Generation, lane: usize, topic_id: TopicId, fetched_id: Option<TopicId> },
     /// Not claimed yet: the database didn't answer.
     Unclaimed { again_at: Instant },
     /// Stands still.

@@ -13,7 +13,7 @@ use anyhow::Result;
 const LIMIT: &str = "COPY, 2 connections (the limit)";
 const TIDEGATE: &str = "tidegate";
 /// Rows of a sorted batch.
-const BATCH: usize = 50_000;
+pub(super) const BATCH: usize = 50_000;
 
 type Figures = Result<Vec<(Kind, f64)>>;
 

@@ -1,20 +1,80 @@
-//! Catching up into a table that is large already, beside an empty one.
+//! Catching up into a table that is large already, beside an empty one, and what plain COPY makes of both.
 
-use super::catch_up::{upsert, usual};
+use super::catch_up::{BATCH, upsert, usual};
 use super::check::{self, KEYED, Target};
-use super::figures::{CPU, Case, Kind, PEAK, RATE};
-use super::ground::{Ground, Recipe, row};
+use super::figures::{BROKER_CPU, CPU, Case, DATABASE_CPU, Kind, PEAK, RATE};
+use super::ground::{Events, Ground, Recipe, row};
+use super::limit::{self, Load};
 use super::product::{Pipeline, Setup};
 use super::turns::{self, Player};
 use anyhow::{Context, Result};
 use lab::event::{FIRST_KEY_MS, Keys};
 use lab::sql;
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Instant;
 
 const TABLE: &str = "public.large";
+const SHOWN: [Kind; 5] = [RATE, DATABASE_CPU, BROKER_CPU, CPU, PEAK];
 const EMPTY: &str = "tidegate, empty table";
 const LARGE: &str = "tidegate, large table";
+const COPY_EMPTY: &str = "COPY, 2 connections, empty table";
+const COPY_LARGE: &str = "COPY, 2 connections, large table";
+const COPY_SORTED: &str = "COPY, 2 connections, sorted batches of 50,000, large table";
+
+/// The large table, which grows with every turn into it: events that it doesn't hold yet, and what it must
+/// hold afterwards.
+struct Growing<'a> {
+    ground: &'a Ground,
+    keys: Keys,
+    /// Turns taken so far; each has a seed of its own.
+    turns: Cell<u64>,
+    rows: Cell<u64>,
+    sum: Cell<i128>,
+}
+
+impl<'a> Growing<'a> {
+    fn of(ground: &'a Ground, keys: Keys) -> Result<Growing<'a>> {
+        let (rows, sum) = held(ground)?;
+        Ok(Growing { ground, keys, turns: Cell::new(0), rows: Cell::new(rows), sum: Cell::new(sum) })
+    }
+
+    /// The next turn's events, which an empty table takes too.
+    fn events(&self) -> Result<Arc<Events>> {
+        let usual = Recipe::usual(&self.ground.options);
+        self.ground.events(Recipe { keys: self.keys, seed: 100 + self.turns.get(), ..usual })
+    }
+
+    /// Loads the next turn's events and checks that the table has grown by them.
+    fn grow<T>(&self, load: impl FnOnce(&Events) -> Result<T>) -> Result<T> {
+        let events = self.events()?;
+        self.turns.set(self.turns.get() + 1);
+        self.ground.checkpoint()?;
+        let loaded = load(&events)?;
+        self.rows.set(self.rows.get() + events.rows);
+        self.sum.set(self.sum.get() + events.user_sum);
+        let target = Target { table: TABLE, columns: KEYED, rows: self.rows.get(), user_sum: self.sum.get() };
+        target.check(&self.ground.url)?;
+        self.ground.forget(&events)?;
+        Ok(loaded)
+    }
+
+    fn copy(&self, loads: impl FnOnce(&Events) -> Vec<Load>) -> Result<Vec<(Kind, f64)>> {
+        self.grow(|events| {
+            let loads = loads(events);
+            limit::measure(self.ground, TABLE, &loads, events.records())
+        })
+    }
+
+    fn tidegate(&self) -> Result<Vec<(Kind, f64)>> {
+        self.grow(|events| {
+            let pipeline = Pipeline::prepare(self.ground, Setup::upsert(&events.topic, TABLE))?;
+            let cost = pipeline.catch_up(1)?;
+            check::ledger(&self.ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
+            Ok(cost.figures(events.records()))
+        })
+    }
+}
 
 pub(super) fn random_keys(ground: &Ground, case: &mut Case) -> Result<()> {
     into_large(ground, case, Keys::Random, 0.8)
@@ -29,7 +89,8 @@ fn into_large(ground: &Ground, case: &mut Case, keys: Keys, at_least: f64) -> Re
     usual(ground, case)?;
     let begin = Instant::now();
     fill(ground, keys)?;
-    let (rows, sum) = held(ground)?;
+    let table = Growing::of(ground, keys)?;
+    let rows = table.rows.get();
     let sizes = row(
         &ground.url,
         &format!(
@@ -37,40 +98,32 @@ fn into_large(ground: &Ground, case: &mut Case, keys: Keys, at_least: f64) -> Re
              current_setting('shared_buffers')"
         ),
     )?;
-    let [table, index, buffers] = &sizes[..] else { anyhow::bail!("sizes are {sizes:?}") };
+    let [heap, index, buffers] = &sizes[..] else { anyhow::bail!("sizes are {sizes:?}") };
     ground.story.tell(&format!(
-        "{}: filled with {rows} rows in {:.0?}: {table}, index {index}",
+        "{}: filled with {rows} rows in {:.0?}: {heap}, index {index}",
         case.name,
         begin.elapsed()
     ));
-    let held = Cell::new((rows, sum));
-    let turn = Cell::new(0);
-    let recipe = || Recipe { keys, seed: 100 + turn.get(), ..Recipe::usual(&ground.options) };
     let empty = || {
-        let events = ground.events(recipe())?;
-        let figures = upsert(ground, &events, 1)?;
-        Ok(figures.into_iter().filter(|(kind, _)| [RATE, CPU, PEAK].contains(kind)).collect())
+        let figures = upsert(ground, &*table.events()?, 1)?;
+        Ok(figures.into_iter().filter(|(kind, _)| SHOWN.contains(kind)).collect())
     };
-    let large = || -> Result<Vec<(Kind, f64)>> {
-        let events = ground.events(recipe())?;
-        turn.set(turn.get() + 1);
-        ground.checkpoint()?;
-        let pipeline = Pipeline::prepare(ground, Setup::upsert(&events.topic, TABLE))?;
-        let cost = pipeline.catch_up(1)?;
-        let (rows, sum) = held.get();
-        held.set((rows + events.rows, sum + events.user_sum));
-        let (rows, user_sum) = held.get();
-        Target { table: TABLE, columns: KEYED, rows, user_sum }.check(&ground.url)?;
-        check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
-        ground.forget(&events)?;
-        Ok(cost.figures(events.records()))
+    let copy_empty = || {
+        let events = table.events()?;
+        limit::turn(ground, &Target::keyed(&events), &events.streams(2, true), events.records())
     };
-    let players = vec![Player::new(EMPTY, empty), Player::new(LARGE, large)];
+    let players = vec![
+        Player::new(COPY_EMPTY, copy_empty),
+        Player::new(EMPTY, empty),
+        Player::new(LARGE, || table.tidegate()),
+        Player::new(COPY_LARGE, || table.copy(|events| events.streams(2, true))),
+        Player::new(COPY_SORTED, || table.copy(|events| events.sorted_batches(2, BATCH))),
+    ];
     turns::take(ground, case, ground.options.repeats, players);
     case.ratio("large table ÷ empty table", (LARGE, RATE), (EMPTY, RATE), at_least);
     case.data = format!(
         "{} JSON events of 250 bytes, {} partitions, uuid {} key, new events in each turn, into a table of {} rows \
-         ({table}, index {index}) that grows by them.",
+         ({heap}, index {index}) that grows by them.",
         super::table::number(ground.options.records as f64, 0),
         ground.options.partitions,
         if keys == Keys::Random { "v4" } else { "v7" },

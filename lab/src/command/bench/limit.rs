@@ -43,10 +43,21 @@ pub(super) fn turn(
     records: u64,
 ) -> Result<Vec<(Kind, f64)>> {
     ground.fresh_table(target.table, target.columns)?;
-    let before = ground.servers().cpu();
-    let took = load(&ground.url, target.table, loads)?;
-    let after = ground.servers().cpu();
+    let figures = measure(ground, target.table, loads, records)?;
     target.check(&ground.url)?;
+    Ok(figures)
+}
+
+/// The load alone, into the table as it is.
+pub(super) fn measure(
+    ground: &Ground,
+    table: &str,
+    loads: &[Load],
+    records: u64,
+) -> Result<Vec<(Kind, f64)>> {
+    let before = ground.servers().cpu();
+    let took = load(&ground.url, table, loads)?;
+    let after = ground.servers().cpu();
     let mut figures = vec![(RATE, records as f64 / took.as_secs_f64())];
     figures.extend(before.until(after, records));
     Ok(figures)

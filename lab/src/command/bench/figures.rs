@@ -191,6 +191,11 @@ impl Case {
         self.notes.push(text.into());
     }
 
+    /// The first participant's median ÷ the second's; none when a side was not measured.
+    pub(super) fn share(&self, one: (&str, Kind), other: (&str, Kind)) -> Option<f64> {
+        Some(self.figure(one.0, one.1)?.median / self.figure(other.0, other.1)?.median)
+    }
+
     /// Holds a ratio of medians against its goal: the first participant's figure ÷ the second's.
     pub(super) fn ratio(
         &mut self,

@@ -121,6 +121,11 @@ fn into_large(ground: &Ground, case: &mut Case, keys: Keys, at_least: f64) -> Re
     ];
     turns::take(ground, case, ground.options.repeats, players);
     case.ratio("large table ÷ empty table", (LARGE, RATE), (EMPTY, RATE), at_least);
+    if let Some(share) = case.share((COPY_LARGE, RATE), (COPY_EMPTY, RATE)) {
+        case.note(format!(
+            "Plain COPY keeps {share:.2} × of its own rate when it loads the same rows into the large table."
+        ));
+    }
     case.data = format!(
         "{} JSON events of 250 bytes, {} partitions, uuid {} key, new events in each turn, into a table of {} rows \
          ({heap}, index {index}) that grows by them.",

@@ -327,18 +327,30 @@ impl Events {
         (0..connections).map(|mine| vec![share(mine)]).collect()
     }
 
-    /// Many COPYs for each connection: its share of the distinct events, cut in the order of their arrival,
-    /// each batch sorted by key.
+    /// Many COPYs for each connection, one for each sorted batch.
     pub(super) fn sorted_batches(&self, connections: usize, rows: usize) -> Vec<Vec<Vec<Bytes>>> {
+        self.sorted(connections, rows, |batch| {
+            let mut stream = Stream::default();
+            batch.iter().for_each(|event| stream.event(event));
+            stream.finish()
+        })
+    }
+
+    /// Many batches for each connection: its share of the distinct events, cut in the order of their arrival,
+    /// each batch sorted by key and rendered.
+    pub(super) fn sorted<T>(
+        &self,
+        connections: usize,
+        rows: usize,
+        render: impl Fn(&[Event]) -> T,
+    ) -> Vec<Vec<T>> {
         let share = |mine: usize| {
             let all = self.arrivals(true).enumerate();
             let mut events: Vec<Event> =
                 all.filter(|(index, _)| index % connections == mine).map(|(_, event)| event).collect();
             let batches = events.chunks_mut(rows).map(|batch| {
                 batch.sort_by_key(|event| event.event_id);
-                let mut stream = Stream::default();
-                batch.iter().for_each(|event| stream.event(event));
-                stream.finish()
+                render(batch)
             });
             batches.collect()
         };

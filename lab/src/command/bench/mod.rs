@@ -13,6 +13,7 @@ mod figures;
 mod ground;
 mod large;
 mod limit;
+mod lookup;
 mod machine;
 mod moments;
 mod product;

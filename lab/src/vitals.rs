@@ -1,7 +1,6 @@
 //! What the kernel tells about a running process: processor time, memory, and whether it has ended.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// Processor time and memory of a process at a moment.
@@ -28,27 +27,54 @@ pub fn of(id: u32) -> Option<Vitals> {
     Some(Vitals { cpu: Duration::from_millis(ticks * 1000 / TICKS), runs })
 }
 
+/// Scans of /proc until none of a server's children ends during one.
+const SCANS_MAX: usize = 100;
+
 /// Processor time of a process, its children and those that have ended before and were looked at: what a
 /// server costs that gives each connection a process.
 pub fn family_cpu(id: u32) -> Option<Duration> {
-    let all: u64 = fs::read_dir("/proc").ok()?.filter_map(|entry| ticks_under(&entry.ok()?.path(), id)).sum();
-    Some(Duration::from_millis(all * 1000 / TICKS))
+    let mut ended = Ticks::of(id)?.ended;
+    for _ in 0..SCANS_MAX {
+        let all: u64 = fs::read_dir("/proc").ok()?.filter_map(|entry| ticks_under(entry.ok()?, id)).sum();
+        // A child that ends while others are read is lost, or counted twice.
+        let now = Ticks::of(id)?.ended;
+        if now == ended {
+            return Some(Duration::from_millis(all * 1000 / TICKS));
+        }
+        ended = now;
+    }
+    None
 }
 
 /// Ticks of the process in a folder of /proc, where it is `parent` or a child of it.
-fn ticks_under(folder: &Path, parent: u32) -> Option<u64> {
-    let id: u32 = folder.file_name()?.to_str()?.parse().ok()?;
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let fields: Vec<u64> =
-        fields.split(' ').skip(1).map(|field| field.trim().parse().unwrap_or_default()).collect();
-    // After the state: the parent, and from the eleventh on own ticks and those of ended children.
-    let own = fields.get(10)? + fields.get(11)?;
-    let ended = fields.get(12)? + fields.get(13)?;
-    match (id == parent, fields[0] == u64::from(parent)) {
-        (true, _) => Some(own + ended),
-        (false, true) => Some(own),
+fn ticks_under(folder: fs::DirEntry, parent: u32) -> Option<u64> {
+    let id: u32 = folder.file_name().to_str()?.parse().ok()?;
+    let ticks = Ticks::of(id)?;
+    match (id == parent, ticks.parent == u64::from(parent)) {
+        (true, _) => Some(ticks.own + ticks.ended),
+        (false, true) => Some(ticks.own),
         (false, false) => None,
+    }
+}
+
+/// What the kernel has counted for a process.
+struct Ticks {
+    /// The id of its parent.
+    parent: u64,
+    own: u64,
+    /// Those of its children that have ended and were looked at.
+    ended: u64,
+}
+
+impl Ticks {
+    fn of(id: u32) -> Option<Ticks> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let fields: Vec<u64> =
+            fields.split(' ').skip(1).map(|field| field.trim().parse().unwrap_or_default()).collect();
+        // After the state: the parent, and from the eleventh on own ticks and those of ended children.
+        let both = |at: usize| Some(fields.get(at)? + fields.get(at + 1)?);
+        Some(Ticks { parent: *fields.first()?, own: both(10)?, ended: both(12)? })
     }
 }
 

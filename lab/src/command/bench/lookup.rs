@@ -1,5 +1,5 @@
-//! What PostgreSQL takes at the least to find out that rows exist already: plain SQL on two connections, without
-//! Kafka, over the table that holds them.
+//! What PostgreSQL takes at the least to find out that rows exist already: plain SQL on two connections,
+//! without Kafka, over the table that holds them.
 
 use super::check::TABLE;
 use super::figures::{Kind, RATE};

@@ -6,6 +6,7 @@
 //! guarded process begins only after the keeper knows its id, so no moment exists in which a death of the lab
 //! would leave it behind. The keeper never ends a process that it was not told of.
 
+use crate::vitals::Stat;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -244,15 +245,8 @@ fn children(parent: u32) -> Vec<u32> {
     processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|id| parent_of(*id) == Some(parent))
+        .filter(|id| Stat::of(*id).is_some_and(|stat| stat.parent == parent))
         .collect()
-}
-
-fn parent_of(id: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields after its end are plain.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok()
 }
 
 /// The last lines of a log, for error messages.

@@ -18,63 +18,78 @@ const TICKS: u64 = 100;
 
 /// Of a process that exists. An ended child keeps its processor time until its parent has looked.
 pub fn of(id: u32) -> Option<Vitals> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields after its end are plain.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let runs = !matches!(fields.first(), Some(&"Z" | &"X"));
-    Some(Vitals { cpu: Duration::from_millis(ticks * 1000 / TICKS), runs })
+    let stat = Stat::of(id)?;
+    Some(Vitals { cpu: time(stat.own), runs: stat.runs })
 }
-
-/// Scans of /proc until none of a server's children ends during one.
-const SCANS_MAX: usize = 100;
 
 /// Processor time of a process, its children and those that have ended before and were looked at: what a
 /// server costs that gives each connection a process.
 pub fn family_cpu(id: u32) -> Option<Duration> {
-    let mut ended = Ticks::of(id)?.ended;
-    for _ in 0..SCANS_MAX {
-        let all: u64 = fs::read_dir("/proc").ok()?.filter_map(|entry| ticks_under(entry.ok()?, id)).sum();
-        // A child that ends while others are read is lost, or counted twice.
-        let now = Ticks::of(id)?.ended;
-        if now == ended {
-            return Some(Duration::from_millis(all * 1000 / TICKS));
+    let ended = || Some(Stat::of(id)?.ended);
+    let all = || Some(fs::read_dir("/proc").ok()?.filter_map(|entry| ticks_under(&entry.ok()?, id)).sum());
+    undisturbed(ended, all).map(time)
+}
+
+/// Sums until none of a server's children ends during one.
+const SUMS_MAX: usize = 100;
+
+/// The first sum during which no child ended, as the ticks of ended ones tell: a child that ends while others
+/// are read is lost, or counted twice.
+fn undisturbed(ended: impl Fn() -> Option<u64>, sum: impl Fn() -> Option<u64>) -> Option<u64> {
+    let mut before = ended()?;
+    for _ in 0..SUMS_MAX {
+        let sum = sum()?;
+        let after = ended()?;
+        if after == before {
+            return Some(sum);
         }
-        ended = now;
+        before = after;
     }
     None
 }
 
+fn time(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / TICKS)
+}
+
 /// Ticks of the process in a folder of /proc, where it is `parent` or a child of it.
-fn ticks_under(folder: fs::DirEntry, parent: u32) -> Option<u64> {
+fn ticks_under(folder: &fs::DirEntry, parent: u32) -> Option<u64> {
     let id: u32 = folder.file_name().to_str()?.parse().ok()?;
-    let ticks = Ticks::of(id)?;
-    match (id == parent, ticks.parent == u64::from(parent)) {
-        (true, _) => Some(ticks.own + ticks.ended),
-        (false, true) => Some(ticks.own),
+    let stat = Stat::of(id)?;
+    match (id == parent, stat.parent == parent) {
+        (true, _) => Some(stat.own + stat.ended),
+        (false, true) => Some(stat.own),
         (false, false) => None,
     }
 }
 
-/// What the kernel has counted for a process.
-struct Ticks {
+/// What /proc/…/stat tells of a process (proc(5)).
+pub(crate) struct Stat {
+    /// Whether it hasn't ended.
+    pub(crate) runs: bool,
     /// The id of its parent.
-    parent: u64,
+    pub(crate) parent: u32,
+    /// Ticks of its own.
     own: u64,
-    /// Those of its children that have ended and were looked at.
+    /// Ticks of its children that have ended and were looked at.
     ended: u64,
 }
 
-impl Ticks {
-    fn of(id: u32) -> Option<Ticks> {
+impl Stat {
+    /// Of a process that exists.
+    pub(crate) fn of(id: u32) -> Option<Stat> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name in parentheses may hold anything; the fields after its end are plain.
         let (_, fields) = stat.rsplit_once(") ")?;
-        let fields: Vec<u64> =
-            fields.split(' ').skip(1).map(|field| field.trim().parse().unwrap_or_default()).collect();
-        // After the state: the parent, and from the eleventh on own ticks and those of ended children.
-        let both = |at: usize| Some(fields.get(at)? + fields.get(at + 1)?);
-        Some(Ticks { parent: *fields.first()?, own: both(10)?, ended: both(12)? })
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let both =
+            |at: usize| Some(fields.get(at)?.parse::<u64>().ok()? + fields.get(at + 1)?.parse::<u64>().ok()?);
+        Some(Stat {
+            runs: !matches!(fields.first(), Some(&"Z" | &"X")),
+            parent: fields.get(1)?.parse().ok()?,
+            own: both(11)?,
+            ended: both(13)?,
+        })
     }
 }
 
@@ -97,6 +112,7 @@ fn status(id: u32, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
     use std::process::{Command, Stdio};
 
     #[test]
@@ -122,6 +138,14 @@ mod tests {
         let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
         assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
         assert!(family_cpu(me).unwrap() > before);
+    }
+
+    #[test]
+    fn a_sum_during_which_a_child_ended_is_taken_again() {
+        let ended = RefCell::new([1, 8, 8].into_iter());
+        let sums = RefCell::new([3, 10].into_iter());
+        let next = |from: &RefCell<dyn Iterator<Item = u64>>| from.borrow_mut().next();
+        assert_eq!(undisturbed(|| next(&ended), || next(&sums)), Some(10));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From definitions to registered series, and the one series that is computed when it is asked for.
 //!
-//! Knows the metrics library and nothing of Tidegate's metrics: those stand in [`super::metrics`].
+//! Knows the metrics library and nothing of Tidegate's metrics: those stand in [`super::definitions`].
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use prometheus::{
     Registry,
 };
 
-use super::metrics::Definition;
+use super::definitions::Definition;
 
 /// The timestamp of the oldest waiting record when no record waits.
 pub(super) const CAUGHT_UP: i64 = 0;

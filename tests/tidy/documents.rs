@@ -6,7 +6,7 @@ use std::path::Path;
 use tidegate::config::{FileFormat, LoadOptions, Settings};
 use tidegate::engine::halt::HaltCode;
 use tidegate::engine::outcome::Outcome;
-use tidegate::telemetry::metrics::DEFINITIONS;
+use tidegate::telemetry::definitions::DEFINITIONS;
 
 use super::code::resolve;
 use super::source::Source;

@@ -183,6 +183,7 @@ fn perform(
         Command::Advise(partition, next) => source.advise(&partition, next),
         Command::Released(partition, generation) => source.released(&partition, generation),
         Command::Reclaim(partition, generation) => source.reclaim(&partition, generation),
+        Command::Reshape(topic) => source.reshape(&topic),
         Command::Fenced(partition, generation, stored) => source.fenced(&partition, generation, &stored),
         Command::Halt(partition, generation, epoch, halt) => {
             source.halted(&partition, generation, &halt);

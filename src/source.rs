@@ -1,5 +1,7 @@
 //! What a lane tells the log. Implemented by the Kafka consumer's thread and by the simulator.
 
+use std::sync::Arc;
+
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::Halt;
 use crate::engine::position::{Generation, NextOffset, TopicPartition};
@@ -17,6 +19,9 @@ pub trait Source: Send + 'static {
 
     /// Another owner was seen.
     fn fenced(&self, partition: &TopicPartition, generation: Generation, stored: &StoredProgress);
+
+    /// The topic's table isn't what its route was made for: its shape must be read again.
+    fn reshape(&self, topic: &Arc<str>);
 
     /// The stored position isn't the one that was held: the partition must be claimed anew.
     fn reclaim(&self, partition: &TopicPartition, generation: Generation);

@@ -11,7 +11,7 @@ use super::outcome::Tally;
 use super::position::{Epoch, Offset, ProgressDelta, TopicId, TopicPartition};
 use super::route::Route;
 use super::row::{Encoding, Reject};
-use super::shape::ColumnSet;
+use super::shape::{ColumnSet, Table};
 
 /// What one transaction writes, and where it moves progress.
 #[derive(Debug)]
@@ -23,6 +23,9 @@ pub struct Batch {
     pub tables: Vec<TableBatch>,
     /// The records that can't be written, each counted in its move's `settled`.
     pub quarantine: Vec<QuarantineRecord>,
+    /// The shapes under which all of this was decided, in the order of the tables' oids. The store writes
+    /// nothing unless each is still its table's.
+    pub shapes: Vec<Arc<Table>>,
 }
 
 /// The progress of one partition.

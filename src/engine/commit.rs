@@ -1,9 +1,12 @@
 //! How a transaction can end, and what the ledger says when it didn't go as expected.
 
+use std::sync::Arc;
+
 use super::batch::Pending;
 use super::outcome::Tally;
 use super::policy::Failure;
 use super::position::{Epoch, NextOffset};
+use super::shape::Table;
 
 /// How a transaction ended.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,6 +18,9 @@ pub enum CommitOutcome {
     AlreadyCommitted,
     /// Nothing was written: the stored progress of these moves is not what the batch starts from.
     Fenced(Vec<Fence>),
+    /// Nothing was written: these shapes aren't their tables' any more. What was made for them has to be made
+    /// again.
+    Reshaped(Vec<Arc<Table>>),
     /// Nothing was written: these records lack required columns and their keys don't exist.
     Refused(Vec<Pending>),
     /// Nothing was written: the server or the connection refused, and the transaction is certainly rolled

@@ -320,6 +320,7 @@ mod tests {
             schema: "public".to_owned(),
             name: "t".to_owned(),
             columns: (0..4).map(column).collect(),
+            version: Default::default(),
             traits: TableTraits { refuses_rows, ..TableTraits::default() },
         }
     }

@@ -106,6 +106,7 @@ mod tests {
             schema: "public".to_owned(),
             name: "t".to_owned(),
             columns: Vec::new(),
+            version: Default::default(),
             traits: TableTraits::default(),
         };
         Route {
@@ -118,6 +119,7 @@ mod tests {
             on_tombstone: OnTombstone::Quarantine,
             on_bad_record: OnBadRecord::Quarantine,
             record_bytes_max: 100,
+            demanded_since: Vec::new(),
         }
     }
 

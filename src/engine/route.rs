@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::row::{Reject, RejectCode};
 use super::shape::Table;
 
 /// From one topic to one table.
@@ -24,8 +25,21 @@ pub struct Route {
     pub on_tombstone: OnTombstone,
     /// What a record that doesn't fit does to its partition.
     pub on_bad_record: OnBadRecord,
+    /// Columns (places in `table.columns`) that the table was given while the topic was read, which a new row
+    /// needs and the configuration doesn't mention. That records lack them is not the records' fault.
+    pub demanded_since: Vec<usize>,
     /// Longest key plus value in bytes; a longer record is bad.
     pub record_bytes_max: usize,
+}
+
+impl Route {
+    /// Whether a record is refused only because it lacks what the table has demanded since lately.
+    pub fn demands(&self, reject: &Reject) -> bool {
+        let name = |place: &usize| self.table.columns.get(*place).map(|column| column.name.as_str());
+        reject.code == RejectCode::MissingValue
+            && reject.column.is_some()
+            && self.demanded_since.iter().any(|place| name(place) == reject.column.as_deref())
+    }
 }
 
 /// How a record changes the table.

@@ -1,7 +1,7 @@
 //! The shape of a target table as the catalogue tells it: columns, types, key, and what may refuse a row.
 //!
-//! Shapes are values: the database side reads them from the catalogue once per connection epoch and
-//! the decoder and the batch builder only look at them.
+//! Shapes are values: the database side reads them from the catalogue, and the decoder and the batch builder
+//! only look at them. A shape grows old when somebody changes the table; its [`Version`] is how that is seen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +19,20 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// What of the table decides the write path.
     pub traits: TableTraits,
+    /// Which state of the catalogue all of this is.
+    pub version: Version,
+}
+
+/// A state of the catalogue, as far as it decides how rows of one table are made and written. Two versions
+/// are equal only if nothing of the table was changed in between; what changed is not told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Version {
+    /// Of the table itself: its name, columns, indexes, triggers, rules and policies, and its columns' types.
+    pub own: i64,
+    /// Of its partitions and inheritance children; 0 where it has none.
+    pub tree: i64,
+    /// `pg_type.oid` of what its columns are made of, without the types that can't be changed.
+    pub types: Arc<[u32]>,
 }
 
 /// Properties of a table (of any of its partitions, where it is partitioned) that decide how rows are
@@ -34,8 +48,9 @@ pub struct TableTraits {
     /// Row-level security applies to the current role: COPY FROM is refused by PostgreSQL.
     pub row_security: bool,
     /// Something other than NOT NULL and the key's index can refuse a single row: CHECK, foreign key,
-    /// exclusion, a second unique index, a domain's constraint, any user trigger, a missing partition.
-    /// Records of one key are then folded only when they are equal, since folding could hide a refusal.
+    /// exclusion, a second unique index, a domain's constraint, any user trigger. A partitioned table
+    /// always counts, since a partition can be given such a thing without a lock on the whole. Records of
+    /// one key are then folded only when they are equal, since folding could hide a refusal.
     pub refuses_rows: bool,
     /// The key's equality is bytewise on the binary form of all key columns (uuid, integers, text with a
     /// deterministic collation, …, without a length or precision modifier). Otherwise two different

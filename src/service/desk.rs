@@ -155,6 +155,23 @@ impl Desk {
         self.settle(session, result)
     }
 
+    /// Whether a shape is still its table's.
+    ///
+    /// # Errors
+    /// No connection, or a failed statement.
+    pub(super) async fn is_current(&mut self, table: &Table) -> Result<bool, DeskError> {
+        let session = self.open().await?;
+        let result = catalogue::version::is_current(&session, table).await;
+        self.settle(session, result)
+    }
+
+    /// Lets the next call connect anew: settings of a role reach new sessions only, and lanes may have some.
+    pub(super) fn forget_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.discard();
+        }
+    }
+
     /// A table's shape.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::engine::route::Route;
+use crate::engine::shape::Column;
 use crate::kafka::{Error as KafkaError, Inspector, TopicInfo};
 use crate::postgres::ledger::LedgerError;
 
@@ -205,7 +206,11 @@ impl Discovery {
         let Some(route) = self.settings.routes.iter().find(|route| selects(route, topic)).cloned() else {
             return Ok(());
         };
-        let resolved = self.resolve(desk, topic, &route).await?;
+        desk.forget_session();
+        let mut resolved = self.resolve(desk, topic, &route).await?;
+        if let Some(before) = self.routes.get(topic) {
+            Arc::make_mut(&mut resolved).demanded_since = demanded_since(before, &resolved, &route);
+        }
         self.routes.insert(topic.to_owned(), resolved);
         Ok(())
     }
@@ -275,6 +280,21 @@ impl Discovery {
         let unseen = known.is_none_or(|known| !known.contains(topic));
         matches!(route.topic, TopicSelector::Pattern(_)) && unseen && !first_time
     }
+}
+
+/// Columns that a new row needs, that the table didn't have when the route was resolved first, and that the
+/// configuration doesn't mention.
+fn demanded_since(before: &Route, now: &Route, settings: &RouteSettings) -> Vec<usize> {
+    let demanded_before =
+        |name: &str| before.demanded_since.iter().any(|place| before.table.columns[*place].name == *name);
+    let is_mapped = |name: &str| settings.columns.iter().any(|column| column.column == name);
+    let is_demanded = |(_, column): &(usize, &Column)| {
+        let name = column.name.as_str();
+        column.is_required()
+            && !is_mapped(name)
+            && (before.table.column(name).is_none() || demanded_before(name))
+    };
+    now.table.columns.iter().enumerate().filter(is_demanded).map(|(place, _)| place).collect()
 }
 
 /// Whether a route reads a topic; patterns never match Kafka's own topics.

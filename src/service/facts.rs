@@ -60,6 +60,7 @@ impl Facts {
             CommitOutcome::Committed(_)
             | CommitOutcome::AlreadyCommitted
             | CommitOutcome::Fenced(_)
+            | CommitOutcome::Reshaped(_)
             | CommitOutcome::Refused(_) => {
                 self.metrics.dependency(Dependency::Postgres, true);
                 self.board.condition(ConditionName::Database, Ok(()));
@@ -153,6 +154,7 @@ fn result_of(outcome: &CommitOutcome) -> TransactionResult {
         CommitOutcome::Committed(_) => TransactionResult::Committed,
         CommitOutcome::AlreadyCommitted => TransactionResult::AlreadyCommitted,
         CommitOutcome::Fenced(_) => TransactionResult::Fenced,
+        CommitOutcome::Reshaped(_) => TransactionResult::Reshaped,
         CommitOutcome::Refused(_) => TransactionResult::Refused,
         CommitOutcome::RolledBack(_) => TransactionResult::RolledBack,
         CommitOutcome::Unknown(..) => TransactionResult::Unknown,

@@ -4,6 +4,9 @@
 //! fenced partitions again. It works one thing after the other; nothing that a lane does waits for it but
 //! the first commit of a partition.
 
+mod halts;
+mod shapes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::shapes::Readings;
 use super::desk::Desk;
 use super::discovery::{Discovery, Obstacle, RouteMap, blocking};
 use super::fence::{FenceWatch, Row, Verdict as FenceVerdict};
@@ -87,6 +91,7 @@ struct Due {
     marks: Instant,
     identity: Instant,
     rows: Instant,
+    shapes: Instant,
     quarantine: Instant,
     validate: Instant,
 }
@@ -101,6 +106,7 @@ struct State {
     tries: BTreeMap<TopicPartition, u32>,
     ends: BTreeMap<TopicPartition, NextOffset>,
     truncations: Truncations,
+    readings: Readings,
     told: Vec<String>,
     trouble: Option<String>,
     ledger_ready: bool,
@@ -111,7 +117,15 @@ struct State {
 /// Runs until `stop`.
 pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) {
     let now = Instant::now();
-    let due = Due { discover: now, marks: now, identity: now, rows: now, quarantine: now, validate: now };
+    let due = Due {
+        discover: now,
+        marks: now,
+        identity: now,
+        rows: now,
+        shapes: now + shapes::LOOK_EVERY,
+        quarantine: now,
+        validate: now,
+    };
     let mut state = State {
         with,
         claims: BTreeMap::new(),
@@ -121,6 +135,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         tries: BTreeMap::new(),
         ends: BTreeMap::new(),
         truncations: Truncations::default(),
+        readings: Readings::default(),
         told: Vec::new(),
         trouble: None,
         ledger_ready: false,
@@ -133,10 +148,11 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
             () = stop.cancelled() => break,
             () = state.turn() => {}
         }
+        let pause = state.pause();
         tokio::select! {
             () = stop.cancelled() => break,
             Some(notice) = state.with.notices.recv() => state.note(notice),
-            () = tokio::time::sleep(TURN) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         while let Ok(notice) = state.with.notices.try_recv() {
             state.note(notice);
@@ -182,6 +198,7 @@ impl State {
                 self.fenced.insert(partition, watch);
                 self.due.rows = Instant::now();
             }
+            Notice::Reshape(topic) => self.readings.want(&topic),
             Notice::Gone(partition) => {
                 self.truncations.forget(&partition);
                 self.claims.remove(&partition);
@@ -201,6 +218,7 @@ impl State {
         if !self.ledger_ready {
             return;
         }
+        self.read_shapes().await;
         if !self.unvalidated.is_empty() && is_due(&mut self.due.validate, VALIDATE_AGAIN) {
             self.validate().await;
         }
@@ -217,6 +235,9 @@ impl State {
         let every = if self.fenced.is_empty() { ROWS_EVERY } else { FENCE_EVERY };
         if is_due(&mut self.due.rows, every) {
             self.look_at_rows().await;
+        }
+        if is_due(&mut self.due.shapes, shapes::LOOK_EVERY) {
+            self.look_at_shapes().await;
         }
         if is_due(&mut self.due.quarantine, QUARANTINE_EVERY) {
             self.count_quarantine().await;
@@ -455,30 +476,6 @@ impl State {
                 let open = counts.get(topic).copied().unwrap_or_default();
                 self.with.metrics.topic(topic).quarantine_open(open as i64);
             }
-        }
-    }
-
-    /// Tries halted partitions again whose cause may have been put right since.
-    async fn probe_halted(&mut self) {
-        let now = Instant::now();
-        let ripe: Vec<_> = self
-            .halted
-            .iter()
-            .filter(|(_, (code, at))| code.is_probed() && *code != HaltCode::OwnedElsewhere && *at <= now)
-            .map(|(partition, (code, _))| (partition.clone(), *code))
-            .collect();
-        for (partition, code) in ripe {
-            if code == HaltCode::SchemaMismatch {
-                let refreshed = self.with.discovery.refresh(&mut self.with.desk, &partition.topic).await;
-                if let Err(obstacle) = refreshed {
-                    tracing::warn!(%partition, "still halted: {obstacle}");
-                    self.halted.insert(partition, (code, now + PROBE_EVERY));
-                    continue;
-                }
-                self.with.routes.send_replace(self.with.discovery.routes());
-            }
-            self.halted.insert(partition.clone(), (code, now + PROBE_EVERY));
-            self.with.poll.send(Order::Retry(partition));
         }
     }
 }

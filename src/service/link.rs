@@ -1,6 +1,6 @@
 //! The way from lanes and the keeper back to the poll thread, and from there to the keeper.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use tokio::sync::mpsc as tokio_mpsc;
 
@@ -41,6 +41,8 @@ pub(super) enum Notice {
     Fenced(TopicPartition, StoredProgress),
     /// The partition isn't ours any more.
     Gone(TopicPartition),
+    /// A topic's table isn't what its route was made for.
+    Reshape(Arc<str>),
 }
 
 /// A claim whose position is to be held against the log.
@@ -80,7 +82,27 @@ impl PollLink {
     }
 }
 
-impl Source for PollLink {
+/// What a lane has to say, to whom it concerns.
+#[derive(Clone, Debug)]
+pub(super) struct LaneLink {
+    /// The poll thread.
+    pub(super) poll: PollLink,
+    /// The keeper.
+    pub(super) keeper: KeeperLink,
+}
+
+impl LaneLink {
+    fn send(&self, order: Order) {
+        self.poll.send(order);
+    }
+}
+
+impl Source for LaneLink {
+    fn reshape(&self, topic: &Arc<str>) {
+        // A keeper that has ended was told to stop, and the lanes are next.
+        let _ = self.keeper.send(Notice::Reshape(Arc::clone(topic)));
+    }
+
     fn advise(&self, partition: &TopicPartition, next: NextOffset) {
         self.send(Order::Advise(partition.clone(), next));
     }

@@ -35,7 +35,7 @@ use self::discovery::Discovery;
 use self::facts::Facts;
 use self::finish::Finish;
 use self::keeper::Keeper;
-use self::link::{Order, PollLink};
+use self::link::{LaneLink, Order, PollLink};
 use self::poll::Poll;
 use crate::config::{BackoffStrategy, Settings};
 use crate::engine::backoff::{Backoff, Growth};
@@ -229,8 +229,9 @@ fn start(
     let Parts { settings, board, metrics, .. } = parts;
     let (poll_link, orders) = PollLink::new();
     let budget = Budget::new(settings.limits.memory.get());
-    let (senders, lanes) = start_lanes(&parts, &poll_link, &budget);
     let (keeper_link, notices) = mpsc::unbounded_channel();
+    let lane_link = LaneLink { poll: poll_link.clone(), keeper: keeper_link.clone() };
+    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
     let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
     let poll = Poll {
         properties,
@@ -269,7 +270,7 @@ fn start(
 
 fn start_lanes(
     parts: &Parts<'_>,
-    poll: &PollLink,
+    link: &LaneLink,
     budget: &Budget,
 ) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
     let limits = lane_limits(parts.settings);
@@ -282,7 +283,7 @@ fn start_lanes(
             let beat = parts.board.heartbeat(format!("lane {number}"), LANE_PULSE);
             let mut facts = Facts::new(parts.board.clone(), parts.metrics.clone(), beat, budget.surplus());
             let task =
-                tokio::spawn(lane::run(machine, store, poll.clone(), inbox, move |fact| facts.tell(fact)));
+                tokio::spawn(lane::run(machine, store, link.clone(), inbox, move |fact| facts.tell(fact)));
             (sender, task)
         })
         .unzip()

@@ -54,6 +54,7 @@ pub fn resolve(
         on_tombstone: route.on_tombstone,
         on_bad_record: route.on_bad_record,
         record_bytes_max: usize::try_from(limits.record_bytes.get()).unwrap_or(usize::MAX),
+        demanded_since: Vec::new(),
     })
 }
 

@@ -14,6 +14,9 @@ pub enum TransactionResult {
     Fenced,
     /// Rolled back because records lack required columns and their keys don't exist.
     Refused,
+    /// Rolled back: a table isn't what the batch was made for any more; what follows is the same again under
+    /// the new shape.
+    Reshaped,
     /// Rolled back by an error.
     RolledBack,
     /// The connection broke while COMMIT was under way.
@@ -77,7 +80,7 @@ macro_rules! words {
 words! {
     TransactionResult {
         Committed = "committed", AlreadyCommitted = "already_committed", Fenced = "fenced",
-        Refused = "refused", RolledBack = "rolled_back", Unknown = "unknown"
+        Refused = "refused", Reshaped = "reshaped", RolledBack = "rolled_back", Unknown = "unknown"
     }
     Resolved { Applied = "applied", NotApplied = "not_applied" }
     RebalanceEvent { Assigned = "assigned", Revoked = "revoked", Lost = "lost" }

@@ -214,7 +214,8 @@ impl Cut {
             })
             .collect();
         let rows = self.rows_of(path, records, &moved);
-        Batch { moves, tables: vec![rows], quarantine: Vec::new() }
+        let shapes = vec![Arc::clone(&self.route.table)];
+        Batch { moves, tables: vec![rows], quarantine: Vec::new(), shapes }
     }
 
     /// The move of a partition over this many offsets.
@@ -258,6 +259,14 @@ impl Cut {
 }
 
 impl Bench {
+    /// Reads the target's shape again, as the service does when it is told that the batch's is gone.
+    async fn reshape(&mut self) {
+        let old = Arc::clone(&self.route);
+        let key: Vec<String> = old.key.iter().map(|place| old.table.columns[*place].name.clone()).collect();
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        self.route = route_to(&self.session, &old.table.name, &key, old.mode).await;
+    }
+
     /// A batch of these records from where the partitions stand; from now on, rows take this path.
     fn batch(&mut self, path: Path, records: &[Record]) -> Batch {
         self.writer.restrict(path.paths());
@@ -344,6 +353,7 @@ async fn route_to(session: &Session, table: &str, key: &[&str], mode: WriteMode)
         on_tombstone: OnTombstone::Delete,
         on_bad_record: OnBadRecord::Quarantine,
         record_bytes_max: 1 << 24,
+        demanded_since: Vec::new(),
     })
 }
 

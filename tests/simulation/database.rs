@@ -48,6 +48,8 @@ pub(super) struct Database {
     next_id: u64,
     pub(super) is_up: bool,
     pub(super) answers: VecDeque<Answer>,
+    /// The version of the table's shape. It isn't restored: no two shapes have the same.
+    pub(super) shape: i64,
     /// The newest claim of each partition: by whom, and its epoch.
     claims: BTreeMap<i32, (u32, i64)>,
     /// After a restore an epoch can be given out twice; the position alone protects then.
@@ -71,6 +73,7 @@ impl Database {
             next_id: 0,
             is_up: true,
             answers: VecDeque::new(),
+            shape: 0,
             claims: BTreeMap::new(),
             was_restored: false,
             blind: BTreeSet::new(),
@@ -168,6 +171,10 @@ impl Database {
             }
         }
         let outcome = match self.state.standing(&batch, self.mutant) {
+            Standing::Ready if self.is_reshaped(&batch) && !self.is(Mutant::NoShapeCompare) => {
+                self.note("a table was changed");
+                CommitOutcome::Reshaped(batch.shapes.clone())
+            }
             Standing::Ready => return Some(Stage::Locked(batch)),
             Standing::Applied => {
                 self.note("a batch was stored already");
@@ -201,6 +208,17 @@ impl Database {
         None
     }
 
+    /// Somebody changes the table, unless a transaction that holds its lock is in the way.
+    pub(super) fn alter(&mut self) {
+        if self.transactions.values().all(|it| matches!(it.stage, Stage::Arrived(_))) {
+            self.shape += 1;
+        }
+    }
+
+    fn is_reshaped(&self, batch: &Batch) -> bool {
+        batch.shapes.iter().any(|shape| shape.version.own != self.shape)
+    }
+
     /// Writes rows, quarantine, counters and progress, and commits.
     fn run(
         &mut self,
@@ -223,6 +241,11 @@ impl Database {
         if faults && self.is_moody && dice.bool() {
             self.roll_back(connection, batch, FailureClass::Ambiguous);
             return None;
+        }
+        if self.is_reshaped(&batch) {
+            let now = self.shape;
+            self.violation
+                .get_or_insert(format!("a batch is written under shape {now} that was made for another"));
         }
         let mut state = self.state.clone();
         let tallies = match state.write_rows(&self.spec, &batch, dice) {

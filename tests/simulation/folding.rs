@@ -36,7 +36,7 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
         let spec = Spec { on_bad_record: OnBadRecord::Quarantine, ..Spec::draw(&mut dice) };
-        let route = spec.route();
+        let route = spec.route(0);
         let slot = RouteSlot { decoder: Decoder::new(Arc::clone(&route)), route, target: 0 };
         let partitions = dice.i32(1..=3);
         let logs: Vec<Vec<Slot>> = (0..partitions)

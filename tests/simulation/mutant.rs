@@ -37,10 +37,12 @@ pub(super) enum Mutant {
     IgnoreGenerations,
     /// A fenced owner takes the newest epoch for its own, without a claim.
     BorrowedEpoch,
+    /// The tables' shapes are not compared: a batch is written to a table that it was not made for.
+    NoShapeCompare,
 }
 
 impl Mutant {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::NoEpochCompare,
         Self::NoPositionCompare,
         Self::NoRowCountCheck,
@@ -58,5 +60,6 @@ impl Mutant {
         Self::StartAtLogEnd,
         Self::IgnoreGenerations,
         Self::BorrowedEpoch,
+        Self::NoShapeCompare,
     ];
 }

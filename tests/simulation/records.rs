@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate::engine::position::{Generation, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{Mapping, OnBadRecord, OnTombstone, Route, Source, UnknownFields, WriteMode};
-use tidegate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits};
+use tidegate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Version};
 
 pub(super) const TOPIC: &str = "deeds";
 /// Refused by the table's CHECK, where it has one.
@@ -74,7 +74,8 @@ impl Spec {
         }
     }
 
-    pub(super) fn route(&self) -> Arc<Route> {
+    /// The route to the table as it is in a version of the catalogue.
+    pub(super) fn route(&self, version: i64) -> Arc<Route> {
         let key = match self.mode {
             WriteMode::Append => Vec::new(),
             WriteMode::Upsert | WriteMode::Insert => vec![K2, K1],
@@ -86,7 +87,7 @@ impl Spec {
         let mapped = if self.odd { 0..=ODD } else { 0..=MUST };
         Arc::new(Route {
             topic: TOPIC.into(),
-            table: Arc::new(self.table()),
+            table: Arc::new(self.table(version)),
             key,
             mode: self.mode,
             mappings: mapped.map(|column| Mapping { column, source: source(column), unit: None }).collect(),
@@ -94,10 +95,11 @@ impl Spec {
             on_tombstone: self.on_tombstone,
             on_bad_record: self.on_bad_record,
             record_bytes_max: 1 << 20,
+            demanded_since: Vec::new(),
         })
     }
 
-    fn table(&self) -> Table {
+    fn table(&self, version: i64) -> Table {
         let column = |place: usize| Column {
             name: NAMES[place].to_owned(),
             type_: ColumnType {
@@ -115,6 +117,7 @@ impl Spec {
             schema: "public".to_owned(),
             name: "deeds".to_owned(),
             columns: (0..NAMES.len()).map(column).collect(),
+            version: Version { own: version, ..Version::default() },
             traits: TableTraits {
                 refuses_rows: self.refuses_rows,
                 bytewise_key: self.bytewise_key,

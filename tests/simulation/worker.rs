@@ -41,6 +41,8 @@ pub(super) struct Worker {
     pub(super) holds: BTreeMap<i32, Hold>,
     /// Partitions that Kafka gave to another member, which this one hasn't noticed.
     pub(super) stale: BTreeSet<i32>,
+    /// A lane asked for the table's shape.
+    pub(super) wants_shape: bool,
     generation: Generation,
     sent: u64,
 }
@@ -69,6 +71,7 @@ impl Worker {
             lanes: (0..2).map(lane).collect(),
             holds: BTreeMap::new(),
             stale: BTreeSet::new(),
+            wants_shape: false,
             generation: Generation(0),
             sent: 0,
         }
@@ -112,6 +115,15 @@ impl Worker {
         if let Some(Hold::Active { generation, fetch, validated: false }) = self.holds.get(&number).copied() {
             self.holds.insert(number, Hold::Active { generation, fetch, validated: true });
             self.control(number, Input::Validated(partition(number), generation));
+        }
+    }
+
+    /// Hands the route of the table as it was just read to all lanes.
+    pub(super) fn shaped(&mut self, route: &Arc<Route>) {
+        self.wants_shape = false;
+        for lane in &mut self.lanes {
+            self.sent += 1;
+            lane.control.push_back((self.sent, Input::Shaped(Arc::clone(route))));
         }
     }
 

@@ -72,7 +72,7 @@ impl World {
             now: 0,
             trace,
             mutant,
-            route: spec.route(),
+            route: spec.route(0),
             produced: logs.iter().map(|log| dice.i64(3..=log.len() as i64)).collect(),
             group_commits: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -135,7 +135,8 @@ impl World {
             113 => self.notice(worker),
             114 => self.settle_move(number),
             115 => self.look_again(worker),
-            116 => self.look_up(worker),
+            116 if self.dice.bool() => self.look_up(worker),
+            116 => self.read_shape(worker),
             FIRST_FAULT..120 => self.rebalance(number),
             120 => self.lose(number),
             121 => self.reread(worker, number),
@@ -143,6 +144,7 @@ impl World {
             123 if self.dice.u8(0..4) == 0 => self.fail_over(),
             124 => self.outage(),
             125 if self.dice.u8(0..3) == 0 => self.decide(number),
+            126 => self.database.alter(),
             _ => self.deliver(worker),
         }
     }
@@ -271,6 +273,7 @@ impl World {
                 let hold = if stored.owner.is_none() { Hold::Unclaimed } else { Hold::Fenced };
                 self.stand(name, partition, generation, hold);
             }
+            Command::Reshape(_) => self.worker(name).wants_shape = true,
             Command::Halt(TopicPartition { partition, .. }, generation, _, halt) => {
                 self.halted(name, partition, generation, &halt);
             }
@@ -374,6 +377,19 @@ impl World {
         }
     }
 
+    /// The worker reads the table's shape where a lane asked for it.
+    fn read_shape(&mut self, name: u32) {
+        if !self.workers[&name].wants_shape {
+            return;
+        }
+        if self.route.table.version.own != self.database.shape {
+            self.route = self.spec.route(self.database.shape);
+        }
+        let route = Arc::clone(&self.route);
+        self.tell(|| format!("worker {name} reads the shape {}", route.table.version.own));
+        self.worker(name).shaped(&route);
+    }
+
     fn holding(&self, name: u32, choose: impl Fn(&Hold) -> bool) -> Vec<i32> {
         let holds = self.workers[&name].holds.iter();
         holds.filter(|(_, hold)| choose(hold)).map(|(number, _)| *number).collect()
@@ -422,6 +438,7 @@ impl World {
             self.look_up(name);
             self.claim(name);
             self.validate(name);
+            self.read_shape(name);
             for number in self.holding(name, |hold| matches!(hold, Hold::Active { .. })) {
                 self.fetch_of(name, number);
             }

@@ -40,6 +40,10 @@ impl Machine {
                 self.fenced(&batch, &flight, &fences, commands);
                 self.take_back(batch);
             }
+            CommitOutcome::Reshaped(shapes) => {
+                self.take_back(batch);
+                self.reshape(&flight, &shapes, commands);
+            }
             CommitOutcome::Refused(pendings) => self.refuse(batch, &flight, &pendings),
             CommitOutcome::RolledBack(failure) => self.failed(now, batch, &flight, failure, commands),
             CommitOutcome::Unknown(failure, tallies) => {
@@ -97,6 +101,7 @@ impl Machine {
             let Some(held) = self.held.get_mut(id) else { continue };
             held.tenure.next = next;
             held.staged = held.staged.max(next);
+            held.reshapes = 0;
             commands.push(Command::Advise(moved.partition.clone(), next));
             commands.push(Command::Report(Report::Settled {
                 partition: moved.partition.clone(),
@@ -188,7 +193,7 @@ impl Machine {
         let next = held.tenure.next;
         let has_work = self.segments.iter().any(|segment| segment.waiting_for(id, next) > 0);
         let agrees = stored.epoch == held.tenure.epoch && stored.next == next;
-        if held.validated && !flies && !has_work && !agrees {
+        if held.is_ready() && !flies && !has_work && !agrees {
             self.stands_elsewhere(id, stored, commands);
         }
     }

@@ -71,6 +71,8 @@ pub enum Input {
     /// The partition's row as a look at the ledger found it: an idle partition doesn't write, and learns only
     /// here that an operator decided or that the database went back.
     Stored(TopicPartition, Generation, StoredProgress),
+    /// The route of a topic, with its table's shape as it was just read.
+    Shaped(Arc<Route>),
     /// The group takes the partition away: finish what is in flight, accept no more.
     Revoked(TopicPartition, Generation),
     /// The rows of the batch in flight are written, and what is left of its transaction is mostly waiting.
@@ -95,6 +97,9 @@ pub enum Command {
     Reclaim(TopicPartition, Generation),
     /// Another owner was seen.
     Fenced(TopicPartition, Generation, StoredProgress),
+    /// Read the shape of this topic's table; answer with [`Input::Shaped`], or with [`Input::Halted`] where
+    /// the route doesn't fit it.
+    Reshape(Arc<str>),
     /// The partition stands still.
     Halt(TopicPartition, Generation, Epoch, Halt),
     /// A fact for metrics and logs.

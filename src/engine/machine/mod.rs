@@ -8,6 +8,7 @@ mod ahead;
 mod message;
 mod search;
 mod ending;
+mod reshape;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use super::outcome::Tally;
 use super::position::{Generation, NextOffset, TopicPartition};
 use super::record::RecordBlock;
 use super::route::Route;
-use super::segment::{Cut, Holding, RouteSlot, Segment, TenureId};
+use super::segment::{Cut, Holding, RouteSlot, Segment, TenureId, Waiting};
 
 pub use self::message::{Command, Input, LaneLimits, Millis, Report, Tenure};
 
@@ -33,8 +34,14 @@ struct Held {
     tenure: Tenure,
     /// The log agrees with the position.
     validated: bool,
-    /// Records and ends that arrived before that.
-    parked: Vec<Parked>,
+    /// The table's shape is being read; see [`reshape`].
+    reshaping: bool,
+    /// How often that happened since the last commit.
+    reshapes: u32,
+    /// Records below were decoded under a shape that was read after they had come.
+    confirmed: NextOffset,
+    /// What waits for either, as it came.
+    parked: Vec<Waiting>,
     /// The offset after the last record staged.
     staged: NextOffset,
     log_end: Option<i64>,
@@ -50,17 +57,25 @@ enum Exit {
     Halt(Halt),
 }
 
-enum Parked {
-    Records(Arc<RecordBlock>),
-    End(NextOffset),
-}
-
-impl Parked {
-    fn records(&self) -> usize {
-        match self {
-            Self::Records(block) => block.len(),
-            Self::End(_) => 0,
+impl Held {
+    /// A partition as it comes to the lane.
+    fn new(tenure: Tenure) -> Self {
+        Self {
+            staged: tenure.next,
+            confirmed: tenure.next,
+            tenure,
+            validated: false,
+            reshaping: false,
+            reshapes: 0,
+            parked: Vec::new(),
+            log_end: None,
+            exit: None,
         }
+    }
+
+    /// Whether its records may be decoded and written.
+    fn is_ready(&self) -> bool {
+        self.validated && !self.reshaping
     }
 }
 
@@ -156,6 +171,7 @@ impl Machine {
                 self.looked_up(&partition, generation, stored, &mut commands)
             }
             Input::Revoked(partition, generation) => self.revoke(&partition, generation, &mut commands),
+            Input::Shaped(route) => self.shaped(now, &route, &mut commands),
             Input::Settling => self.cut_ahead(),
             Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
             Input::Tick => {}
@@ -191,8 +207,10 @@ impl Machine {
     /// Positions, oldest waiting record's timestamp and epoch of each held partition.
     pub fn positions(&self) -> impl Iterator<Item = (&Tenure, Option<i64>)> {
         self.held.iter().map(|(id, held)| {
-            let oldest = self.segments.iter().find_map(|segment| segment.oldest_ms(*id));
-            (&held.tenure, oldest)
+            let staged = self.segments.iter().find_map(|segment| segment.oldest_ms(*id));
+            let next = held.tenure.next;
+            let parked = || held.parked.iter().find_map(|waiting| waiting.oldest_ms(next));
+            (&held.tenure, staged.or_else(parked))
         })
     }
 
@@ -216,18 +234,23 @@ impl Machine {
                 flight.owed.push((tenure.partition, tenure.generation));
             }
         }
+        self.route_of(&tenure.route);
+        self.hold(Held::new(tenure));
+    }
+
+    /// Holds a partition under a tenure of its own: what was staged under another one is never written.
+    fn hold(&mut self, held: Held) -> TenureId {
         let id = self.next_tenure;
         self.next_tenure += 1;
-        self.route_of(&tenure.route);
-        let staged = tenure.next;
-        let held = Held { tenure, validated: false, parked: Vec::new(), staged, log_end: None, exit: None };
         self.held.insert(id, held);
+        id
     }
 
     fn route_of(&mut self, route: &Arc<Route>) -> u32 {
         if let Some(index) = self.routes.iter().position(|slot| Arc::ptr_eq(&slot.route, route)) {
             return index as u32;
         }
+        self.forget_routes();
         let same_target = |slot: &&RouteSlot| {
             slot.route.table == route.table && slot.route.key == route.key && slot.route.mode == route.mode
         };
@@ -252,10 +275,16 @@ impl Machine {
         let Some(id) = self.find(partition, generation) else { return };
         let Some(held) = self.held.get_mut(&id) else { return };
         held.validated = true;
+        self.unpark(now, id, commands);
+    }
+
+    /// Stages what a partition has parked, once nothing stands in the way.
+    fn unpark(&mut self, now: Millis, id: TenureId, commands: &mut Vec<Command>) {
+        let Some(held) = self.held.get_mut(&id).filter(|held| held.is_ready()) else { return };
         for parked in std::mem::take(&mut held.parked) {
             match parked {
-                Parked::Records(block) => self.stage(now, id, block, commands),
-                Parked::End(next) => self.stage_end(now, id, next),
+                Waiting::Records(block) => self.stage(now, id, block, commands),
+                Waiting::End(next) => self.stage_end(now, id, next),
             }
         }
     }
@@ -266,10 +295,10 @@ impl Machine {
             return commands.push(Command::Report(dropped));
         };
         let Some(held) = self.held.get_mut(&id) else { return };
-        match (&held.exit, held.validated) {
+        match (&held.exit, held.is_ready()) {
             (Some(_), _) => commands.push(Command::Report(dropped)),
             (None, true) => self.stage(now, id, block, commands),
-            (None, false) => held.parked.push(Parked::Records(block)),
+            (None, false) => held.parked.push(Waiting::Records(block)),
         }
     }
 
@@ -282,10 +311,10 @@ impl Machine {
     ) {
         let Some(id) = self.find(partition, generation) else { return };
         let Some(held) = self.held.get_mut(&id) else { return };
-        match (&held.exit, held.validated) {
+        match (&held.exit, held.is_ready()) {
             (Some(_), _) => {}
             (None, true) => self.stage_end(now, id, next),
-            (None, false) => held.parked.push(Parked::End(next)),
+            (None, false) => held.parked.push(Waiting::End(next)),
         }
     }
 
@@ -297,6 +326,10 @@ impl Machine {
         let Some(held) = self.held.get_mut(&id) else { return };
         for index in 0..block.len() {
             let offset = block.get(index).offset;
+            if held.reshapes > 0 && held.tenure.next.has_passed(offset) {
+                // A block that was parked again has a part that is committed.
+                continue;
+            }
             if held.staged.has_passed(offset) {
                 let partition = held.tenure.partition.clone();
                 commands.push(Command::Report(Report::Behind { partition, offset: offset.value() }));
@@ -347,7 +380,8 @@ impl Machine {
         let held = self.held.remove(&id)?;
         let staged: usize =
             self.segments.iter().map(|segment| segment.waiting_for(id, held.tenure.next)).sum();
-        let parked: usize = held.parked.iter().map(Parked::records).sum();
+        let next = held.tenure.next;
+        let parked: usize = held.parked.iter().map(|waiting| waiting.records_from(next)).sum();
         if staged + parked > 0 {
             let partition = held.tenure.partition.clone();
             commands.push(Command::Report(Report::Dropped { partition, records: (staged + parked) as u64 }));
@@ -396,7 +430,7 @@ impl Machine {
             let cut = self.cut(&mut segment, &held);
             // What a partition that stops here leaves unwritten is counted in the segments.
             self.segments.push_front(segment);
-            if self.trip_breakers(now, &cut, commands) {
+            if self.doubt_shapes(now, &cut, commands) || self.trip_breakers(now, &cut, commands) {
                 // The batch holds records of partitions that have just stopped: cut again without them.
                 if let Some(batch) = cut.batch {
                     self.take_back(batch);
@@ -436,7 +470,7 @@ impl Machine {
     fn writable(&self) -> BTreeMap<TenureId, Holding> {
         self.held
             .iter()
-            .filter(|(_, held)| held.validated && held.exit.is_none())
+            .filter(|(_, held)| held.is_ready() && held.exit.is_none())
             .map(|(id, held)| {
                 let Tenure { partition, topic_id, epoch, next, .. } = held.tenure.clone();
                 (*id, Holding { partition, topic_id, epoch, next, log_end: held.log_end })

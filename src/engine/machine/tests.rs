@@ -8,6 +8,7 @@
 mod ahead;
 mod failures;
 mod ownership;
+mod reshape;
 
 use super::*;
 use crate::engine::backoff::{Backoff, Growth};
@@ -52,12 +53,13 @@ fn route(table: &str, on_bad_record: OnBadRecord) -> Arc<Route> {
     };
     let source = |name: &str| Source::Field(vec![name.to_owned()]);
     Arc::new(Route {
-        topic: "t".into(),
+        topic: table.into(),
         table: Arc::new(Table {
             oid: 1,
             schema: "public".to_owned(),
             name: table.to_owned(),
             columns: names.iter().map(column).collect(),
+            version: Default::default(),
             traits: TableTraits { bytewise_key: true, ..TableTraits::default() },
         }),
         key: vec![0],
@@ -69,6 +71,7 @@ fn route(table: &str, on_bad_record: OnBadRecord) -> Arc<Route> {
         on_tombstone: OnTombstone::Quarantine,
         on_bad_record,
         record_bytes_max: 1 << 20,
+        demanded_since: Vec::new(),
     })
 }
 
@@ -151,6 +154,15 @@ impl Lane {
                 let (partition, generation) = words.claim();
                 Input::Stored(partition, generation, stored(&mut words))
             }
+            "shaped" => {
+                let table = words.next();
+                let mut route = self.route(table);
+                let version = words.number();
+                let shape = Arc::make_mut(&mut Arc::make_mut(&mut route).table);
+                shape.version.own = version;
+                self.routes.insert(table.to_owned(), Arc::clone(&route));
+                Input::Shaped(route)
+            }
             "settling" => Input::Settling,
             "tick" => {
                 self.now = words.number() as Millis;
@@ -215,6 +227,7 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
     match word {
         "committed" => CommitOutcome::Committed(tallies(batch)),
         "already" => CommitOutcome::AlreadyCommitted,
+        "reshaped" => CommitOutcome::Reshaped(batch.shapes.clone()),
         "unknown" => CommitOutcome::Unknown(failure("unavailable", None, None), tallies(batch)),
         "failed" => {
             let class = words.next();
@@ -281,6 +294,7 @@ fn words_of(command: &Command) -> Option<String> {
         Command::Fenced(partition, generation, _) => {
             format!("fenced {} g{}", partition.partition, generation.0)
         }
+        Command::Reshape(topic) => format!("reshape {topic}"),
         Command::Halt(partition, _, _, halt) => format!("halt {} {}", partition.partition, halt.code.code()),
         Command::Report(Report::Dropped { partition, records }) => {
             format!("dropped {} of {}", records, partition.partition)

@@ -4,12 +4,14 @@
 //! of them: without a partition that was lost, up to a record that the database refused, or one by one.
 
 mod survey;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use self::survey::{Moving, Survey};
+pub use self::waiting::Waiting;
 use crate::engine::arena::{Arena, Mark};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
 use crate::engine::decode::Decoder;
@@ -20,7 +22,7 @@ use crate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId,
 use crate::engine::record::{Record, RecordBlock};
 use crate::engine::route::{OnBadRecord, Route, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
-use crate::engine::shape::ColumnSet;
+use crate::engine::shape::{ColumnSet, Table};
 
 /// Bytes of a record over the limit that the quarantine keeps.
 const HEAD_BYTES: usize = 4096;
@@ -375,7 +377,8 @@ impl Segment {
                 }
                 continue;
             }
-            let batch = self.assemble(moves, settled, tables, quarantine);
+            let shapes = shapes(judged.keys().map(|route| &routes[*route as usize].route));
+            let batch = self.assemble(moves, settled, tables, quarantine, shapes);
             return Cut { batch, end, tenures, stops, judged };
         }
     }
@@ -386,6 +389,7 @@ impl Segment {
         settled: Vec<Tally>,
         tables: Vec<(usize, Arc<Route>, Vec<crate::engine::batch::Entry>)>,
         quarantine: Vec<QuarantineRecord>,
+        shapes: Vec<Arc<Table>>,
     ) -> Option<Batch> {
         let moves: Vec<_> =
             moves.into_iter().zip(settled).filter_map(|(moving, settled)| moving.finish(settled)).collect();
@@ -404,8 +408,20 @@ impl Segment {
                 }
             })
             .collect();
-        Some(Batch { moves, tables, quarantine })
+        Some(Batch { moves, tables, quarantine, shapes })
     }
+}
+
+/// The tables of these routes, each shape once, in the order in which every transaction locks them.
+fn shapes<'r>(routes: impl Iterator<Item = &'r Arc<Route>>) -> Vec<Arc<Table>> {
+    let mut shapes: Vec<Arc<Table>> = Vec::new();
+    for route in routes {
+        if shapes.iter().all(|shape| *shape != route.table) {
+            shapes.push(Arc::clone(&route.table));
+        }
+    }
+    shapes.sort_by_key(|shape| shape.oid);
+    shapes
 }
 
 /// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order.

@@ -25,7 +25,9 @@ impl Segment {
                 continue;
             }
             let route = &routes[staged.route as usize].route;
-            if let (Content::Rejected(reject), OnBadRecord::Halt) = (&staged.content, route.on_bad_record) {
+            if let Content::Rejected(reject) = &staged.content
+                && (route.on_bad_record == OnBadRecord::Halt || route.demands(reject))
+            {
                 // The partition stops in front of this record; what came before it goes on.
                 if places.get(&staged.tenure) != Some(&None) {
                     survey.stops.push((staged.tenure, staged.offset, Reject::clone(reject)));

@@ -76,6 +76,11 @@ impl Types {
         ColumnType { oid, sql_name: row.sql_name.clone(), typmod, kind }
     }
 
+    /// The types that somebody can change, in the order of their oids: all but PostgreSQL's own.
+    pub(super) fn changeable(&self) -> Vec<u32> {
+        self.0.iter().filter(|(_, row)| !row.built_in).map(|(oid, _)| *oid).collect()
+    }
+
     /// Whether the type, or the domain that it is, refuses NULL.
     pub(super) fn refuses_null(&self, oid: u32) -> bool {
         self.through_domains(oid, |row| row.not_null)

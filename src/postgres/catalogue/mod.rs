@@ -1,23 +1,26 @@
 //! Target tables as the catalogue tells them: columns, types, key, and what may refuse a row.
 //!
-//! A shape is read whole, for one table and all its partitions, and handed over as a value of the engine.
-//! It is as old as its reading: DDL afterwards shows itself as an error of the write path, after which the
-//! shape is read again. What can't be a target is refused here, with the SQL that mends it.
+//! A shape is read whole, for one table and all its partitions, from one snapshot, and handed over as a
+//! value of the engine. It is as old as its reading, and carries the version of the catalogue that it was
+//! read from ([`version`]): every transaction compares that with the catalogue before it writes. What can't
+//! be a target is refused here, with the SQL that mends it.
 
 mod error;
 mod key;
 mod privileges;
 mod column_type;
+pub mod version;
 
 use tokio_postgres::types::Type;
 
 use self::column_type::Types;
 pub use self::error::CatalogueError;
 pub use self::privileges::{MissingPrivilege, missing_privileges};
-use crate::engine::shape::{Column, Table, TableTraits};
+use crate::engine::shape::{Column, Table, TableTraits, Version};
 use crate::postgres::session::Session;
 
-/// Loads a table and what decides how it is written. `key` names the key's columns, none for `append`.
+/// Loads a table and what decides how it is written, from one snapshot. `key` names the key's columns, none
+/// for `append`. No lock on the table is waited for. The session must not be in a transaction.
 ///
 /// # Errors
 /// When the table isn't there, can't be a target, or the key isn't one: see [`CatalogueError`].
@@ -27,8 +30,28 @@ pub async fn load_table(
     name: &str,
     key: &[String],
 ) -> Result<Table, CatalogueError> {
+    let client = session.client();
+    let failed = CatalogueError::doing("reading the table's shape from the catalogue");
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(&failed)?;
+    let loaded = load_from_snapshot(session, schema, name, key).await;
+    let ended = client.batch_execute("ROLLBACK").await.map_err(&failed);
+    let loaded = loaded?;
+    ended?;
+    Ok(loaded)
+}
+
+async fn load_from_snapshot(
+    session: &Session,
+    schema: &str,
+    name: &str,
+    key: &[String],
+) -> Result<Table, CatalogueError> {
     let relation = find_relation(session, schema, name).await?;
     let read = load_columns(session, relation.oid).await?;
+    let version = version::read(session, schema, name, &read.types).await?;
+    let Some(version) = version else {
+        return Err(CatalogueError::NoTable { table: format!("{schema}.{name}"), nearest: None });
+    };
     let indexes = key::load_indexes(session, relation.oid).await?;
     let found = load_found(session, relation.oid).await?;
     refuse_unkept(&format!("{schema}.{name}"), &relation, &found)?;
@@ -54,23 +77,25 @@ pub async fn load_table(
         insert_triggers: found.insert_triggers,
         update_triggers: found.update_triggers,
         delete_triggers: found.delete_triggers,
-        row_security: relation.row_security,
+        row_security: version.row_security,
         refuses_rows: found.any_trigger
             || found.constraints
-            || found.lacks_default_partition
+            || relation.is_partitioned
             || relation.is_partition
-            || relation.row_security
+            || version.row_security
             || read.constrained
             || indexes.iter().any(|index| index.refuses_rows(key)),
         bytewise_key,
     };
-    Ok(Table { oid: relation.oid, schema: schema.to_owned(), name: name.to_owned(), columns, traits })
+    let version = Version { own: version.own, tree: version.tree, types: read.types.into() };
+    let (schema, name) = (schema.to_owned(), name.to_owned());
+    Ok(Table { oid: relation.oid, schema, name, columns, traits, version })
 }
 
 struct Relation {
     oid: u32,
+    is_partitioned: bool,
     is_partition: bool,
-    row_security: bool,
     persistence: String,
     has_children: bool,
 }
@@ -95,13 +120,13 @@ async fn find_relation(session: &Session, schema: &str, name: &str) -> Result<Re
         return Err(CatalogueError::NoTable { table, nearest });
     };
     let kind = match row.get::<_, &str>(1) {
-        "r" | "p" => {
+        kind @ ("r" | "p") => {
             return Ok(Relation {
                 oid: row.get(0),
+                is_partitioned: kind == "p",
                 persistence: row.get(2),
                 is_partition: row.get(3),
-                row_security: row.get(4),
-                has_children: row.get(5),
+                has_children: row.get(4),
             });
         }
         "v" => "a view",
@@ -121,6 +146,8 @@ struct Columns {
     deterministic: Vec<bool>,
     /// A domain's constraint or a generated column's expression can refuse a row.
     constrained: bool,
+    /// What the columns are made of, without PostgreSQL's own types.
+    types: Vec<u32>,
 }
 
 async fn load_columns(session: &Session, table: u32) -> Result<Columns, CatalogueError> {
@@ -144,7 +171,8 @@ async fn load_columns(session: &Session, table: u32) -> Result<Columns, Catalogu
             generated: computed || identity == "a",
         });
     }
-    Ok(Columns { columns, deterministic: rows.iter().map(|row| row.get(7)).collect(), constrained })
+    let deterministic = rows.iter().map(|row| row.get(7)).collect();
+    Ok(Columns { columns, deterministic, constrained, types: types.changeable() })
 }
 
 /// What was found on the table and its partitions.
@@ -154,7 +182,6 @@ struct Found {
     delete_triggers: bool,
     any_trigger: bool,
     constraints: bool,
-    lacks_default_partition: bool,
     foreign_partitions: Option<String>,
     unlogged_partitions: Option<String>,
 }
@@ -173,9 +200,8 @@ async fn load_found(session: &Session, table: u32) -> Result<Found, CatalogueErr
         delete_triggers: row.get(2),
         any_trigger: row.get(3),
         constraints: row.get(4),
-        lacks_default_partition: row.get(5),
-        foreign_partitions: row.get(6),
-        unlogged_partitions: row.get(7),
+        foreign_partitions: row.get(5),
+        unlogged_partitions: row.get(6),
     })
 }
 

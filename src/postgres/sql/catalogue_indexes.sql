@@ -1,7 +1,8 @@
-WITH tree AS (
+WITH RECURSIVE tree AS (
+    -- Not by pg_partition_tree, which waits for locks on the partitions.
     SELECT $1 AS oid
     UNION
-    SELECT CAST(node.relid AS oid) FROM pg_catalog.pg_partition_tree(CAST($1 AS regclass)) AS node
+    SELECT node.inhrelid FROM tree JOIN pg_catalog.pg_inherits AS node ON node.inhparent = tree.oid
 )
 SELECT CAST(index_relation.relname AS text),
        entry.indrelid = $1,

@@ -2,7 +2,6 @@ SELECT relation.oid,
        CAST(relation.relkind AS text),
        CAST(relation.relpersistence AS text),
        relation.relispartition,
-       pg_catalog.row_security_active(relation.oid),
        relation.relkind = 'r' AND EXISTS (
            SELECT FROM pg_catalog.pg_inherits AS child WHERE child.inhparent = relation.oid
        )

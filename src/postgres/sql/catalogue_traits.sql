@@ -1,7 +1,8 @@
-WITH tree AS (
+WITH RECURSIVE tree AS (
+    -- Not by pg_partition_tree, which waits for locks on the partitions.
     SELECT $1 AS oid
     UNION
-    SELECT CAST(node.relid AS oid) FROM pg_catalog.pg_partition_tree(CAST($1 AS regclass)) AS node
+    SELECT node.inhrelid FROM tree JOIN pg_catalog.pg_inherits AS node ON node.inhparent = tree.oid
 ), triggers AS (
     -- Bits of tgtype: 1 row, 2 before, 4 insert, 8 delete, 16 update (pg_trigger.h).
     SELECT trigger.tgtype
@@ -26,11 +27,6 @@ SELECT EXISTS (SELECT FROM triggers WHERE tgtype & 7 = 7) OR EXISTS (SELECT FROM
            SELECT FROM tree
            JOIN pg_catalog.pg_constraint AS rule ON tree.oid IN (rule.conrelid, rule.confrelid)
            WHERE rule.contype IN ('c', 'f', 'x')
-       ),
-       EXISTS (
-           SELECT FROM tree
-           JOIN pg_catalog.pg_partitioned_table AS parent ON parent.partrelid = tree.oid
-           WHERE parent.partdefid = 0
        ),
        (SELECT pg_catalog.string_agg(CAST(CAST(part.oid AS regclass) AS text), ', ')
         FROM tree JOIN pg_catalog.pg_class AS part ON part.oid = tree.oid

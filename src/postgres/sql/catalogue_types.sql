@@ -10,6 +10,11 @@ WITH RECURSIVE wanted(oid) AS (
         SELECT element.oid FROM pg_catalog.pg_type AS element WHERE element.typarray = wanted.oid
         UNION ALL
         SELECT span.rngsubtype FROM pg_catalog.pg_range AS span WHERE span.rngtypid = wanted.oid
+        UNION ALL
+        SELECT field.atttypid
+        FROM pg_catalog.pg_type AS composite
+        JOIN pg_catalog.pg_attribute AS field ON field.attrelid = composite.typrelid AND field.attnum > 0
+        WHERE composite.oid = wanted.oid AND composite.typtype = 'c' AND NOT field.attisdropped
     ) AS part(oid)
 )
 SELECT kind.oid,

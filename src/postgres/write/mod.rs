@@ -16,6 +16,7 @@ mod keys;
 mod progress;
 mod quarantine;
 mod small;
+mod shapes;
 mod sql;
 mod staged;
 mod stop;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 use self::failpoint::Failpoint;
 use self::guess::Choice;
 use self::progress::Progress;
+use self::shapes::Shapes;
 use self::small::Tried;
 use self::sql::ProgressSql;
 use self::stop::Stop;
@@ -152,7 +154,8 @@ impl Writer {
                 let pipeline = self.pipeline.clone();
                 let progress_table = self.sql.progress.clone();
                 let targets = Targets::default();
-                let prepared = Prepared { pipeline, progress_table, progress, quarantine, targets };
+                let shapes = Shapes::default();
+                let prepared = Prepared { pipeline, progress_table, progress, quarantine, targets, shapes };
                 Ok(Connection { session: Some(session), prepared, in_doubt: false })
             }
             Err(error) => Err(session.failure(&error, Phase::Ledger).await),
@@ -198,7 +201,23 @@ impl Writer {
         if connection.is_usable() {
             self.connection = Some(connection);
         }
-        outcome
+        self.suspect_shapes(batch, outcome).await
+    }
+
+    /// Before anything is blamed for a refusal, the tables are asked whether they are still what the batch
+    /// was made for: partitions and types can change without a lock that ours would wait for.
+    async fn suspect_shapes(&mut self, batch: &Batch, outcome: CommitOutcome) -> CommitOutcome {
+        let CommitOutcome::RolledBack(failure) = &outcome else { return outcome };
+        if batch.shapes.is_empty() || !can_be_of_a_shape(failure) {
+            return outcome;
+        }
+        let Ok(mut connection) = self.connection().await else { return outcome };
+        connection.in_doubt = true;
+        let changed = Shapes::changed_anywhere(connection.session().client(), batch).await;
+        let Ok(changed) = changed else { return outcome };
+        connection.in_doubt = false;
+        self.connection = Some(connection);
+        if changed.is_empty() { outcome } else { CommitOutcome::Reshaped(changed) }
     }
 }
 
@@ -323,6 +342,10 @@ impl Connection {
                 self.roll_back(true).await;
                 CommitOutcome::Fenced(fences)
             }
+            Stop::Reshaped(shapes) => {
+                self.roll_back(true).await;
+                CommitOutcome::Reshaped(shapes)
+            }
             Stop::Refused(pending) => {
                 self.roll_back(true).await;
                 CommitOutcome::Refused(pending)
@@ -357,6 +380,22 @@ impl Connection {
                 tokio::time::timeout(ROLLBACK, self.session().client().batch_execute("ROLLBACK")).await;
             self.in_doubt = !matches!(answer, Ok(Ok(())));
         }
+    }
+}
+
+/// Whether a table that isn't what the batch was made for can look like this.
+fn can_be_of_a_shape(failure: &Failure) -> bool {
+    match failure.class {
+        FailureClass::Record
+        | FailureClass::Collision
+        | FailureClass::Schema
+        | FailureClass::Integrity
+        | FailureClass::Ambiguous
+        | FailureClass::Defect => true,
+        // Rows that a statement of ours didn't affect, and forms of values that the server can't read.
+        FailureClass::Conflict => failure.sqlstate.is_none(),
+        FailureClass::Unavailable => failure.sqlstate.as_deref() == Some("08P01"),
+        FailureClass::Resources => false,
     }
 }
 

@@ -45,13 +45,15 @@ impl Progress {
         Ok(Self { pipeline: pipeline.to_owned(), lock, advance })
     }
 
-    /// Opens the transaction and locks the rows of all moves, in the order of the partitions, in one flush.
-    pub(super) async fn begin(&self, client: &Client, batch: &Batch) -> Result<Standing, Error> {
+    /// Opens the transaction, takes `locks` on its tables, and locks the rows of all moves in the order of
+    /// the partitions, in one flush.
+    pub(super) async fn begin(&self, client: &Client, batch: &Batch, locks: &str) -> Result<Standing, Error> {
         let order = lock_order(batch);
         let topics: Vec<&str> = order.iter().map(|&at| &*batch.moves[at].partition.topic).collect();
         let numbers: Vec<i32> = order.iter().map(|&at| batch.moves[at].partition.partition).collect();
+        let open = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE{locks}");
         let begin = async {
-            let begun = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await;
+            let begun = client.batch_execute(&open).await;
             Failpoint::AfterBegin.reach();
             begun
         };

@@ -26,6 +26,7 @@ use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::route::WriteMode;
 use crate::engine::row::{self, Encoding};
 use crate::engine::shape::{self, ColumnSet, ColumnType, Kind};
+use crate::postgres::catalogue::version;
 use crate::postgres::classify::{self, Phase};
 
 /// Most rows that this path takes; beyond that COPY is cheaper for the server.
@@ -110,6 +111,7 @@ pub(super) fn takes(batch: &Batch) -> Option<&TableBatch> {
             .iter()
             .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
         && batch.quarantine.is_empty()
+        && matches!(&batch.shapes[..], [shape] if *shape == rows.route.table)
         && batch.moves.iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
     (fits && !failpoint::forces_general_path()).then_some(rows)
 }
@@ -178,7 +180,11 @@ async fn made(
     let made = match columns.filter(|columns| columns.len() <= COLUMNS_MAX) {
         None => None,
         Some(columns) => {
-            let text = sql::statement(progress, &target.names, set, &columns, rows.route.mode);
+            let version = version::own_of(&target.table)
+                .map_err(|error| Stop::own(FailureClass::Schema, Some(&target.table), error.to_string()))?;
+            let known = target.table.version.own;
+            let current = format!("{version} OPERATOR(pg_catalog.=) '{known}'::pg_catalog.int8");
+            let text = sql::statement(progress, &target.names, set, &columns, rows.route.mode, &current);
             let statement = client.prepare(&text).await.map_err(Stop::ledger)?;
             Some(Made { statement, columns })
         }

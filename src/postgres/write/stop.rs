@@ -1,5 +1,7 @@
 //! Why a transaction doesn't go on to COMMIT.
 
+use std::sync::Arc;
+
 use tokio_postgres::Error;
 
 use crate::engine::batch::Pending;
@@ -19,6 +21,8 @@ pub(super) enum Stop {
     Applied,
     /// Progress stands elsewhere.
     Fenced(Vec<Fence>),
+    /// These shapes aren't their tables' any more.
+    Reshaped(Vec<Arc<Table>>),
     /// Records lack columns and their keys don't exist.
     Refused(Vec<Pending>),
 }

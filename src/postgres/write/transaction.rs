@@ -14,6 +14,7 @@ use super::failpoint::Failpoint;
 use super::guess::{Choice, Split};
 use super::progress::{Progress, Standing};
 use super::quarantine;
+use super::shapes::Shapes;
 use super::small::{self, Tried};
 use super::staged;
 use super::stop::Stop;
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) quarantine: Statement,
     /// What is known of the targets.
     pub(super) targets: Targets,
+    /// What is known of the shapes of their tables.
+    pub(super) shapes: Shapes,
 }
 
 /// Runs a small batch up to, and without, COMMIT. `None` where it isn't for that path: nothing was sent then.
@@ -93,21 +96,27 @@ pub(super) async fn run(
     settling: impl FnOnce() + Send,
 ) -> Result<Vec<Tally>, Stop> {
     let started = Instant::now();
+    prepared.shapes.prepare(client, batch).await?;
     for rows in &batch.tables {
         prepared.targets.prepare(client, rows).await?;
     }
-    let begin = async { prepared.progress.begin(client, batch).await.map_err(Stop::ledger) };
+    let locks = prepared.shapes.locks(batch);
+    let begin = async { prepared.progress.begin(client, batch, &locks).await.map_err(Stop::ledger) };
     // While the server locks progress.
     let look = async {
         check_accounts(batch)?;
         Ok(choice.look_at(batch))
     };
-    let (standing, splits) = futures_util::try_join!(begin, look)?;
+    let compare = prepared.shapes.changed(client, batch);
+    let (standing, changed, splits) = futures_util::try_join!(begin, compare, look)?;
     timings.lap(Stage::Lock, started);
     match standing {
         Standing::Ready => {}
         Standing::Applied => return Err(Stop::Applied),
         Standing::Fenced(fences) => return Err(Stop::Fenced(fences)),
+    }
+    if !changed.is_empty() {
+        return Err(Stop::Reshaped(changed));
     }
     Failpoint::AfterLock.reach();
     let mut work = Work::new(client, batch, *timings);
@@ -172,8 +181,12 @@ async fn settle(work: &mut Work<'_>, prepared: &Prepared, batch: &Batch) -> Resu
     let progress =
         async { prepared.progress.advance(work.client, batch, &work.tallies).await.map_err(Stop::ledger) };
     // One flush; the answers come in order, so that a constraint's refusal is seen before what it causes.
-    let ((), moved) = futures_util::try_join!(constraints, progress)?;
+    let compare = prepared.shapes.changed(work.client, batch);
+    let ((), changed, moved) = futures_util::try_join!(constraints, compare, progress)?;
     Failpoint::AfterProgress.reach();
+    if !changed.is_empty() {
+        return Err(Stop::Reshaped(changed));
+    }
     if moved != batch.moves.len() as u64 {
         let message = format!("{moved} of {} locked progress rows moved", batch.moves.len());
         return Err(Stop::defect(None, message));

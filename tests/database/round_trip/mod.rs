@@ -46,6 +46,7 @@ fn route(table: Table) -> Arc<Route> {
         on_tombstone: OnTombstone::Quarantine,
         on_bad_record: OnBadRecord::Quarantine,
         record_bytes_max: 1 << 20,
+        demanded_since: Vec::new(),
     })
 }
 

@@ -140,6 +140,7 @@ async fn check(bench: &mut Bench, path: Path, batches: &[Changes], mode: WriteMo
                ALTER TABLE target ENABLE TRIGGER USER",
         )
         .await;
+    bench.reshape().await;
     let mut model = Rows::new();
     for (number, changes) in batches.iter().enumerate() {
         let expected = apply(&mut model, changes, mode, triggers);

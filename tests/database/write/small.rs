@@ -129,10 +129,14 @@ async fn a_refusal_is_told_as_the_general_path_tells_it() {
 async fn a_table_that_refuses_the_statement_itself_is_left_to_the_general_path() {
     let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
     assert_eq!(bench.put(Path::Fastest, &[row(1, "x")]).await, "1 inserted");
-    // Rules rewrite INSERT and not COPY; the shape that the route knows is older than this one.
+    // Rules rewrite INSERT and not COPY; this one is held for none that changes rows.
     bench
         .run("CREATE RULE r AS ON INSERT TO target WHERE NEW.id < 0 DO ALSO DELETE FROM target WHERE false")
         .await;
+    bench.reshape().await;
+    let mut route = (*bench.route).clone();
+    std::sync::Arc::make_mut(&mut route.table).traits.insert_triggers = false;
+    bench.route = std::sync::Arc::new(route);
     assert_eq!(bench.put(Path::Fastest, &[row(2, "x")]).await, "1 inserted");
     assert!(!bench.writer.took_small_path());
     assert_eq!(bench.rows().await, ["(1,x)", "(2,x)"]);

@@ -61,6 +61,7 @@ fn route<const N: usize>(columns: [(Column, Source); N]) -> Route {
         schema: "public".to_owned(),
         name: "target".to_owned(),
         columns: columns.into_iter().map(|(column, _)| column).collect(),
+        version: Default::default(),
         traits: TableTraits::default(),
     };
     Route {
@@ -73,6 +74,7 @@ fn route<const N: usize>(columns: [(Column, Source); N]) -> Route {
         on_tombstone: OnTombstone::Quarantine,
         on_bad_record: OnBadRecord::Quarantine,
         record_bytes_max: 1 << 20,
+        demanded_since: Vec::new(),
     }
 }
 

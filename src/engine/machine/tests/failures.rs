@@ -198,7 +198,9 @@ fn a_bad_partition_does_not_hold_up_its_lane_mates() {
                 &[
                     ("records 1 g2: 0 1b 2", ""),
                     ("records 0 g1: 1 2", ""),
-                    ("committed", "write 1: 0-1 0: 1-3"),
+                    ("committed", "reshape bad, write 0: 1-3"),
+                    ("shaped bad! 1", ""),
+                    ("committed", "write 1: 0-1"),
                     ("records 1 g2: 3", "dropped 1 of 1"),
                     ("records 0 g1: 3", ""),
                     ("committed", "dropped 2 of 1, halt 1 TG-301, write 0: 3-4"),
@@ -209,14 +211,17 @@ fn a_bad_partition_does_not_hold_up_its_lane_mates() {
                 &[
                     ("records 1 g2: 0b 1", ""),
                     ("records 0 g1: 1", ""),
-                    ("committed", "dropped 2 of 1, halt 1 TG-301, write 0: 1-2"),
+                    ("committed", "reshape bad, write 0: 1-2"),
+                    ("shaped bad! 1", ""),
+                    ("committed", "dropped 2 of 1, halt 1 TG-301"),
                 ],
             ),
             (
                 "what came before is rolled back, and it meets the record again",
                 &[
                     ("records 1 g2: 0 1b", ""),
-                    ("committed", "write 1: 0-1"),
+                    ("committed", "reshape bad"),
+                    ("shaped bad! 1", "write 1: 0-1"),
                     ("failed conflict", "retry conflict"),
                     ("records 1 g2: 2", ""),
                     ("tick 1000", "write 1: 0-1"),
@@ -227,7 +232,8 @@ fn a_bad_partition_does_not_hold_up_its_lane_mates() {
                 "revoked while it halts",
                 &[
                     ("records 1 g2: 0 1b", ""),
-                    ("committed", "write 1: 0-1"),
+                    ("committed", "reshape bad"),
+                    ("shaped bad! 1", "write 1: 0-1"),
                     ("revoke 1 g2", ""),
                     ("committed", "dropped 1 of 1, released 1 g2"),
                 ],
@@ -271,7 +277,9 @@ fn the_breaker_trips_before_anything_is_written() {
             ("records 1 g2: 0b 1", "write 1: 0-2 bad 0"),
             ("records 1 g2: 2b 3b", ""),
             ("records 0 g1: 0", ""),
-            ("committed", "dropped 2 of 1, halt 1 TG-302, write 0: 0-1"),
+            ("committed", "reshape bad, write 0: 0-1"),
+            ("shaped bad 0", ""),
+            ("committed", "dropped 2 of 1, halt 1 TG-302"),
         ],
     );
 }

@@ -203,6 +203,7 @@ mod tests {
             schema: "public".to_owned(),
             name: "t".to_owned(),
             columns: Vec::new(),
+            version: Default::default(),
             traits: TableTraits::default(),
         };
         Guess::new(Arc::new(table))

@@ -17,18 +17,20 @@ pub(super) const OPEN_MARK: &str = "tidegate.transaction";
 /// What was settled before anything is written, as the moves bring it.
 const SETTLED: [&str; 3] = ["superseded", "ignored", "filtered"];
 
-/// Makes the statement for rows of these columns.
+/// Makes the statement for rows of these columns; it writes nothing unless `current` holds, which says that
+/// the table's shape is the one that the rows were made for.
 pub(super) fn statement(
     progress: &str,
     names: &TableNames,
     set: &ColumnSet,
     columns: &[Column],
     mode: WriteMode,
+    current: &str,
 ) -> String {
     let places: Vec<usize> = set.iter().collect();
     let targets = sql::list(&places, |place| names.columns[place].clone());
     let values = sql::list(&places, |place| format!("s.c{place}"));
-    let (moves, rows) = (moves(), rows(&places, columns));
+    let (moves, rows) = (moves(current), rows(&places, columns));
     let held = sql::held(progress, "m");
     let target = &names.target;
     let write = match mode {
@@ -77,13 +79,15 @@ const COUNTED: &str = "c AS MATERIALIZED (SELECT e.place, \
      pg_catalog.count(*) FILTER (WHERE NOT e.same) AS updated, \
      pg_catalog.count(*) FILTER (WHERE e.same) AS kept FROM e GROUP BY e.place)";
 
-/// The moves as `m`. Empty where the transaction isn't open.
-fn moves() -> String {
+/// The moves as `m`. Empty where the transaction isn't open or the shape is gone. The statement's snapshot is
+/// taken when its plan holds the table's lock, so that what it sees of the catalogue is what it writes to.
+fn moves(current: &str) -> String {
     let settled = SETTLED.into_iter().map(|name| (name, "int8"));
     let (arrays, names) = sql::unnested(sql::MOVE_ARRAYS.into_iter().chain(settled));
     format!(
         "m AS MATERIALIZED (SELECT u.* FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}, place) \
-         WHERE pg_catalog.current_setting('{OPEN_MARK}', true) OPERATOR(pg_catalog.=) 'open')"
+         WHERE pg_catalog.current_setting('{OPEN_MARK}', true) OPERATOR(pg_catalog.=) 'open' \
+         AND {current})"
     )
 }
 

@@ -1,0 +1,54 @@
+//! What waits to be decoded, or to be decoded again: records as they came.
+
+use super::*;
+
+/// What waits to be staged: records as they came, or the log's end behind them.
+#[derive(Debug)]
+pub enum Waiting {
+    /// Records of one partition.
+    Records(Arc<RecordBlock>),
+    /// The log's end, past whatever holds no record.
+    End(NextOffset),
+}
+
+impl Waiting {
+    /// Timestamp of its first record that `next` has not passed, milliseconds since the Unix epoch.
+    pub fn oldest_ms(&self, next: NextOffset) -> Option<i64> {
+        match self {
+            Self::Records(block) => block
+                .iter()
+                .find(|record| !next.has_passed(record.offset))
+                .and_then(|first| first.timestamp_ms),
+            Self::End(_) => None,
+        }
+    }
+
+    /// Records in it that `next` has not passed.
+    pub fn records_from(&self, next: NextOffset) -> usize {
+        match self {
+            Self::Records(block) => block.iter().filter(|record| !next.has_passed(record.offset)).count(),
+            Self::End(_) => 0,
+        }
+    }
+}
+
+impl Segment {
+    /// Adds what a tenure has waiting from `next` on, as it came: its blocks, and ends of the log, in order.
+    /// A block whose records stand in several segments is added once.
+    pub fn add_waiting(&self, tenure: TenureId, next: NextOffset, waiting: &mut Vec<Waiting>) {
+        for staged in self.records[self.start..].iter().filter(|staged| staged.tenure == tenure) {
+            match staged.content {
+                Content::End(end) => waiting.push(Waiting::End(end)),
+                _ if next.has_passed(staged.offset) => {}
+                Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                    let block = &self.blocks[staged.block as usize];
+                    let is_last =
+                        |last: &Waiting| matches!(last, Waiting::Records(it) if Arc::ptr_eq(it, block));
+                    if !waiting.last().is_some_and(is_last) {
+                        waiting.push(Waiting::Records(Arc::clone(block)));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Which state of the catalogue a shape belongs to.
+//!
+//! PostgreSQL never changes a row of its catalogue in place where that would change a table's meaning: each
+//! change leaves a row of another `xmin`. The row versions of everything that a table is made of, hashed, are
+//! therefore a version of the table, which costs some index look-ups and no walk over its meaning.
+//!
+//! `pg_class` tells by its own row that a first trigger, rule or policy came, how many CHECKs there are, and
+//! that the storage changed; foreign keys show as triggers, and unique and exclusion constraints as indexes.
+//! What is the session's (replication role, row security) counts too: a shape is read in one session and used
+//! in another.
+
+use std::fmt::Write as _;
+
+use super::CatalogueError;
+use crate::engine::shape::Table;
+use crate::postgres::identifier::{self, IdentifierError};
+use crate::postgres::session::Session;
+
+/// What a version is made of, when it is read together with a shape.
+pub(super) struct Read {
+    /// See [`crate::engine::shape::Version::own`].
+    pub(super) own: i64,
+    /// See [`crate::engine::shape::Version::tree`].
+    pub(super) tree: i64,
+    /// Whether row-level security applies to this session's role.
+    pub(super) row_security: bool,
+}
+
+/// Reads the version of the table that has this name now; `None` where none has.
+pub(super) async fn read(
+    session: &Session,
+    schema: &str,
+    name: &str,
+    types: &[u32],
+) -> Result<Option<Read>, CatalogueError> {
+    let (own, named) = (own(types), named(schema, name)?);
+    let sql = format!(
+        "SELECT {own}, {TREE}, pg_catalog.row_security_active(c.oid) \
+         FROM pg_catalog.pg_class AS c WHERE {named}"
+    );
+    let rows = session.client().query_typed(&sql, &[]).await;
+    let rows = rows.map_err(CatalogueError::doing("reading the table's version from the catalogue"))?;
+    Ok(rows.first().map(|row| Read {
+        own: row.get(0),
+        tree: row.get::<_, Option<i64>>(1).unwrap_or_default(),
+        row_security: row.get(2),
+    }))
+}
+
+/// An expression that gives [`crate::engine::shape::Version::own`] of the table that has this name now; NULL
+/// where none has.
+///
+/// # Errors
+/// When the name can't be quoted.
+pub(in crate::postgres) fn own_of(table: &Table) -> Result<String, IdentifierError> {
+    let (own, named) = (own(&table.version.types), named(&table.schema, &table.name)?);
+    Ok(format!("(SELECT {own} FROM pg_catalog.pg_class AS c WHERE {named})"))
+}
+
+/// A query for the table that has this name now: its own version, and that of its tree.
+///
+/// # Errors
+/// When the name can't be quoted.
+pub(in crate::postgres) fn whole_of(table: &Table) -> Result<String, IdentifierError> {
+    let (own, named) = (own(&table.version.types), named(&table.schema, &table.name)?);
+    Ok(format!("SELECT {own}, {TREE} FROM pg_catalog.pg_class AS c WHERE {named}"))
+}
+
+/// Whether a shape is still the table's, as this session sees it now.
+///
+/// # Errors
+/// When the catalogue can't be read.
+pub async fn is_current(session: &Session, table: &Table) -> Result<bool, CatalogueError> {
+    let query = whole_of(table)?;
+    let rows = session.client().query_typed(&query, &[]).await;
+    let rows = rows.map_err(CatalogueError::doing("comparing the table with the catalogue"))?;
+    Ok(rows.first().is_some_and(|row| {
+        let tree = row.get::<_, Option<i64>>(1).unwrap_or_default();
+        row.get::<_, i64>(0) == table.version.own && tree == table.version.tree
+    }))
+}
+
+/// Picks the row of `pg_class` that the name stands for.
+fn named(schema: &str, name: &str) -> Result<String, IdentifierError> {
+    let (schema, name) = (identifier::literal(schema)?, identifier::literal(name)?);
+    Ok(format!(
+        "c.relname OPERATOR(pg_catalog.=) {name}::pg_catalog.name AND c.relnamespace OPERATOR(pg_catalog.=) \
+         (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) {schema}::pg_catalog.name)"
+    ))
+}
+
+fn own(types: &[u32]) -> String {
+    let mut parts = OWN.to_owned();
+    if !types.is_empty() {
+        let list = types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let _ = write!(parts, "{}", OF_TYPES.replace("{types}", &format!("'{{{list}}}'::pg_catalog.oid[]")));
+    }
+    format!("pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', {parts}), 0)")
+}
+
+/// Row versions of the table `c` itself.
+const OWN: &str = "c.oid, c.xmin, \
+     ARRAY(SELECT a.xmin FROM pg_catalog.pg_attribute AS a \
+     WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 ORDER BY a.attnum), \
+     ARRAY(SELECT i.xmin FROM pg_catalog.pg_index AS i \
+     WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid ORDER BY i.indexrelid), \
+     CASE WHEN c.relhastriggers THEN ARRAY(SELECT t.xmin FROM pg_catalog.pg_trigger AS t \
+     WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid ORDER BY t.tgname) END, \
+     CASE WHEN c.relhasrules THEN ARRAY(SELECT r.xmin FROM pg_catalog.pg_rewrite AS r \
+     WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid ORDER BY r.rulename) END, \
+     CASE WHEN c.relrowsecurity THEN ARRAY(SELECT p.xmin FROM pg_catalog.pg_policy AS p \
+     WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid ORDER BY p.polname) END, \
+     pg_catalog.row_security_active(c.oid), pg_catalog.current_setting('session_replication_role')";
+
+/// Row versions of types: their own, labels of enums, constraints of domains, fields of composites.
+const OF_TYPES: &str = ", \
+     ARRAY(SELECT y.xmin FROM pg_catalog.pg_type AS y \
+     WHERE y.oid OPERATOR(pg_catalog.=) ANY ({types}) ORDER BY y.oid), \
+     ARRAY(SELECT e.xmin FROM pg_catalog.pg_enum AS e \
+     WHERE e.enumtypid OPERATOR(pg_catalog.=) ANY ({types}) ORDER BY e.oid), \
+     ARRAY(SELECT k.xmin FROM pg_catalog.pg_constraint AS k \
+     WHERE k.contypid OPERATOR(pg_catalog.=) ANY ({types}) ORDER BY k.oid), \
+     ARRAY(SELECT a.xmin FROM pg_catalog.pg_type AS y JOIN pg_catalog.pg_attribute AS a \
+     ON a.attrelid OPERATOR(pg_catalog.=) y.typrelid AND a.attnum OPERATOR(pg_catalog.>) 0 \
+     WHERE y.oid OPERATOR(pg_catalog.=) ANY ({types}) AND y.typrelid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
+     ORDER BY y.oid, a.attnum)";
+
+/// Row versions of everything below the table `c`, as one number; NULL where nothing is.
+const TREE: &str = "(WITH RECURSIVE tree AS (\
+     SELECT n.inhrelid, n.xmin FROM pg_catalog.pg_inherits AS n WHERE n.inhparent OPERATOR(pg_catalog.=) c.oid \
+     UNION ALL \
+     SELECT n.inhrelid, n.xmin FROM tree JOIN pg_catalog.pg_inherits AS n \
+     ON n.inhparent OPERATOR(pg_catalog.=) tree.inhrelid) \
+     SELECT pg_catalog.bit_xor(pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', p.oid, p.xmin, tree.xmin, \
+     ARRAY(SELECT a.xmin FROM pg_catalog.pg_attribute AS a \
+     WHERE a.attrelid OPERATOR(pg_catalog.=) p.oid AND a.attnum OPERATOR(pg_catalog.>) 0 ORDER BY a.attnum), \
+     ARRAY(SELECT i.xmin FROM pg_catalog.pg_index AS i \
+     WHERE i.indrelid OPERATOR(pg_catalog.=) p.oid ORDER BY i.indexrelid), \
+     CASE WHEN p.relhastriggers THEN ARRAY(SELECT t.xmin FROM pg_catalog.pg_trigger AS t \
+     WHERE t.tgrelid OPERATOR(pg_catalog.=) p.oid ORDER BY t.tgname) END, \
+     CASE WHEN p.relhasrules THEN ARRAY(SELECT r.xmin FROM pg_catalog.pg_rewrite AS r \
+     WHERE r.ev_class OPERATOR(pg_catalog.=) p.oid ORDER BY r.rulename) END), 0)) \
+     FROM tree JOIN pg_catalog.pg_class AS p ON p.oid OPERATOR(pg_catalog.=) tree.inhrelid)";

@@ -1,0 +1,151 @@
+//! The shapes that a batch was made for, held against the catalogue inside its transaction.
+//!
+//! A transaction locks its tables first, in ROW EXCLUSIVE mode as every write does, and compares their
+//! versions then: `ALTER TABLE`, `DROP INDEX`, `CREATE TRIGGER` and a rename wait from there on until it has
+//! ended. The locks come before those on progress, so that a wait for somebody's DDL holds up nobody else's
+//! claim. What doesn't conflict with that lock shows in a second comparison, before progress moves.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tokio_postgres::{Client, Error, Statement};
+
+use super::stop::Stop;
+use crate::engine::batch::Batch;
+use crate::engine::policy::FailureClass;
+use crate::engine::shape::Table;
+use crate::postgres::catalogue::version;
+use crate::postgres::identifier::{self, IdentifierError};
+
+/// Shapes that a session keeps statements for; beyond that it starts afresh, since each change of a table
+/// makes another one.
+const SHAPES_MAX: usize = 256;
+
+/// What one session needs to compare shapes.
+#[derive(Default)]
+pub(super) struct Shapes(Vec<Known>);
+
+struct Known {
+    table: Arc<Table>,
+    /// Locks the table for the transaction.
+    lock: String,
+    /// Gives the version of what has the table's name now.
+    version: Statement,
+}
+
+impl Shapes {
+    /// Makes ready what comparing the batch's shapes needs. Runs outside of a transaction, and waits for no
+    /// lock.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub(super) async fn prepare(&mut self, client: &Client, batch: &Batch) -> Result<(), Stop> {
+        for table in &batch.shapes {
+            if self.of(table).is_none() {
+                let known = Known::make(client, table).await?;
+                if self.0.len() >= SHAPES_MAX {
+                    self.0.clear();
+                }
+                self.0.push(known);
+            }
+        }
+        Ok(())
+    }
+
+    fn of(&self, table: &Arc<Table>) -> Option<&Known> {
+        self.0.iter().find(|known| known.table == *table)
+    }
+
+    fn of_batch(&self, batch: &Batch) -> impl Iterator<Item = &Known> {
+        batch.shapes.iter().filter_map(|table| self.of(table))
+    }
+
+    /// Locks the batch's tables, in the order of their oids.
+    pub(super) fn locks(&self, batch: &Batch) -> String {
+        self.of_batch(batch).map(|known| format!("; {}", known.lock)).collect()
+    }
+
+    /// The batch's shapes that aren't their tables' any more.
+    ///
+    /// # Errors
+    /// The server's refusal, or a shape that [`Shapes::prepare`] hasn't made ready.
+    pub(super) async fn changed(&self, client: &Client, batch: &Batch) -> Result<Vec<Arc<Table>>, Stop> {
+        let known: Vec<&Known> = self.of_batch(batch).collect();
+        if known.len() != batch.shapes.len() {
+            return Err(Stop::defect(None, "a shape was not made ready to be compared".to_owned()));
+        }
+        let look = |known: &&Known| {
+            let (version, table) = (known.version.clone(), Arc::clone(&known.table));
+            async move {
+                let row = client.query_one(&version, &[]).await?;
+                let now: Option<i64> = row.try_get(0)?;
+                Ok::<_, Error>((now != Some(table.version.own)).then_some(table))
+            }
+        };
+        let changed = try_join_all(known.iter().map(look)).await.map_err(Stop::ledger)?;
+        Ok(changed.into_iter().flatten().collect())
+    }
+
+    /// The batch's shapes that aren't their tables' any more, partitions and children included. Dearer, and
+    /// for when something was refused.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub(super) async fn changed_anywhere(client: &Client, batch: &Batch) -> Result<Vec<Arc<Table>>, Error> {
+        let mut changed = Vec::new();
+        for table in &batch.shapes {
+            let Ok(query) = version::whole_of(table) else { continue };
+            let rows = client.query_typed(&query, &[]).await?;
+            let now = match rows.first() {
+                None => None,
+                Some(row) => Some((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?)),
+            };
+            if now != Some((table.version.own, (table.version.tree != 0).then_some(table.version.tree))) {
+                changed.push(Arc::clone(table));
+            }
+        }
+        Ok(changed)
+    }
+}
+
+impl Known {
+    async fn make(client: &Client, table: &Arc<Table>) -> Result<Self, Stop> {
+        let row = client.query_typed_one(&privileges(table), &[]).await.map_err(Stop::ledger)?;
+        let (whole, column): (Option<bool>, Option<String>) =
+            (row.try_get(0).map_err(Stop::ledger)?, row.try_get(1).map_err(Stop::ledger)?);
+        let unquotable = |error: IdentifierError| {
+            Stop::own(FailureClass::Schema, Some(table), format!("{table} can't be written: {error}"))
+        };
+        let lock = lock(table, whole.unwrap_or(true), column.as_deref()).map_err(unquotable)?;
+        let version = version::own_of(table).map_err(unquotable)?;
+        let version = client.prepare(&format!("SELECT {version}")).await.map_err(Stop::ledger)?;
+        Ok(Self { table: Arc::clone(table), lock, version })
+    }
+}
+
+/// Whether this role may write the whole table, and a column that it may fill.
+fn privileges(table: &Table) -> String {
+    let oid = table.oid;
+    format!(
+        "SELECT pg_catalog.has_table_privilege({oid}::pg_catalog.oid, 'INSERT, UPDATE, DELETE'), \
+         (SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS a \
+         WHERE a.attrelid OPERATOR(pg_catalog.=) {oid}::pg_catalog.oid \
+         AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+         AND a.attgenerated OPERATOR(pg_catalog.=) ''::pg_catalog.\"char\" \
+         AND a.attidentity OPERATOR(pg_catalog.<>) 'a'::pg_catalog.\"char\" \
+         AND pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT') ORDER BY a.attnum LIMIT 1)"
+    )
+}
+
+/// The statement that locks a table. LOCK TABLE asks for a privilege on the whole table; a role that was
+/// granted columns only takes the same lock by planning an INSERT, which is never run.
+fn lock(table: &Table, whole: bool, column: Option<&str>) -> Result<String, IdentifierError> {
+    let target = identifier::qualified(&table.schema, &table.name)?;
+    Ok(match column {
+        Some(column) if !whole => format!(
+            "EXPLAIN (COSTS OFF) INSERT INTO {target} ({}) SELECT NULL WHERE false",
+            identifier::quote(column)?
+        ),
+        _ => format!("LOCK TABLE ONLY {target} IN ROW EXCLUSIVE MODE"),
+    })
+}

@@ -7,6 +7,7 @@ mod guesses;
 mod outcomes;
 mod property;
 mod races;
+mod reshape;
 mod shapes;
 mod small;
 mod streams;

@@ -2,7 +2,7 @@
 
 use super::figures::Case;
 use super::ground::Ground;
-use super::{catch_up, large, moments, replay, shapes, steady, variants};
+use super::{before, catch_up, large, moments, replay, shapes, steady, variants};
 use anyhow::{Result, bail};
 
 /// A case that can be run.
@@ -120,6 +120,24 @@ pub(super) const ALL: &[Plan] = &[
         about: "One of two static members is killed.",
         goal: "its partitions move within the session timeout + 1 s",
         run: moments::takeover,
+    },
+    Plan {
+        name: "before",
+        about: "Catching up, beside another build (--before).",
+        goal: "≥ 0.98× the other",
+        run: before::catch_up,
+    },
+    Plan {
+        name: "before-200",
+        about: "A steady 200 records/s, beside another build (--before).",
+        goal: "no more latency and processor time than the other's noise",
+        run: before::slow,
+    },
+    Plan {
+        name: "before-2k",
+        about: "A steady 2,000 records/s, beside another build (--before).",
+        goal: "no more latency and processor time than the other's noise",
+        run: before::fast,
     },
 ];
 

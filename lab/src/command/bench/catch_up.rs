@@ -9,6 +9,7 @@ use super::product::{Pipeline, Setup};
 use super::python;
 use super::turns::{self, Player};
 use anyhow::Result;
+use std::path::Path;
 
 const LIMIT: &str = "COPY, 2 connections (the limit)";
 const TIDEGATE: &str = "tidegate";
@@ -23,7 +24,7 @@ const TOGETHER_TRIES: usize = 10;
 /// One turn of Tidegate's upsert into an empty table.
 pub(super) fn upsert(ground: &Ground, events: &Events, processes: u32) -> Figures {
     for _ in 0..TOGETHER_TRIES {
-        let (figures, rebalanced) = try_upsert(ground, events, processes)?;
+        let (figures, rebalanced) = try_upsert(ground, events, processes, None)?;
         if !rebalanced {
             return Ok(figures);
         }
@@ -32,10 +33,21 @@ pub(super) fn upsert(ground: &Ground, events: &Events, processes: u32) -> Figure
     anyhow::bail!("{processes} processes didn't join the group together in {TOGETHER_TRIES} tries")
 }
 
-fn try_upsert(ground: &Ground, events: &Events, processes: u32) -> Result<(Vec<(Kind, f64)>, bool)> {
+/// The same by one process of another program.
+pub(super) fn upsert_by(ground: &Ground, events: &Events, program: &Path) -> Figures {
+    Ok(try_upsert(ground, events, 1, Some(program))?.0)
+}
+
+fn try_upsert(
+    ground: &Ground,
+    events: &Events,
+    processes: u32,
+    program: Option<&Path>,
+) -> Result<(Vec<(Kind, f64)>, bool)> {
     let target = Target::keyed(events);
     ground.fresh_table(TABLE, target.columns)?;
-    let pipeline = Pipeline::prepare(ground, Setup::upsert(&events.topic, TABLE))?;
+    let setup = Setup { program, ..Setup::upsert(&events.topic, TABLE) };
+    let pipeline = Pipeline::prepare(ground, setup)?;
     let cost = pipeline.catch_up(processes)?;
     target.check(&ground.url)?;
     check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;

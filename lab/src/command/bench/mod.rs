@@ -3,6 +3,7 @@
 //! In reading order: the cases by name; the ground that a run stands on; participants and their turns (COPY,
 //! Tidegate, a Python consumer); how a turn is checked; the figures, and how they are shown.
 
+mod before;
 mod cases;
 mod catch_up;
 mod check;
@@ -73,6 +74,9 @@ pub(crate) struct Options {
     /// Another configuration line for Tidegate, as its own `--set`; repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Another build of tidegate, for the cases that hold this one against it.
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// Where the results are written for programs.
     #[arg(long, value_name = "FILE", default_value = RESULTS)]
     json: PathBuf,

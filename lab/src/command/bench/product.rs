@@ -5,6 +5,7 @@ use super::ground::{Ground, Servers, ServersCpu};
 use anyhow::{Result, bail};
 use lab::process::{Running, Tidegate, free_address};
 use lab::vitals;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(600);
@@ -21,6 +22,8 @@ pub(super) struct Setup<'a> {
     pub(super) route: &'a str,
     /// Further keys of the configuration.
     pub(super) more: &'a str,
+    /// Another program than this build's.
+    pub(super) program: Option<&'a Path>,
 }
 
 /// What a process logs when a partition is taken away.
@@ -50,7 +53,7 @@ pub(super) struct Cost {
 
 impl<'a> Setup<'a> {
     pub(super) fn upsert(topic: &'a str, table: &'a str) -> Setup<'a> {
-        Setup { topic, table, write: "upsert", key: Some("event_id"), route: "", more: "" }
+        Setup { topic, table, write: "upsert", key: Some("event_id"), route: "", more: "", program: None }
     }
 }
 
@@ -76,7 +79,7 @@ impl Pipeline {
             setup.route,
             setup.more,
         );
-        let program = Tidegate::new(&ground.binary, &config)?;
+        let program = Tidegate::new(setup.program.unwrap_or(&ground.binary), &config)?;
         let program = ground.options.set.iter().fold(program, |program, set| program.args(["--set", set]));
         let init = program.call("init", DEADLINE)?;
         if init.code != Some(0) {

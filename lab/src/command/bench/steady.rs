@@ -12,9 +12,10 @@ use lab::oracle::Rules;
 use lab::topics::Topics;
 use lab::{sql, vitals};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-const P50: Kind = Kind { id: "p50_ms", title: "p50 ms", decimals: 1 };
+pub(super) const P50: Kind = Kind { id: "p50_ms", title: "p50 ms", decimals: 1 };
 const P95: Kind = Kind { id: "p95_ms", title: "p95 ms", decimals: 1 };
 const P99: Kind = Kind { id: "p99_ms", title: "p99 ms", decimals: 1 };
 const WORST: Kind = Kind { id: "max_ms", title: "max ms", decimals: 1 };
@@ -41,20 +42,25 @@ pub(super) fn fast(ground: &Ground, case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-fn steady(ground: &Ground, case: &mut Case, rate: u64) -> Result<()> {
+/// Whether this server can tell when a row was committed, and what is sent.
+pub(super) fn told(ground: &Ground, rate: u64) -> Result<String> {
     if sql::value(&ground.url, "SHOW track_commit_timestamp")? != "on" {
         bail!("this PostgreSQL has track_commit_timestamp=off: when a row was committed can't be told");
     }
-    case.data = format!(
+    Ok(format!(
         "{rate} JSON events of 250 bytes a second for {MEASURED} s after {SETTLE} s that aren't counted, {} partitions, \
          a producer with linger.ms=0.",
         ground.options.partitions
-    );
+    ))
+}
+
+fn steady(ground: &Ground, case: &mut Case, rate: u64) -> Result<()> {
+    case.data = told(ground, rate)?;
     let python = match Python::find() {
         Ok(python) => Player::new(python::ONE, move || by_python(ground, &python, rate)).at_most(1),
         Err(error) => Player::skipped(python::ONE, &format!("{error:#}")),
     };
-    let players = vec![Player::new(TIDEGATE, || by_tidegate(ground, rate)), python];
+    let players = vec![Player::new(TIDEGATE, || by_tidegate(ground, rate, None)), python];
     turns::take(ground, case, ground.options.repeats, players);
     case.note(
         "A record's timestamp is the producer's, in whole milliseconds and cut off: half a millisecond of each figure \
@@ -84,16 +90,19 @@ fn produce(ground: &Ground, topic: &str, rate: u64) -> Result<Load> {
     Ok(Load { rows: rate * seconds, user_sum, ends })
 }
 
-fn by_tidegate(ground: &Ground, rate: u64) -> Result<Vec<(Kind, f64)>> {
+/// One turn of this build, or of another program.
+pub(super) fn by_tidegate(ground: &Ground, rate: u64, program: Option<&Path>) -> Result<Vec<(Kind, f64)>> {
     let topic = ground.name("steady");
     Topics::of(ground.kafka.bootstrap()).create(&topic, ground.options.partitions, &[])?;
     ground.fresh_table(TABLE, COLUMNS)?;
     let route = "    columns: {record_at: $timestamp}\n";
-    let pipeline = Pipeline::prepare(ground, Setup { route, ..Setup::upsert(&topic, TABLE) })?;
+    let pipeline = Pipeline::prepare(ground, Setup { route, program, ..Setup::upsert(&topic, TABLE) })?;
     let running = pipeline.start("run", &[])?;
     running.await_output("\"assigned\"", Duration::from_secs(60))?;
+    let before = ground.servers().cpu();
     let load = produce(ground, &topic, rate)?;
     await_rows(ground, load.rows)?;
+    let servers = before.until(ground.servers().cpu(), load.rows);
     let cpu = vitals::of(running.id()).map(|vitals| vitals.cpu.as_secs_f64() * 1e6 / load.rows as f64);
     running.terminate()?;
     running.wait(DEADLINE)?;
@@ -102,6 +111,7 @@ fn by_tidegate(ground: &Ground, rate: u64) -> Result<Vec<(Kind, f64)>> {
     check::ledger(&ground.url, &pipeline.name, log, &[("inserted", load.rows)])?;
     let mut figures = latency(ground)?;
     figures.extend(cpu.map(|cpu| (CPU, cpu)));
+    figures.extend(servers);
     Ok(figures)
 }
 

@@ -137,7 +137,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 /// Logs of the commands that print a result: warnings, as text.
 fn log_warnings(options: &LoadOptions) -> Result<(), Failure> {
     let environment = logging::Environment::of(&options.env);
-    logging::init(logging::Format::Text, "warn", &environment).map_err(Failure::usage)
+    logging::init(logging::Format::Text, "warn", &environment).map_err(Failure::usage)?;
+    Ok(())
 }
 
 /// Runs the asynchronous part of a command that isn't the service.

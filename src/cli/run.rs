@@ -34,11 +34,18 @@ pub(super) fn run(args: &RunArgs, config: &ConfigArgs) -> Result<Exit, Failure> 
     let options = config.options();
     let settings = config.load()?;
     let (format, level) = words(settings.log);
-    logging::init(format, level, &logging::Environment::of(&options.env)).map_err(Failure::usage)?;
+    let repeats = logging::init(format, level, &logging::Environment::of(&options.env));
+    let repeats = repeats.map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?;
     let run_options = RunOptions { until_caught_up: args.until_caught_up };
-    let end = runtime.block_on(service::run(settings, &options.env, run_options));
+    let end = runtime.block_on(async {
+        tokio::select! {
+            end = service::run(settings, &options.env, run_options) => end,
+            never = repeats.tell() => match never {},
+        }
+    });
+    repeats.tell_all();
     // What hangs in a look-up has nothing left to lose.
     runtime.shutdown_background();
     match end.map_err(starting)? {

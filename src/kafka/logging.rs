@@ -1,8 +1,6 @@
 //! What librdkafka logs, handed to `tracing` under the target `kafka`, without secrets.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::identity::Identities;
 
@@ -33,11 +31,10 @@ impl Listener {
     }
 }
 
-/// Takes the values of secret properties out of lines and messages, and repetition out of the log.
+/// Takes the values of secret properties out of lines and messages.
 #[derive(Default)]
 pub(super) struct Scrubber {
     secrets: Vec<String>,
-    told_down: Mutex<Option<Instant>>,
 }
 
 /// A property is secret when its name contains one of these.
@@ -46,17 +43,13 @@ const SECRET_NAMES: [&str; 6] = ["password", "secret", "pem", "oauthbearer", "to
 /// Shorter values aren't searched for: they would be found in innocent words.
 const SHORTEST_SECRET_BYTES: usize = 4;
 
-/// librdkafka says with every failed attempt to connect, twenty times a second, how many brokers are down.
-/// Its lines about one broker it holds back by itself for as long as this.
-const DOWN_AGAIN_AFTER: Duration = Duration::from_secs(30);
-
 impl Scrubber {
     /// Learns the secrets among these properties.
     pub(super) fn of(properties: &BTreeMap<String, String>) -> Self {
         let secret = |name: &str| SECRET_NAMES.iter().any(|part| name.contains(part));
         let secrets =
             properties.iter().filter(|(name, value)| secret(name) && value.len() >= SHORTEST_SECRET_BYTES);
-        Self { secrets: secrets.map(|(_, value)| value.clone()).collect(), ..Self::default() }
+        Self { secrets: secrets.map(|(_, value)| value.clone()).collect() }
     }
 
     /// The text with each secret replaced by three stars.
@@ -67,9 +60,6 @@ impl Scrubber {
     /// Passes a line on. `level` is syslog's. Lost connections, which librdkafka calls errors, are
     /// warnings here: the service goes on by itself once the brokers are back.
     pub(super) fn report(&self, level: i32, facility: &str, line: &str) {
-        if self.repeats(line, Instant::now()) {
-            return;
-        }
         let line = self.clean(line);
         match level {
             ..=2 => tracing::error!(target: "kafka", facility, "{line}"),
@@ -78,43 +68,11 @@ impl Scrubber {
             _ => tracing::debug!(target: "kafka", facility, "{line}"),
         }
     }
-
-    /// Whether the line says again what was told within [`DOWN_AGAIN_AFTER`].
-    fn repeats(&self, line: &str, now: Instant) -> bool {
-        if !line.ends_with("brokers are down") {
-            return false;
-        }
-        let mut told = self.told_down.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_some_and(|at| now.saturating_duration_since(at) < DOWN_AGAIN_AFTER) {
-            return true;
-        }
-        *told = Some(now);
-        false
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn brokers_that_stay_down_are_told_again_after_a_while_only() {
-        let scrubber = Scrubber::default();
-        let start = Instant::now();
-        let cases = [
-            (0, "[thrd:x]: 1/1 brokers are down", false),
-            (1, "[thrd:x]: 0/1 brokers are down", true),
-            (1, "[thrd:x]: Connect failed", false),
-            (1, "[thrd:x]: Connect failed", false),
-            (29, "[thrd:x]: 1/1 brokers are down", true),
-            (30, "[thrd:x]: 1/1 brokers are down", false),
-            (31, "[thrd:x]: 1/1 brokers are down", true),
-        ];
-        for (second, line, repeats) in cases {
-            let now = start + Duration::from_secs(second);
-            assert_eq!(scrubber.repeats(line, now), repeats, "{line} at second {second}");
-        }
-    }
 
     #[test]
     fn secrets_leave_no_trace_and_other_values_stay() {

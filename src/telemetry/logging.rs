@@ -3,13 +3,17 @@
 //! The level comes from the configuration; `RUST_LOG`, where it is set, replaces it. Fields of the JSON form
 //! are `timestamp` (RFC 3339, UTC), `level`, `message`, `target` and those of the event, all on one level.
 //! Nobody hands a payload, a key or a secret to an event: there is no filter here that could catch it.
+//! Lines that repeat are held back and counted, see [`super::repeats`].
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, registry};
+
+use super::repeats::Repeats;
 
 /// The form of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,14 +57,18 @@ impl Environment {
     }
 }
 
-/// Begins to log to standard error for the rest of the process's life.
+/// Begins to log to standard error for the rest of the process's life. What repeats is held back; whoever
+/// runs for long tells the counts by what is returned.
 ///
 /// # Errors
 /// When `level` or `RUST_LOG` can't be read, or when a logger is installed already.
-pub fn init(format: Format, level: &str, environment: &Environment) -> Result<(), LoggingError> {
+pub fn init(format: Format, level: &str, environment: &Environment) -> Result<Repeats, LoggingError> {
     let filter = filter(level, environment.rust_log.as_deref())?;
     let colour = std::io::stderr().is_terminal() && !environment.no_colour;
-    install(format, filter, colour, std::io::stderr)
+    let repeats = Repeats::default();
+    let logger = subscriber(format, filter, colour, std::io::stderr, repeats.clone());
+    logger.try_init().map_err(|_| LoggingError::Installed)?;
+    Ok(repeats)
 }
 
 fn filter(level: &str, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
@@ -71,25 +79,25 @@ fn filter(level: &str, variable: Option<&str>) -> Result<EnvFilter, LoggingError
     EnvFilter::builder().parse(text).map_err(|source| LoggingError::Filter { origin, source })
 }
 
-fn install<W>(format: Format, filter: EnvFilter, colour: bool, writer: W) -> Result<(), LoggingError>
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
-    subscriber(format, filter, colour, writer).try_init().map_err(|_| LoggingError::Installed)
-}
-
-fn subscriber<W>(format: Format, filter: EnvFilter, colour: bool, writer: W) -> tracing::Dispatch
+fn subscriber<W>(
+    format: Format,
+    filter: EnvFilter,
+    colour: bool,
+    writer: W,
+    repeats: Repeats,
+) -> tracing::Dispatch
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // A line that can't be written is lost. To say so on standard error would panic where that is closed.
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
+    let base = registry().with(filter).with(repeats);
     match format {
         Format::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().into()
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            base.with(lines).into()
         }
-        Format::Text => builder.with_ansi(colour).with_target(false).finish().into(),
+        Format::Text => base.with(lines.with_ansi(colour).with_target(false)).into(),
     }
 }
 
@@ -117,7 +125,10 @@ mod tests {
         let (sender, receiver) = channel();
         let writer = move || Sink(sender.clone());
         let filter = filter("error", Some(filter_text)).unwrap();
-        tracing::dispatcher::with_default(&subscriber(format, filter, false, writer), log);
+        tracing::dispatcher::with_default(
+            &subscriber(format, filter, false, writer, Repeats::default()),
+            log,
+        );
         String::from_utf8(receiver.try_iter().flatten().collect()).unwrap()
     }
 
@@ -139,6 +150,16 @@ mod tests {
         let text = lines(Format::Text, "info", || tracing::warn!(code = "TG-101", "halted"));
         assert!(text.contains("WARN") && text.contains("halted code=\"TG-101\""), "{text:?}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn a_line_that_repeats_is_written_once() {
+        let repeat = || (0..5).for_each(|attempt| tracing::warn!(attempt, "refused"));
+        for format in [Format::Json, Format::Text] {
+            assert_eq!(lines(format, "info", repeat).lines().count(), 1, "{format:?}");
+        }
+        let debug = || (0..5).for_each(|attempt| tracing::debug!(attempt, "refused"));
+        assert_eq!(lines(Format::Text, "debug", debug).lines().count(), 5);
     }
 
     #[test]

@@ -10,3 +10,4 @@ pub mod labels;
 pub mod logging;
 pub mod metrics;
 mod registrar;
+pub mod repeats;

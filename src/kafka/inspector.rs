@@ -79,6 +79,15 @@ impl Inspector {
         Ok(topics)
     }
 
+    /// A sign that the cluster answers, at the least cost: its list of brokers. Gives how many there are.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] and [`Error::Refused`].
+    pub fn brokers(&self) -> Result<usize, Error> {
+        lookup::brokers(&self.client, self.timeout)
+            .map_err(|fault| self.failed("asking for the brokers", None, fault))
+    }
+
     /// The identity of each topic.
     ///
     /// # Errors

@@ -39,6 +39,10 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("reconnect.backoff.ms", "22"),
 ];
 
+/// Longest wait between tries to reach a broker, in milliseconds: brokers that come back are met within two
+/// seconds. librdkafka's default is ten.
+const RECONNECT_MAX_MS: u64 = 2000;
+
 /// How often a member of a classic group tells that it lives, in milliseconds. The answer is also how it
 /// learns that another member died: librdkafka's default of three seconds would be added to every take-over.
 const HEARTBEAT_MS: &str = "500";
@@ -147,10 +151,14 @@ fn defaults(all: &mut BTreeMap<String, String>, memory_bytes: u64) {
     // An answer that is under way when the queue fills comes on top of it, so it is bounded as well.
     let fetch_bytes = (queue_kib * 1024 / 2).min(FETCH_BYTES_DEFAULT);
     let fetch_bytes = fetch_bytes.max(message_bytes.unwrap_or(MESSAGE_BYTES_DEFAULT));
+    // The client refuses a longest wait that is shorter than the first.
+    let reconnect_ms: Option<u64> = all.get("reconnect.backoff.ms").and_then(|value| value.parse().ok());
+    let reconnect_max_ms = RECONNECT_MAX_MS.max(reconnect_ms.unwrap_or_default());
     let sized = [
         ("queued.max.messages.kbytes", queue_kib.to_string()),
         ("queued.min.messages", queue_records.to_string()),
         ("fetch.max.bytes", fetch_bytes.to_string()),
+        ("reconnect.backoff.max.ms", reconnect_max_ms.to_string()),
     ];
     let fixed = DEFAULTS.map(|(name, value)| (name, value.to_owned()));
     for (name, value) in fixed.into_iter().chain(sized) {
@@ -183,6 +191,9 @@ mod tests {
         assert_eq!(all["queued.min.messages"], "100000");
         assert_eq!(all["fetch.max.bytes"], "8388608");
         assert_eq!(all["debug"], "metadata");
+        assert_eq!(all["reconnect.backoff.max.ms"], "2000");
+        let slow = user(&[("group.id", "g"), ("reconnect.backoff.ms", "5000")]);
+        assert_eq!(member(&slow, 0).expect("valid")["reconnect.backoff.max.ms"], "5000");
         let all = member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0).expect("valid");
         assert_eq!(all["debug"], "cgrp,fetch,metadata");
     }

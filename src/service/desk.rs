@@ -7,12 +7,15 @@ use std::time::Duration;
 
 pub(super) use crate::postgres::ledger::{Acquired, Progress, Registered, Registration};
 
+use super::contact::Contact;
+use crate::engine::policy::FailureClass;
 use crate::engine::position::TopicPartition;
 use crate::engine::shape::Table;
 use crate::postgres::catalogue::{self, CatalogueError};
 use crate::postgres::connect::{ConnectError, Connector};
 use crate::postgres::ledger::{Ledger, LedgerError};
 use crate::postgres::session::Session;
+use crate::telemetry::labels::Dependency;
 
 /// A desk of one pipeline and process.
 #[derive(Debug)]
@@ -40,6 +43,26 @@ pub(super) enum DeskError {
     /// It took too long.
     #[error("PostgreSQL gave no answer within {0:?}")]
     TimedOut(Duration),
+}
+
+impl DeskError {
+    /// What kind of trouble it is.
+    pub(super) fn class(&self) -> FailureClass {
+        match self {
+            Self::Connect(error) => error.failure().class,
+            Self::Ledger(error) => error.failure().class,
+            Self::Catalogue(error) => error.failure().class,
+            Self::TimedOut(_) => FailureClass::Unavailable,
+        }
+    }
+
+    /// Tells that something could not be had.
+    pub(super) fn tell(&self, contact: &Contact) {
+        match self.class() {
+            FailureClass::Unavailable => contact.silent(Dependency::Postgres, &self.to_string()),
+            _ => contact.refuses(Dependency::Postgres, &self.to_string()),
+        }
+    }
 }
 
 impl Desk {
@@ -78,6 +101,19 @@ impl Desk {
                 Err(error.into())
             }
         }
+    }
+
+    /// Asks for a sign and nothing else.
+    ///
+    /// # Errors
+    /// No connection, a failed statement, or no answer `within` the given time.
+    pub(super) async fn ping(&mut self, within: Duration) -> Result<(), DeskError> {
+        let ping = async {
+            let session = self.open().await?;
+            let result = self.ledger.ping(&session).await;
+            self.settle(session, result)
+        };
+        tokio::time::timeout(within, ping).await.unwrap_or(Err(DeskError::TimedOut(within)))
     }
 
     /// Creates or upgrades the ledger, if this role may.

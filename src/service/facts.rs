@@ -1,14 +1,16 @@
 //! What lanes report, as metrics, board and log lines.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::budget::Surplus;
+use super::contact::{Answer, Contact};
 use crate::engine::machine::{Machine, Report};
+use crate::engine::policy::FailureClass;
 use crate::engine::position::TopicPartition;
 use crate::lane::{Fact, Step};
 use crate::store::CommitOutcome;
-use crate::telemetry::board::{Board, ConditionName, Heartbeat};
+use crate::telemetry::board::{Board, Heartbeat};
 use crate::telemetry::labels::{Dependency, Resolved, Stage, TransactionResult};
 use crate::telemetry::metrics::{Metrics, PartitionMetrics, Standing, TableMetrics};
 
@@ -16,6 +18,7 @@ use crate::telemetry::metrics::{Metrics, PartitionMetrics, Standing, TableMetric
 pub(super) struct Facts {
     board: Board,
     metrics: Metrics,
+    contact: Contact,
     beat: Heartbeat,
     surplus: Surplus,
     tables: BTreeMap<(String, String), TableMetrics>,
@@ -29,8 +32,15 @@ pub(super) fn now_ms() -> i64 {
 
 impl Facts {
     /// Facts of the lane behind `beat`, whose rows may take more of the budget than their records did.
-    pub(super) fn new(board: Board, metrics: Metrics, beat: Heartbeat, surplus: Surplus) -> Self {
-        Self { board, metrics, beat, surplus, tables: BTreeMap::new(), partitions: BTreeMap::new() }
+    pub(super) fn new(
+        board: Board,
+        metrics: Metrics,
+        contact: Contact,
+        beat: Heartbeat,
+        surplus: Surplus,
+    ) -> Self {
+        let (tables, partitions) = (BTreeMap::new(), BTreeMap::new());
+        Self { board, metrics, contact, beat, surplus, tables, partitions }
     }
 
     /// Takes a fact.
@@ -42,7 +52,7 @@ impl Facts {
                 self.beat.beat();
                 self.metrics.transaction(result_of(outcome), elapsed.as_secs_f64());
                 self.metrics.stage(Stage::Write, elapsed.as_secs_f64());
-                self.tell_database(outcome);
+                self.tell_database(outcome, elapsed);
             }
             Fact::Report(report) => self.report(report),
             Fact::Step { kind, elapsed } => {
@@ -55,23 +65,31 @@ impl Facts {
         }
     }
 
-    fn tell_database(&self, outcome: &CommitOutcome) {
+    fn tell_database(&self, outcome: &CommitOutcome, elapsed: Duration) {
         match outcome {
             CommitOutcome::Committed(_)
             | CommitOutcome::AlreadyCommitted
             | CommitOutcome::Fenced(_)
             | CommitOutcome::Reshaped(_)
             | CommitOutcome::Refused(_) => {
-                self.metrics.dependency(Dependency::Postgres, true);
-                self.board.condition(ConditionName::Database, Ok(()));
+                let begun_at = Instant::now().checked_sub(elapsed);
+                self.contact.answers(
+                    Dependency::Postgres,
+                    begun_at.unwrap_or_else(Instant::now),
+                    Answer::Work,
+                );
             }
-            CommitOutcome::RolledBack(failure) | CommitOutcome::Unknown(failure, _) => {
-                use crate::engine::policy::FailureClass::{Resources, Unavailable};
-                if matches!(failure.class, Unavailable | Resources) {
-                    self.metrics.dependency(Dependency::Postgres, false);
-                    self.board.condition(ConditionName::Database, Err(failure.message.clone()));
-                }
-            }
+            CommitOutcome::RolledBack(failure) | CommitOutcome::Unknown(failure, _) => match failure.class {
+                FailureClass::Unavailable => self.contact.silent(Dependency::Postgres, &failure.message),
+                FailureClass::Resources => self.contact.refuses(Dependency::Postgres, &failure.message),
+                FailureClass::Conflict
+                | FailureClass::Record
+                | FailureClass::Collision
+                | FailureClass::Schema
+                | FailureClass::Integrity
+                | FailureClass::Ambiguous
+                | FailureClass::Defect => {}
+            },
         }
     }
 

@@ -5,9 +5,10 @@
 //! the first commit of a partition.
 
 mod halts;
+mod log;
 mod shapes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,20 +16,22 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::shapes::Readings;
-use super::desk::Desk;
-use super::discovery::{Discovery, Obstacle, RouteMap, blocking};
+use super::contact::{ASK_EVERY, Answer, Contact};
+use super::desk::{Desk, DeskError};
+use super::discovery::{Discovery, Obstacle, RouteMap};
 use super::fence::{FenceWatch, Row, Verdict as FenceVerdict};
 use super::link::{Claimed, Notice, Order, PollLink};
-use super::validate::{Truncations, Verdict, verdict};
+use super::validate::Truncations;
 use crate::engine::commit::StoredProgress;
-use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::halt::HaltCode;
 use crate::engine::machine::Input;
-use crate::engine::position::{NextOffset, TopicId, TopicPartition};
-use crate::kafka::{Inspector, Watermarks};
+use crate::engine::policy::FailureClass;
+use crate::engine::position::{NextOffset, TopicPartition};
+use crate::kafka::{Error as KafkaError, Inspector};
 use crate::lane::LaneSender;
 use crate::telemetry::board::{Board, ConditionName, Heartbeat};
 use crate::telemetry::labels::Dependency;
-use crate::telemetry::metrics::{Metrics, Standing};
+use crate::telemetry::metrics::Metrics;
 
 /// The keeper's pulse.
 const TURN: Duration = Duration::from_millis(250);
@@ -48,6 +51,8 @@ const FENCE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Between counts of the quarantine.
 const QUARANTINE_EVERY: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a question that only asks for a sign.
+const PING: Duration = Duration::from_secs(10);
 /// A claim that can't be held against the log is tried again after this.
 const VALIDATE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -67,6 +72,8 @@ pub(super) struct Keeper {
     pub(super) lanes: Vec<LaneSender>,
     /// What the poll thread tells.
     pub(super) notices: mpsc::UnboundedReceiver<Notice>,
+    /// Whether Kafka and PostgreSQL answer.
+    pub(super) contact: Contact,
     /// What operators see.
     pub(super) board: Board,
     /// What Prometheus sees.
@@ -94,6 +101,7 @@ struct Due {
     shapes: Instant,
     quarantine: Instant,
     validate: Instant,
+    ping: Instant,
 }
 
 /// The keeper at work.
@@ -125,6 +133,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         shapes: now + shapes::LOOK_EVERY,
         quarantine: now,
         validate: now,
+        ping: now,
     };
     let mut state = State {
         with,
@@ -181,6 +190,7 @@ impl State {
                 self.unvalidated.push(claim);
                 self.due.validate = Instant::now();
             }
+            Notice::Doubted(partition, generation) => self.doubt(&partition, generation),
             Notice::Halted(partition, halt) => {
                 self.claims.remove(&partition);
                 self.halted.insert(partition, (halt.code, Instant::now() + PROBE_EVERY));
@@ -218,19 +228,38 @@ impl State {
         if !self.ledger_ready {
             return;
         }
-        self.read_shapes().await;
+        if is_due(&mut self.due.ping, ASK_EVERY) {
+            // What comes of it is told by the contact.
+            let _ = self.with.contact.ask(Dependency::Postgres, self.with.desk.ping(PING)).await;
+        }
+        // Questions to who doesn't answer would only hold up the others.
+        if !self.with.contact.is_silent(Dependency::Kafka) {
+            self.ask_kafka().await;
+        }
+        if !self.with.contact.is_silent(Dependency::Postgres) {
+            self.ask_database().await;
+        }
+    }
+
+    async fn ask_kafka(&mut self) {
         if !self.unvalidated.is_empty() && is_due(&mut self.due.validate, VALIDATE_AGAIN) {
             self.validate().await;
-        }
-        let soon = !self.told.is_empty() || self.with.discovery.wants_second_pass();
-        if is_due(&mut self.due.discover, if soon { DISCOVER_SOON } else { DISCOVER_LATER }) {
-            self.discover().await;
         }
         if is_due(&mut self.due.marks, MARKS_EVERY) {
             self.look_at_ends().await;
         }
         if is_due(&mut self.due.identity, IDENTITY_EVERY) {
             self.look_at_identities().await;
+        }
+    }
+
+    async fn ask_database(&mut self) {
+        self.read_shapes().await;
+        let soon = !self.told.is_empty() || self.with.discovery.wants_second_pass();
+        let kafka_answers = !self.with.contact.is_silent(Dependency::Kafka);
+        if kafka_answers && is_due(&mut self.due.discover, if soon { DISCOVER_SOON } else { DISCOVER_LATER })
+        {
+            self.discover().await;
         }
         let every = if self.fenced.is_empty() { ROWS_EVERY } else { FENCE_EVERY };
         if is_due(&mut self.due.rows, every) {
@@ -249,25 +278,27 @@ impl State {
         if !is_due(&mut self.due.discover, DISCOVER_SOON) {
             return;
         }
+        let asked_at = Instant::now();
         match self.with.desk.ensure().await {
             Ok(()) => {
                 self.ledger_ready = true;
                 self.due.discover = Instant::now();
                 self.with.board.condition(ConditionName::Ledger, Ok(()));
-                self.database_answers(Ok(()));
+                self.with.contact.answers(Dependency::Postgres, asked_at, Answer::Work);
                 self.tell(Vec::new());
             }
             Err(error) => {
                 self.with.board.condition(ConditionName::Ledger, Err(error.to_string()));
-                self.database_answers(Err(error.to_string()));
+                self.blame_database(&error);
                 self.tell(vec![error.to_string()]);
             }
         }
     }
 
-    fn database_answers(&self, state: Result<(), String>) {
-        self.with.metrics.dependency(Dependency::Postgres, state.is_ok());
-        self.with.board.condition(ConditionName::Database, state);
+    fn blame_database(&self, error: &DeskError) {
+        if matches!(error.class(), FailureClass::Unavailable | FailureClass::Resources) {
+            error.tell(&self.with.contact);
+        }
     }
 
     /// Logs what stands in the way, once for each change of it.
@@ -288,7 +319,6 @@ impl State {
                 self.tell(vec![obstacle.to_string()]);
             }
             Ok(obstacles) => {
-                self.with.metrics.dependency(Dependency::Kafka, true);
                 let refused: Vec<_> = obstacles.iter().filter_map(Obstacle::refusal).collect();
                 let waiting = refused.len() < obstacles.len() || self.with.discovery.wants_second_pass();
                 self.publish_routes(&before);
@@ -305,11 +335,15 @@ impl State {
 
     fn blame(&self, obstacle: &Obstacle) {
         match obstacle {
-            Obstacle::Kafka(error) => {
-                self.with.metrics.dependency(Dependency::Kafka, false);
+            Obstacle::Kafka(error @ KafkaError::Timeout { .. }) => {
+                self.with.contact.silent(Dependency::Kafka, &error.to_string());
+            }
+            // A member that reads stays one; before that, this is what keeps it from joining.
+            Obstacle::Kafka(error) if self.with.discovery.routes().is_empty() => {
                 self.with.board.condition(ConditionName::Group, Err(error.to_string()));
             }
-            Obstacle::Database { source, .. } => self.database_answers(Err(source.to_string())),
+            Obstacle::Kafka(_) => {}
+            Obstacle::Database { source, .. } => self.blame_database(source),
             Obstacle::Missing(_) | Obstacle::Ambiguous { .. } => {}
             Obstacle::Mismatch { .. } | Obstacle::RouteChanged(_) => {}
         }
@@ -321,129 +355,6 @@ impl State {
             let topics = routes.keys().cloned().collect();
             self.with.routes.send_replace(routes);
             self.with.poll.send(Order::Subscribe(topics));
-        }
-    }
-
-    async fn look_up(
-        &mut self,
-        partitions: Vec<TopicPartition>,
-    ) -> Option<(BTreeMap<String, TopicId>, BTreeMap<TopicPartition, Watermarks>)> {
-        let inspector = Arc::clone(&self.with.inspector);
-        let found = blocking(move || {
-            let mut topics: Vec<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
-            topics.dedup();
-            Ok((inspector.topic_ids(&topics)?, inspector.watermarks(&partitions)?))
-        });
-        match found.await {
-            Ok(found) => {
-                self.trouble = None;
-                Some(found)
-            }
-            Err(error) => {
-                let trouble = error.to_string();
-                if self.trouble.as_ref() != Some(&trouble) {
-                    tracing::warn!("a claim can't be held against the log and waits: {trouble}");
-                    self.trouble = Some(trouble);
-                }
-                None
-            }
-        }
-    }
-
-    async fn validate(&mut self) {
-        let claims = std::mem::take(&mut self.unvalidated);
-        let partitions = claims.iter().map(|claim| claim.partition.clone()).collect();
-        let found = self.look_up(partitions).await;
-        for claim in claims {
-            let verdict = found.as_ref().map_or(Verdict::Unknown, |(ids, marks)| verdict(&claim, ids, marks));
-            let verdict = self.truncations.confirm(&claim.partition, verdict);
-            let lane = self.with.lanes[claim.lane].clone();
-            match verdict {
-                Verdict::Valid => lane.control(Input::Validated(claim.partition, claim.generation)),
-                Verdict::Halt(halt) => lane.control(Input::Halted(claim.partition, claim.generation, halt)),
-                Verdict::Unknown => self.unvalidated.push(claim),
-            }
-        }
-        if let Some((_, marks)) = found {
-            self.show_ends(marks);
-        }
-    }
-
-    async fn look_at_ends(&mut self) {
-        let watched: BTreeSet<_> =
-            self.claims.keys().chain(self.halted.keys()).chain(self.fenced.keys()).cloned().collect();
-        // A fenced partition is halted too, and Kafka refuses to be asked twice for one partition.
-        let partitions: Vec<_> = watched.into_iter().collect();
-        if partitions.is_empty() {
-            return;
-        }
-        let inspector = Arc::clone(&self.with.inspector);
-        match blocking(move || inspector.watermarks(&partitions)).await {
-            Ok(marks) => {
-                self.with.metrics.dependency(Dependency::Kafka, true);
-                self.show_ends(marks);
-            }
-            Err(error) => {
-                self.with.metrics.dependency(Dependency::Kafka, false);
-                tracing::debug!(%error, "the log's ends can't be looked at");
-            }
-        }
-    }
-
-    fn show_ends(&mut self, marks: BTreeMap<TopicPartition, Watermarks>) {
-        for (partition, marks) in marks {
-            self.ends.insert(partition.clone(), marks.end);
-            let mut next = None;
-            self.with.board.partition(&partition, |state| {
-                state.log_end_offset = Some(marks.end.value().max(state.next_offset.unwrap_or_default()));
-                next = state.next_offset;
-            });
-            if let Some(next) = next {
-                let log_end = Some(marks.end.value().max(next));
-                let low = Some(marks.low.value());
-                let standing = Standing { next: NextOffset::new(next), log_end, low, oldest_ms: None };
-                self.with.metrics.partition(&partition).progress(&standing);
-            }
-            if let Some(claim) = self.claims.get(&partition) {
-                self.with.lanes[claim.lane].control(Input::LogEnd(partition, marks.end.value()));
-            }
-        }
-    }
-
-    /// A topic that was created anew while it is read halts by name.
-    async fn look_at_identities(&mut self) {
-        let mut topics: Vec<String> =
-            self.claims.keys().map(|partition| partition.topic.to_string()).collect();
-        topics.dedup();
-        if topics.is_empty() {
-            return;
-        }
-        let inspector = Arc::clone(&self.with.inspector);
-        let asked = topics.clone();
-        let found = blocking(move || {
-            let mut ids = BTreeMap::new();
-            for topic in &asked {
-                if let Ok(found) = inspector.topic_ids(&[topic.as_str()]) {
-                    ids.extend(found);
-                }
-            }
-            Ok(ids)
-        });
-        let Ok(ids) = found.await else { return };
-        for claim in self.claims.values() {
-            let Some(id) = ids.get(&*claim.partition.topic).filter(|id| **id != claim.topic_id) else {
-                continue;
-            };
-            let evidence = format!(
-                "topic {} has id {id}, and progress belongs to id {}",
-                claim.partition.topic, claim.topic_id
-            );
-            let halt = Halt::new(HaltCode::TopicRecreated, evidence);
-            self.with.lanes[claim.lane].control(Input::Halted(
-                claim.partition.clone(),
-                claim.generation,
-                halt,
-            ));
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) enum Order {
 pub(super) enum Notice {
     /// A partition was claimed here: does its position agree with the log?
     Claimed(Claimed),
+    /// A claim has to be held against the log once more.
+    Doubted(TopicPartition, Generation),
     /// A partition stands still here.
     Halted(TopicPartition, Halt),
     /// Another process owns a partition that the group gave to us.
@@ -60,6 +62,8 @@ pub(super) struct Claimed {
     pub(super) topic_id: TopicId,
     /// The incarnation that is fetched, where that is known.
     pub(super) fetched_id: Option<TopicId>,
+    /// The log agreed before, and has to once more.
+    pub(super) doubted: bool,
 }
 
 /// Sends orders to the poll thread.

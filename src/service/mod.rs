@@ -9,6 +9,7 @@ mod discovery;
 mod doubt;
 mod blocks;
 mod budget;
+mod contact;
 mod desk;
 mod facts;
 mod fence;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::budget::Budget;
+use self::contact::Contact;
 use self::desk::Desk;
 use self::discovery::Discovery;
 use self::facts::Facts;
@@ -229,9 +231,10 @@ fn start(
     let Parts { settings, board, metrics, .. } = parts;
     let (poll_link, orders) = PollLink::new();
     let budget = Budget::new(settings.limits.memory.get());
+    let contact = Contact::new(board.clone(), metrics.clone());
     let (keeper_link, notices) = mpsc::unbounded_channel();
     let lane_link = LaneLink { poll: poll_link.clone(), keeper: keeper_link.clone() };
-    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
+    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget, &contact);
     let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
     let poll = Poll {
         properties,
@@ -244,6 +247,7 @@ fn start(
         orders,
         keeper: keeper_link,
         budget,
+        contact: contact.clone(),
         board: board.clone(),
         metrics: metrics.clone(),
     };
@@ -253,16 +257,18 @@ fn start(
     let keeper = Keeper {
         desk: keeper_desk,
         discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
-        inspector,
+        inspector: Arc::clone(&inspector),
         routes: routes_in,
         poll: poll_link.clone(),
         lanes: senders,
         notices,
+        contact: contact.clone(),
         board: board.clone(),
         metrics: metrics.clone(),
         registered,
     };
     let stop = CancellationToken::new();
+    tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
     let keeper = tokio::spawn(keeper::run(keeper, board.heartbeat("keeper", KEEPER_PULSE), stop.clone()));
     let http = tokio::spawn(server.serve(board.clone(), metrics.clone(), stop.clone()));
     Ok(Running { poll: poll_link, poll_thread, lanes, keeper, http, stop, board: board.clone() })
@@ -272,6 +278,7 @@ fn start_lanes(
     parts: &Parts<'_>,
     link: &LaneLink,
     budget: &Budget,
+    contact: &Contact,
 ) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
     let limits = lane_limits(parts.settings);
     (0..parts.settings.workers.get())
@@ -281,7 +288,8 @@ fn start_lanes(
             let store =
                 Writer::new(parts.connector.clone(), parts.ledger.clone(), parts.settings.pipeline.as_str());
             let beat = parts.board.heartbeat(format!("lane {number}"), LANE_PULSE);
-            let mut facts = Facts::new(parts.board.clone(), parts.metrics.clone(), beat, budget.surplus());
+            let (board, metrics) = (parts.board.clone(), parts.metrics.clone());
+            let mut facts = Facts::new(board, metrics, contact.clone(), beat, budget.surplus());
             let task =
                 tokio::spawn(lane::run(machine, store, link.clone(), inbox, move |fact| facts.tell(fact)));
             (sender, task)

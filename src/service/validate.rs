@@ -124,6 +124,7 @@ mod tests {
             next: NextOffset::new(next),
             topic_id: TopicId(Uuid::from_u128(stored)),
             fetched_id: fetched.map(|id| TopicId(Uuid::from_u128(id))),
+            doubted: false,
         };
         let ids = BTreeMap::from([("events".to_owned(), TopicId(Uuid::from_u128(actual)))]);
         let marks = Watermarks { low: NextOffset::new(low), end: NextOffset::new(end) };
@@ -190,6 +191,7 @@ mod tests {
             next: NextOffset::new(1),
             topic_id: TopicId(Uuid::nil()),
             fetched_id: None,
+            doubted: false,
         };
         assert_eq!(verdict(&claim, &BTreeMap::new(), &BTreeMap::new()), Verdict::Unknown);
     }

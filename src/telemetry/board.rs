@@ -35,6 +35,11 @@ pub struct State {
     /// The partitions that this process owns.
     #[serde(serialize_with = "partition_list")]
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// The group's condition as it is told by itself; an outage of Kafka lies over it.
+    #[serde(skip)]
+    membership: Condition,
+    #[serde(skip)]
+    kafka_away: Option<String>,
     #[serde(skip)]
     beats: Vec<Beat>,
 }
@@ -157,6 +162,13 @@ impl State {
         }
         reasons
     }
+
+    fn overlay(&mut self) {
+        self.conditions.group = match &self.kafka_away {
+            Some(why) => Condition { ok: false, detail: Some(why.clone()) },
+            None => self.membership.clone(),
+        };
+    }
 }
 
 impl Board {
@@ -168,6 +180,8 @@ impl Board {
             draining: false,
             conditions: Conditions::default(),
             partitions: BTreeMap::new(),
+            membership: Condition::default(),
+            kafka_away: None,
             beats: Vec::new(),
         };
         Self { started: Instant::now(), state: Arc::new(watch::Sender::new(state)) }
@@ -179,11 +193,23 @@ impl Board {
         self.state.send_if_modified(|board| {
             let place = match name {
                 ConditionName::Ledger => &mut board.conditions.ledger,
-                ConditionName::Group => &mut board.conditions.group,
+                ConditionName::Group => &mut board.membership,
                 ConditionName::Database => &mut board.conditions.database,
             };
             let changed = *place != condition;
             *place = condition;
+            board.overlay();
+            changed
+        });
+    }
+
+    /// Kafka is away, for the reason given, or answers. While it is away the group's condition doesn't hold;
+    /// afterwards it is what it was, since an outage doesn't end the membership by itself.
+    pub fn kafka_away(&self, why: Option<String>) {
+        self.state.send_if_modified(|board| {
+            let changed = board.kafka_away != why;
+            board.kafka_away = why;
+            board.overlay();
             changed
         });
     }

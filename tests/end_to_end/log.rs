@@ -137,7 +137,7 @@ fn partitions_added_under_load_begin_at_their_beginning() {
 }
 
 /// Deletes the topic, creates it again and sends so many records into the new one.
-fn recreate(scene: &Scene, partitions: i32, records: u64) {
+pub(super) fn recreate(scene: &Scene, partitions: i32, records: u64) {
     let topic = &scene.fresh.topic;
     scene.topics.delete(topic).unwrap();
     scene.topics.create(topic, partitions, &[]).unwrap();
@@ -147,7 +147,7 @@ fn recreate(scene: &Scene, partitions: i32, records: u64) {
 }
 
 /// What the old topic left is still exactly there.
-fn prove_untouched(scene: &Scene, ends: &BTreeMap<i32, i64>) {
+pub(super) fn prove_untouched(scene: &Scene, ends: &BTreeMap<i32, i64>) {
     checker::check(scene.subject(), scene.generator.oracle(), ends).unwrap().clean().unwrap();
 }
 

@@ -9,7 +9,7 @@ use lab::proxy::{Link, Proxy};
 use lab::servers::{Kafka, KafkaOptions, PgOptions, Postgres};
 use lab::{checker, sql};
 
-use super::log::series;
+use super::log::{prove_untouched, recreate, series};
 use super::ownership::{await_progress, flowing, total, while_sending};
 use super::{SOON, Scene};
 
@@ -173,4 +173,103 @@ fn a_database_that_falls_silent_neither_costs_the_membership_nor_the_memory() {
     assert_eq!(rebalances(), before, "{}", worker.errors());
     let peak = worker.peak_memory_kib().unwrap();
     assert!(peak < 256 * 1024, "{peak} KiB");
+}
+
+/// Time within which an outage must be seen, and its end; a busy machine gets more.
+const SEEN: Duration = Duration::from_secs(5 + 10);
+
+/// Lines of its log that a process may write over an outage.
+const LINES: usize = 20;
+
+/// An idle worker that has caught up, its address, and the epochs of its partitions.
+fn idle(scene: &mut Scene) -> (Running, String, Vec<i64>) {
+    // An outage must not cost the membership here: what is left of it are needless claims.
+    scene.session_ms = 300_000;
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(500) });
+    scene.await_caught_up();
+    worker.await_http(&http, "/readyz", SOON).unwrap();
+    let epochs = epochs(scene);
+    (worker, http, epochs)
+}
+
+fn epochs(scene: &Scene) -> Vec<i64> {
+    (0..2)
+        .map(|number| {
+            scene.number(&format!("SELECT epoch FROM tidegate.progress WHERE partition = {number}"))
+        })
+        .collect()
+}
+
+/// Waits until metrics and readiness say that the dependency is away, or that it answers.
+fn await_seen(worker: &Running, http: &str, dependency: &str, up: bool) {
+    let name = format!("tidegate_dependency_up{{dependency=\"{dependency}\"");
+    let status = if up { 200 } else { 503 };
+    let seen = |_: &Running| {
+        series(http, &name) == Some(f64::from(u8::from(up))) && answers(http, "/readyz", status)
+    };
+    worker.await_condition(&format!("{dependency} seen up: {up}"), SEEN, seen).unwrap();
+}
+
+/// An outage of so long, between which the worker's log is counted.
+fn outage(
+    scene: &mut Scene,
+    dependency: &str,
+    (stop, start): (impl FnOnce(), impl FnOnce()),
+    lasting: Duration,
+) -> Running {
+    let (worker, http, before) = idle(scene);
+    let lines = |worker: &Running| worker.errors().lines().count();
+    let written = lines(&worker);
+    stop();
+    let begun = Instant::now();
+    await_seen(&worker, &http, dependency, false);
+    let over = |_: &Running| begun.elapsed() > lasting;
+    worker.await_condition("the end of the outage", lasting + SOON, over).unwrap();
+    assert!(answers(&http, "/livez", 200));
+    start();
+    await_seen(&worker, &http, dependency, true);
+    let spoken = if dependency == "kafka" { "Kafka" } else { "PostgreSQL" };
+    for edge in [format!("{spoken} is away: "), format!("{spoken} answers again after ")] {
+        let told = worker.errors().lines().filter(|line| line.contains(&edge)).count();
+        assert_eq!(told, 1, "{edge}:\n{}", worker.errors());
+    }
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(500) });
+    prove_recovered(scene, &worker);
+    assert_eq!(epochs(scene), before, "nothing was lost, so nothing is claimed anew:\n{}", worker.errors());
+    let told = lines(&worker) - written;
+    assert!(told <= LINES, "{told} lines:\n{}", worker.errors());
+    worker
+}
+
+#[test]
+fn an_outage_of_kafka_is_told_at_its_edges_and_raises_no_epoch() {
+    let kafka = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut scene = on_kafka("kafka quiet", &kafka);
+    let edges = (|| kafka.stop().unwrap(), || kafka.start_again().unwrap());
+    outage(&mut scene, "kafka", edges, Duration::from_secs(30));
+}
+
+#[test]
+fn an_outage_of_postgresql_is_told_at_its_edges_and_raises_no_epoch() {
+    let postgres = Postgres::start(&PgOptions::default()).unwrap();
+    let mut scene = on_postgres("postgres quiet", &postgres);
+    let edges = (|| postgres.stop().unwrap(), || postgres.start_again().unwrap());
+    outage(&mut scene, "postgres", edges, Duration::from_secs(30));
+}
+
+#[test]
+fn a_topic_created_anew_behind_an_outage_halts_by_name() {
+    let kafka = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut scene = on_kafka("kafka another", &kafka);
+    let (worker, http, _) = idle(&mut scene);
+    let ends = scene.ends();
+    kafka.stop().unwrap();
+    await_seen(&worker, &http, "kafka", false);
+    kafka.start_again().unwrap();
+    recreate(&scene, 2, 5_000);
+    let halted = |_: &Running| series(&http, "tidegate_partitions_halted{code=\"TG-101\"") == Some(2.0);
+    worker.await_condition("both partitions halted by name", SOON, halted).unwrap();
+    prove_untouched(&scene, &ends);
 }

@@ -127,6 +127,14 @@ impl Worker {
         }
     }
 
+    /// The log has to agree once more, as after an outage of the brokers.
+    pub(super) fn doubt(&mut self, number: i32) {
+        if let Some(Hold::Active { generation, fetch, .. }) = self.holds.get(&number).copied() {
+            self.holds.insert(number, Hold::Active { generation, fetch, validated: false });
+            self.control(number, Input::Doubted(partition(number), generation));
+        }
+    }
+
     /// Hands the row of a partition to its lane.
     pub(super) fn looked_up(&mut self, number: i32, stored: StoredProgress) {
         if let Some(generation) = self.generation(number) {

@@ -145,6 +145,7 @@ impl World {
             124 => self.outage(),
             125 if self.dice.u8(0..3) == 0 => self.decide(number),
             126 => self.database.alter(),
+            127 if self.dice.u8(0..2) == 0 => self.worker(worker).doubt(number),
             _ => self.deliver(worker),
         }
     }

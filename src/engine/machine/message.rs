@@ -60,6 +60,9 @@ pub enum Input {
     Assigned(Tenure),
     /// The claim's position agrees with the log: it may be written.
     Validated(TopicPartition, Generation),
+    /// What arrives from now on may be of another incarnation of the topic: it waits for the next
+    /// [`Input::Validated`]. What arrived before is written all the same.
+    Doubted(TopicPartition, Generation),
     /// The partition must stand still.
     Halted(TopicPartition, Generation, Halt),
     /// Records, in log order.

@@ -5,6 +5,7 @@
 //! and nowhere else.
 
 mod ahead;
+mod held;
 mod message;
 mod search;
 mod ending;
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use self::ahead::Ahead;
+use self::held::{Exit, Held};
 use self::search::Search;
 use super::breaker::Breaker;
 use super::decode::Decoder;
@@ -28,56 +30,6 @@ use super::route::Route;
 use super::segment::{Cut, Holding, RouteSlot, Segment, TenureId, Waiting};
 
 pub use self::message::{Command, Input, LaneLimits, Millis, Report, Tenure};
-
-/// A partition that the lane holds.
-struct Held {
-    tenure: Tenure,
-    /// The log agrees with the position.
-    validated: bool,
-    /// The table's shape is being read; see [`reshape`].
-    reshaping: bool,
-    /// How often that happened since the last commit.
-    reshapes: u32,
-    /// Records below were decoded under a shape that was read after they had come.
-    confirmed: NextOffset,
-    /// What waits for either, as it came.
-    parked: Vec<Waiting>,
-    /// The offset after the last record staged.
-    staged: NextOffset,
-    log_end: Option<i64>,
-    /// What happens to it when the batch in flight has ended.
-    exit: Option<Exit>,
-}
-
-/// Why a partition leaves the lane once the batch in flight has ended.
-enum Exit {
-    /// The group took it away.
-    Release,
-    /// It stands still in front of a record.
-    Halt(Halt),
-}
-
-impl Held {
-    /// A partition as it comes to the lane.
-    fn new(tenure: Tenure) -> Self {
-        Self {
-            staged: tenure.next,
-            confirmed: tenure.next,
-            tenure,
-            validated: false,
-            reshaping: false,
-            reshapes: 0,
-            parked: Vec::new(),
-            log_end: None,
-            exit: None,
-        }
-    }
-
-    /// Whether its records may be decoded and written.
-    fn is_ready(&self) -> bool {
-        self.validated && !self.reshaping
-    }
-}
 
 struct Flight {
     end: usize,
@@ -154,6 +106,12 @@ impl Machine {
             Input::Assigned(tenure) => self.assign(tenure, &mut commands),
             Input::Validated(partition, generation) => {
                 self.validated(now, &partition, generation, &mut commands)
+            }
+            Input::Doubted(partition, generation) => {
+                let id = self.find(&partition, generation);
+                if let Some(held) = id.and_then(|id| self.held.get_mut(&id)) {
+                    held.doubted = true;
+                }
             }
             Input::Halted(partition, generation, halt) => {
                 if let Some(id) = self.find(&partition, generation) {
@@ -275,12 +233,13 @@ impl Machine {
         let Some(id) = self.find(partition, generation) else { return };
         let Some(held) = self.held.get_mut(&id) else { return };
         held.validated = true;
+        held.doubted = false;
         self.unpark(now, id, commands);
     }
 
     /// Stages what a partition has parked, once nothing stands in the way.
     fn unpark(&mut self, now: Millis, id: TenureId, commands: &mut Vec<Command>) {
-        let Some(held) = self.held.get_mut(&id).filter(|held| held.is_ready()) else { return };
+        let Some(held) = self.held.get_mut(&id).filter(|held| held.is_open()) else { return };
         for parked in std::mem::take(&mut held.parked) {
             match parked {
                 Waiting::Records(block) => self.stage(now, id, block, commands),
@@ -295,7 +254,7 @@ impl Machine {
             return commands.push(Command::Report(dropped));
         };
         let Some(held) = self.held.get_mut(&id) else { return };
-        match (&held.exit, held.is_ready()) {
+        match (&held.exit, held.is_open()) {
             (Some(_), _) => commands.push(Command::Report(dropped)),
             (None, true) => self.stage(now, id, block, commands),
             (None, false) => held.parked.push(Waiting::Records(block)),
@@ -311,7 +270,7 @@ impl Machine {
     ) {
         let Some(id) = self.find(partition, generation) else { return };
         let Some(held) = self.held.get_mut(&id) else { return };
-        match (&held.exit, held.is_ready()) {
+        match (&held.exit, held.is_open()) {
             (Some(_), _) => {}
             (None, true) => self.stage_end(now, id, next),
             (None, false) => held.parked.push(Waiting::End(next)),

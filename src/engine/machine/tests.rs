@@ -146,6 +146,10 @@ impl Lane {
                 let (partition, generation) = words.claim();
                 Input::Revoked(partition, generation)
             }
+            "doubt" => {
+                let (partition, generation) = words.claim();
+                Input::Doubted(partition, generation)
+            }
             "halted" => {
                 let (partition, generation) = words.claim();
                 Input::Halted(partition, generation, Halt::new(HaltCode::TopicRecreated, "another id"))

@@ -43,6 +43,23 @@ pub(in crate::kafka) fn topics(client: &Client, timeout: Duration) -> Result<Vec
     }
 }
 
+/// Asks how many brokers the cluster has. Unlike a request for metadata, this names no topic that was looked
+/// up before, and so brings none back that was deleted.
+pub(in crate::kafka) fn brokers(client: &Client, timeout: Duration) -> Result<usize, Fault> {
+    let kind = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
+    let request = Request::new(client, kind, timeout)?;
+    // SAFETY: client, options and queue are alive. The event is read for the type of result that was asked
+    // for.
+    unsafe {
+        c::rd_kafka_DescribeCluster(client.raw(), request.options.as_ptr(), request.queue.as_ptr());
+        let answer = request.answer()?;
+        let result = c::rd_kafka_event_DescribeCluster_result(answer.raw());
+        let mut count = 0;
+        c::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count);
+        Ok(count)
+    }
+}
+
 /// A topic's name with its identity, or with its own error.
 pub(in crate::kafka) type Identity = (String, Result<Uuid, Fault>);
 

@@ -84,6 +84,15 @@ const ORDER: &str = "ORDER BY topic COLLATE pg_catalog.\"C\", partition";
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl Ledger {
+    /// Asks the server for a sign, with a statement that does nothing.
+    ///
+    /// # Errors
+    /// A failed statement.
+    pub async fn ping(&self, session: &Session) -> Result<(), LedgerError> {
+        let answer = session.client().simple_query("").await;
+        answer.map(|_| ()).map_err(LedgerError::doing("asking for a sign"))
+    }
+
     async fn read(
         &self,
         session: &Session,

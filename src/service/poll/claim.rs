@@ -97,6 +97,7 @@ impl Thread {
     /// tried again later.
     pub(super) fn claim(&mut self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, NextOffset)> {
         let within = self.with.drain;
+        let asked_at = Instant::now();
         let with = &mut self.with;
         let acquired = with.runtime.block_on(with.desk.acquire(partitions, within));
         self.polled_at = None;
@@ -104,8 +105,7 @@ impl Thread {
             Ok(acquired) => acquired,
             Err(error) => {
                 tracing::warn!(%error, partitions = partitions.len(), "partitions can't be claimed; they are tried again");
-                with.metrics.dependency(Dependency::Postgres, false);
-                with.board.condition(ConditionName::Database, Err(error.to_string()));
+                error.tell(&with.contact);
                 let again_at = Instant::now() + CLAIM_AGAIN;
                 for partition in partitions {
                     self.owned.insert(partition.clone(), Owned::Unclaimed { again_at });
@@ -113,8 +113,7 @@ impl Thread {
                 return Vec::new();
             }
         };
-        self.with.metrics.dependency(Dependency::Postgres, true);
-        self.with.board.condition(ConditionName::Database, Ok(()));
+        self.with.contact.answers(Dependency::Postgres, asked_at, Answer::Work);
         for partition in partitions.iter().filter(|one| acquired.iter().all(|claim| claim.partition != **one))
         {
             let evidence = format!("the ledger has no row for {partition}, and none for its topic");
@@ -166,6 +165,7 @@ impl Thread {
             next: claim.next,
             topic_id: claim.topic_id,
             fetched_id,
+            doubted: false,
         }));
     }
 
@@ -178,7 +178,11 @@ impl Thread {
     /// To be called before anything that was polled is handed on.
     pub(super) fn wake_up(&mut self) {
         if self.has_slept() {
-            self.claim_all_again("the process stood still");
+            self.doubt_all("the process stood still");
+        }
+        let edges = self.with.contact.kafka_edges();
+        if std::mem::replace(&mut self.kafka_edges, edges) != edges {
+            self.doubt_all("the brokers were away");
         }
         self.look_at_identities();
     }
@@ -203,17 +207,19 @@ impl Thread {
         }
     }
 
-    /// Who wasn't looking doesn't know whether a topic is still the one it was: fetching goes by name, so
-    /// each position is held against the log once more before anything is written behind it.
-    pub(super) fn claim_all_again(&mut self, why: &str) {
-        let is_active = |owned: &Owned| matches!(owned, Owned::Active { .. });
-        let active: Vec<_> =
-            self.owned.iter().filter(|(_, owned)| is_active(owned)).map(|(name, _)| name.clone()).collect();
-        if !active.is_empty() {
-            tracing::info!(partitions = active.len(), "claiming anew: {why}");
+    /// Who wasn't looking doesn't know whether a topic is still the one it was: fetching goes by name with
+    /// old brokers. The claims stand, since nothing says that they were lost; each is held against the log
+    /// once more before anything that arrives from now on is written under it.
+    fn doubt_all(&mut self, why: &str) {
+        let mut doubted = 0;
+        for (partition, owned) in &self.owned {
+            let Owned::Active { generation, lane, .. } = owned else { continue };
+            doubted += 1;
+            self.with.lanes[*lane].control(Input::Doubted(partition.clone(), *generation));
+            self.notify(Notice::Doubted(partition.clone(), *generation));
         }
-        for partition in active {
-            self.claim_again(&partition, Duration::ZERO);
+        if doubted > 0 {
+            tracing::info!(partitions = doubted, "holding claims against the log once more: {why}");
         }
     }
 }

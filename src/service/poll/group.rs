@@ -6,7 +6,7 @@ impl Thread {
     pub(super) fn assigned(&mut self, partitions: &[TopicPartition]) {
         self.with.metrics.rebalanced(RebalanceEvent::Assigned);
         self.with.board.condition(ConditionName::Group, Ok(()));
-        self.with.metrics.dependency(Dependency::Kafka, true);
+        self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
         tracing::info!(partitions = %list(partitions), "assigned");
         let claimed = if partitions.is_empty() { Vec::new() } else { self.claim(partitions) };
         self.with.metrics.assigned(self.owned.len());

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::blocks::Blocks;
 use super::budget::{Budget, client_bytes};
+use super::contact::{Answer, Contact};
 use super::desk::{Acquired, Desk};
 use super::discovery::RouteMap;
 use super::doubt::Doubts;
@@ -76,6 +77,8 @@ pub(super) struct Poll {
     pub(super) keeper: KeeperLink,
     /// Memory of records under way.
     pub(super) budget: Budget,
+    /// Whether Kafka and PostgreSQL answer.
+    pub(super) contact: Contact,
     /// What operators see.
     pub(super) board: Board,
     /// What Prometheus sees.
@@ -103,6 +106,8 @@ pub(super) struct Thread {
     doubts: Doubts,
     /// How many ids of topics the consumer had taken over at the last look.
     identity_changes: u64,
+    /// How many beginnings and ends of outages had been seen then.
+    kafka_edges: u64,
     /// When the queue was last looked at; `None` after a wait of our own.
     polled_at: Option<Instant>,
     /// When the queue brought something last.
@@ -139,6 +144,7 @@ impl Thread {
             owned: BTreeMap::new(),
             doubts: Doubts::default(),
             identity_changes: 0,
+            kafka_edges: 0,
             polled_at: None,
             worked_at: now,
             generation: Generation::default(),

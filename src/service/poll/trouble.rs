@@ -2,11 +2,25 @@
 
 use super::*;
 
+/// librdkafka's name for having lost every broker.
+const ALL_BROKERS_DOWN: &str = "_ALL_BROKERS_DOWN";
+
+/// Its names for one broker that can't be reached.
+const UNREACHED: [&str; 2] = ["_TRANSPORT", "_RESOLVE"];
+
 impl Thread {
     pub(super) fn problem(&mut self, problem: Problem) {
         self.with.metrics.kafka_error(&problem.code, problem.needs_new_client());
         let Problem { kind, partition, code, message, .. } = &problem;
         match kind {
+            // The client says so again with each failed try to connect.
+            ProblemKind::Informational if code == ALL_BROKERS_DOWN => {
+                self.with.contact.silent(Dependency::Kafka, message);
+            }
+            // The client has logged the same by itself.
+            ProblemKind::Informational if UNREACHED.contains(&code.as_str()) => {
+                tracing::debug!(code, "Kafka: {message}");
+            }
             ProblemKind::Informational => tracing::info!(code, "Kafka: {message}"),
             ProblemKind::OwnershipLost => tracing::warn!(code, "Kafka: {message}"),
             ProblemKind::Rebuild => tracing::error!(code, "Kafka: {message}; the consumer is built anew"),
@@ -16,10 +30,6 @@ impl Thread {
             }
             ProblemKind::Position => self.at_wrong_position(partition.clone(), code, message),
             ProblemKind::Corruption => self.at_corruption(partition.clone(), code, message),
-        }
-        if code == "_ALL_BROKERS_DOWN" {
-            self.with.metrics.dependency(Dependency::Kafka, false);
-            self.claim_all_again("no broker answers");
         }
         if problem.needs_new_client() {
             self.lose_everything();

@@ -63,6 +63,57 @@ fn only_records_of_a_valid_assignment_are_written() {
 }
 
 #[test]
+fn what_arrives_in_doubt_waits_for_the_log_and_what_was_there_does_not() {
+    play_all(
+        limits(),
+        &HELD,
+        &[
+            (
+                "what arrives waits",
+                &[
+                    ("doubt 0 g1", ""),
+                    ("records 0 g1: 0 1", ""),
+                    ("end 0 g1 at 4", ""),
+                    ("doubt 0 g1", ""),
+                    ("valid 0 g1", "write 0: 0-4 gaps 2"),
+                    ("committed", ""),
+                    ("records 0 g1: 4", "write 0: 4-5"),
+                ],
+            ),
+            (
+                "what is staged or in flight doesn't",
+                &[
+                    ("records 0 g1: 0", "write 0: 0-1"),
+                    ("records 0 g1: 1", ""),
+                    ("doubt 0 g1", ""),
+                    ("records 0 g1: 2", ""),
+                    ("committed", "write 0: 1-2"),
+                    ("committed", ""),
+                    ("valid 0 g1", "write 0: 2-3"),
+                ],
+            ),
+            (
+                "another topic halts, and what arrived is dropped",
+                &[
+                    ("doubt 0 g1", ""),
+                    ("records 0 g1: 0", ""),
+                    ("halted 0 g1", "dropped 1 of 0, halt 0 TG-101"),
+                ],
+            ),
+            ("another assignment isn't meant", &[("doubt 0 g2", ""), ("records 0 g1: 0", "write 0: 0-1")]),
+            (
+                "a partition in doubt is given back",
+                &[
+                    ("doubt 0 g1", ""),
+                    ("records 0 g1: 0", ""),
+                    ("revoke 0 g1", "dropped 1 of 0, released 0 g1"),
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn offsets_behind_the_position_are_told_apart_from_gaps() {
     play_all(
         limits(),

@@ -1,0 +1,64 @@
+//! A partition in a lane: under which claim, how far its records have come, and what its records wait for.
+
+use super::Tenure;
+use crate::engine::halt::Halt;
+use crate::engine::position::NextOffset;
+use crate::engine::segment::Waiting;
+
+/// A partition that the lane holds.
+pub(super) struct Held {
+    pub(super) tenure: Tenure,
+    /// The log agreed with the position.
+    pub(super) validated: bool,
+    /// Whether it has to agree once more before what arrives now may be written.
+    pub(super) doubted: bool,
+    /// The table's shape is being read; see [`super::reshape`].
+    pub(super) reshaping: bool,
+    /// How often that happened since the last commit.
+    pub(super) reshapes: u32,
+    /// Records below were decoded under a shape that was read after they had come.
+    pub(super) confirmed: NextOffset,
+    /// What waits for any of them, as it came.
+    pub(super) parked: Vec<Waiting>,
+    /// The offset after the last record staged.
+    pub(super) staged: NextOffset,
+    pub(super) log_end: Option<i64>,
+    /// What happens to it when the batch in flight has ended.
+    pub(super) exit: Option<Exit>,
+}
+
+/// Why a partition leaves the lane once the batch in flight has ended.
+pub(super) enum Exit {
+    /// The group took it away.
+    Release,
+    /// It stands still in front of a record.
+    Halt(Halt),
+}
+
+impl Held {
+    /// A partition as it comes to the lane.
+    pub(super) fn new(tenure: Tenure) -> Self {
+        Self {
+            staged: tenure.next,
+            confirmed: tenure.next,
+            tenure,
+            validated: false,
+            doubted: false,
+            reshaping: false,
+            reshapes: 0,
+            parked: Vec::new(),
+            log_end: None,
+            exit: None,
+        }
+    }
+
+    /// Whether its records may be decoded and written.
+    pub(super) fn is_ready(&self) -> bool {
+        self.validated && !self.reshaping
+    }
+
+    /// Whether what arrives now need not wait.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_ready() && !self.doubted
+    }
+}

@@ -191,6 +191,11 @@ impl Running {
         self.ward.signal(Signal::SIGINT)
     }
 
+    /// SIGHUP; doesn't wait.
+    pub fn hang_up(&self) -> Result<()> {
+        self.ward.signal(Signal::SIGHUP)
+    }
+
     /// SIGSTOP: frozen, with its connections open.
     pub fn freeze(&self) -> Result<()> {
         self.ward.signal(Signal::SIGSTOP)

@@ -33,3 +33,4 @@ pub use error::{ConfigError, Place, Problem};
 pub use keys::SECTIONS;
 pub use load::{FileFormat, LoadOptions};
 pub use settings::*;
+pub use values::parse_duration;

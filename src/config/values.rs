@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use jiff::SignedDuration;
 
 /// A duration with a unit: `30s`, `1m`, `0ms`, `1m 30s`, `1.5s`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let parsed: SignedDuration = text.trim().parse().ok()?;
     Duration::try_from(parsed).ok()
 }

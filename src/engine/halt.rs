@@ -23,6 +23,8 @@ pub enum HaltCode {
     KafkaDenied,
     /// The group refuses this member's configuration.
     GroupConflict,
+    /// A topic of the configuration doesn't exist.
+    TopicMissing,
     /// Another process owns the partition in the ledger.
     OwnedElsewhere,
     /// A record doesn't fit and `on_bad_record` is `halt`.
@@ -43,7 +45,7 @@ pub enum HaltCode {
 
 impl HaltCode {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TopicRecreated,
         Self::RetentionPassed,
         Self::LogTruncated,
@@ -51,6 +53,7 @@ impl HaltCode {
         Self::LogCorrupt,
         Self::KafkaDenied,
         Self::GroupConflict,
+        Self::TopicMissing,
         Self::OwnedElsewhere,
         Self::BadRecord,
         Self::TooManyBadRecords,
@@ -71,6 +74,7 @@ impl HaltCode {
             Self::LogCorrupt => "TG-105",
             Self::KafkaDenied => "TG-106",
             Self::GroupConflict => "TG-107",
+            Self::TopicMissing => "TG-108",
             Self::OwnedElsewhere => "TG-201",
             Self::BadRecord => "TG-301",
             Self::TooManyBadRecords => "TG-302",
@@ -98,6 +102,9 @@ impl HaltCode {
             Self::GroupConflict => {
                 "give each member its own group.instance.id and the same assignment strategy"
             }
+            Self::TopicMissing => {
+                "create the topic, correct its name, or grant DESCRIBE on it; --wait-for-topics waits longer"
+            }
             Self::OwnedElsewhere => {
                 "stop the other process of this pipeline; work is taken over when its row stops moving"
             }
@@ -118,7 +125,11 @@ impl HaltCode {
     /// Whether the cause is looked at again without an operator.
     pub const fn is_probed(self) -> bool {
         match self {
-            Self::KafkaDenied | Self::OwnedElsewhere | Self::SchemaMismatch | Self::UnknownFailure => true,
+            Self::KafkaDenied
+            | Self::TopicMissing
+            | Self::OwnedElsewhere
+            | Self::SchemaMismatch
+            | Self::UnknownFailure => true,
             Self::TopicRecreated
             | Self::RetentionPassed
             | Self::LogTruncated

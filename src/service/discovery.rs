@@ -77,6 +77,14 @@ impl Obstacle {
         }
     }
 
+    /// The topic, where it is one that doesn't exist.
+    pub(super) fn missing(&self) -> Option<String> {
+        match self {
+            Self::Missing(topic) => Some(topic.clone()),
+            _ => None,
+        }
+    }
+
     /// What stands in the way of registering a topic.
     fn at_registration(topic: &str, source: DeskError) -> Self {
         match source {

@@ -24,6 +24,10 @@ const LOOK_NOT_BEFORE: Duration = Duration::from_millis(2);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long everything that is left must have stood still before the run counts as halted.
 const STILL: Duration = Duration::from_secs(3);
+/// How long a run that was interrupted waits for what the ledger says of the rest.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+/// Partitions that are named of what is left.
+const NAMED: usize = 20;
 
 /// How such a run ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,54 +42,173 @@ pub(super) enum Finish {
 #[derive(Clone, Copy, Debug)]
 struct End {
     next: NextOffset,
+    /// The first offset that was there.
+    low: NextOffset,
     /// Whether a committed record lies before it.
     filled: bool,
 }
 
 /// The logs as they were when the run began.
-struct Seen {
+#[derive(Clone)]
+pub(super) struct Seen {
     ends: BTreeMap<TopicPartition, End>,
     ids: BTreeMap<String, TopicId>,
 }
 
-/// Waits for the finish.
-pub(super) async fn wait(
-    inspector: Arc<Inspector>,
-    mut desk: Desk,
-    board: Board,
-    mut registered: watch::Receiver<Registration>,
-) -> Finish {
-    let registration = loop {
-        let now = registered.borrow_and_update().clone();
-        if now.settled {
-            break now;
-        }
-        if registered.changed().await.is_err() {
-            return Finish::Halted(vec!["the service ended".to_owned()]);
-        }
-    };
-    if !registration.refused.is_empty() {
-        return Finish::Halted(registration.refused);
-    }
-    let seen = see(&inspector, registration.topics).await;
-    tracing::info!(partitions = seen.ends.len(), "running until the ends seen now are reached");
-    let mut still_since = None;
-    loop {
-        pause(&board, &seen.ends).await;
-        let Ok(rows) = desk.progress().await else { continue };
-        let mut reasons = recreated(&seen.ids, &rows);
-        let left: Vec<_> = unreached(&seen.ends, &rows).collect();
-        if left.is_empty() {
-            return if reasons.is_empty() { Finish::CaughtUp } else { Finish::Halted(reasons) };
-        }
-        let Some(halts) = board.read(|state| halts(state, &left)) else {
-            still_since = None;
-            continue;
+/// What a run with an end is after.
+pub(super) struct Goal {
+    /// Looks the ends up.
+    pub(super) inspector: Arc<Inspector>,
+    /// Looks into the ledger.
+    pub(super) desk: Desk,
+    /// What this process does.
+    pub(super) board: Board,
+    /// How far registration has come.
+    pub(super) registered: watch::Receiver<Registration>,
+    /// How long topics may be missing.
+    pub(super) wait_for_topics: Duration,
+    /// The ends, once they were seen.
+    pub(super) seen: Option<Seen>,
+}
+
+impl Goal {
+    /// Waits for the finish.
+    pub(super) async fn reach(&mut self) -> Finish {
+        let registration = match self.registration().await {
+            Ok(registration) => registration,
+            Err(finish) => return finish,
         };
-        if still_since.get_or_insert_with(Instant::now).elapsed() >= STILL {
-            reasons.extend(halts);
-            return Finish::Halted(reasons);
+        let seen = see(&self.inspector, registration.topics).await;
+        tracing::info!(partitions = seen.ends.len(), "running until the ends seen now are reached");
+        self.seen = Some(seen.clone());
+        let (mut still_since, mut gone) = (None, Gone::new(self.wait_for_topics));
+        loop {
+            pause(&self.board, &seen.ends).await;
+            let Ok(rows) = self.desk.progress().await else { continue };
+            let mut reasons = recreated(&seen.ids, &rows);
+            let left: Vec<_> = unreached(&seen.ends, &rows).map(|(partition, _)| partition).collect();
+            if left.is_empty() {
+                return if reasons.is_empty() { Finish::CaughtUp } else { Finish::Halted(reasons) };
+            }
+            let missing = gone.look(&self.inspector, &left).await;
+            if !missing.is_empty() {
+                return Finish::Halted(missing);
+            }
+            let Some(halts) = self.board.read(|state| halts(state, &left)) else {
+                still_since = None;
+                continue;
+            };
+            if still_since.get_or_insert_with(Instant::now).elapsed() >= STILL {
+                reasons.extend(halts);
+                return Finish::Halted(reasons);
+            }
         }
+    }
+
+    /// Waits until every topic is registered that can be.
+    async fn registration(&mut self) -> Result<Registration, Finish> {
+        let mut missing_since = None;
+        loop {
+            let now = self.registered.borrow_and_update().clone();
+            if now.settled && now.refused.is_empty() {
+                return Ok(now);
+            }
+            if now.settled {
+                return Err(Finish::Halted(now.refused));
+            }
+            if now.missing.is_empty() {
+                missing_since = None;
+            } else {
+                missing_since.get_or_insert_with(tokio::time::Instant::now);
+            }
+            let too_long = async {
+                match missing_since {
+                    Some(since) => tokio::time::sleep_until(since + self.wait_for_topics).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.registered.changed() => if changed.is_err() {
+                    return Err(Finish::Halted(vec!["the service ended".to_owned()]));
+                },
+                () = too_long => {
+                    let mut reasons = now.refused;
+                    reasons.extend(now.missing.iter().map(|topic| missing(topic, self.wait_for_topics)));
+                    return Err(Finish::Halted(reasons));
+                }
+            }
+        }
+    }
+
+    /// What a run that was interrupted leaves, in a line each; empty when its goal is reached after all.
+    pub(super) async fn left(&mut self) -> Vec<String> {
+        let Some(seen) = &self.seen else {
+            return vec!["the ends of the logs were not seen yet, so what is left isn't known".to_owned()];
+        };
+        let rows = tokio::time::timeout(LAST_LOOK, self.desk.progress()).await;
+        let rows = match rows {
+            Ok(Ok(rows)) => rows,
+            Ok(Err(error)) => return vec![format!("what is left isn't known: {error}")],
+            Err(_) => return vec!["what is left isn't known: PostgreSQL gives no answer".to_owned()],
+        };
+        told(&unreached(&seen.ends, &rows).collect::<Vec<_>>())
+    }
+}
+
+/// What is left, in words: the sum, then the partitions.
+fn told(left: &[(&TopicPartition, i64)]) -> Vec<String> {
+    if left.is_empty() {
+        return Vec::new();
+    }
+    let all: i64 = left.iter().map(|(_, offsets)| offsets).sum();
+    let mut lines = vec![format!("{all} offsets of {} partitions are left", left.len())];
+    lines.extend(left.iter().take(NAMED).map(|(partition, offsets)| format!("{partition}: {offsets} left")));
+    if left.len() > NAMED {
+        lines.push(format!("and {} partitions more", left.len() - NAMED));
+    }
+    lines
+}
+
+fn missing(topic: &str, waited: Duration) -> String {
+    let evidence = format!(
+        "topic {topic} does not exist, or this user may not describe it; it was waited for {} s",
+        waited.as_secs_f64()
+    );
+    Halt::new(HaltCode::TopicMissing, evidence).to_string()
+}
+
+/// Watches for topics that go while they are read.
+struct Gone {
+    patience: Duration,
+    looked_at: Instant,
+    since: Option<Instant>,
+}
+
+impl Gone {
+    fn new(patience: Duration) -> Self {
+        Self { patience, looked_at: Instant::now(), since: None }
+    }
+
+    /// The halts of topics that have been gone for too long, among those of partitions that are left.
+    async fn look(&mut self, inspector: &Arc<Inspector>, left: &[&TopicPartition]) -> Vec<String> {
+        if self.looked_at.elapsed() < AGAIN {
+            return Vec::new();
+        }
+        self.looked_at = Instant::now();
+        let inspector = Arc::clone(inspector);
+        let Ok(listed) = blocking(move || inspector.topics()).await else { return Vec::new() };
+        let is_listed = |topic: &str| listed.iter().any(|info| info.name == topic);
+        let mut gone: Vec<&str> =
+            left.iter().map(|partition| &*partition.topic).filter(|topic| !is_listed(topic)).collect();
+        gone.dedup();
+        if gone.is_empty() {
+            self.since = None;
+            return Vec::new();
+        }
+        if self.since.get_or_insert_with(Instant::now).elapsed() < self.patience {
+            return Vec::new();
+        }
+        gone.into_iter().map(|topic| missing(topic, self.patience)).collect()
     }
 }
 
@@ -128,7 +251,7 @@ fn look(inspector: &Inspector, topics: &[String]) -> Result<Seen, Error> {
     let there: Vec<&str> = there.iter().map(String::as_str).collect();
     let ids = inspector.topic_ids(&there)?;
     let marks = inspector.watermarks(&partitions)?;
-    let end = |marks: Watermarks| End { next: marks.end, filled: marks.end > marks.low };
+    let end = |marks: Watermarks| End { next: marks.end, low: marks.low, filled: marks.end > marks.low };
     let ends = marks.into_iter().map(|(partition, marks)| (partition, end(marks))).collect();
     Ok(Seen { ends, ids })
 }
@@ -149,16 +272,18 @@ fn recreated(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Vec<String> 
     reasons
 }
 
+/// The partitions whose ends aren't reached, and by how many offsets.
 fn unreached<'a>(
     ends: &'a BTreeMap<TopicPartition, End>,
     rows: &'a [Progress],
-) -> impl Iterator<Item = &'a TopicPartition> {
+) -> impl Iterator<Item = (&'a TopicPartition, i64)> {
     let next =
         |partition: &TopicPartition| rows.iter().find(|row| row.partition == *partition).map(|row| row.next);
     // An empty partition without a row has nothing to reach; with one, retention may have emptied it early.
-    ends.iter()
-        .filter(move |(partition, end)| next(partition).map_or(end.filled, |next| next < end.next))
-        .map(|(partition, _)| partition)
+    ends.iter().filter_map(move |(partition, end)| match next(partition) {
+        Some(next) => (next < end.next).then(|| (partition, end.next.value() - next.value())),
+        None => end.filled.then(|| (partition, end.next.value() - end.low.value())),
+    })
 }
 
 /// The reasons, if every partition that is left stands still in this process; `None` otherwise.
@@ -198,7 +323,12 @@ mod tests {
     #[test]
     fn the_board_shows_when_a_look_at_the_ledger_may_pay() {
         let board = Board::new("orders", "one");
-        let end = |n| (TopicPartition::new("events", n), End { next: NextOffset::new(5), filled: true });
+        let end = |n| {
+            (
+                TopicPartition::new("events", n),
+                End { next: NextOffset::new(5), low: NextOffset::new(0), filled: true },
+            )
+        };
         let ends = BTreeMap::from([end(0), end(1)]);
         for (number, next, shown) in [(0, 5, false), (1, 4, false), (1, 5, true), (0, 9, true), (0, 4, false)]
         {
@@ -209,11 +339,22 @@ mod tests {
 
     #[test]
     fn an_end_is_reached_by_the_ledger_alone() {
-        let end = |n, filled| (TopicPartition::new("events", n), End { next: NextOffset::new(5), filled });
+        let (next, low) = (NextOffset::new(5), NextOffset::new(2));
+        let end = |n, filled| (TopicPartition::new("events", n), End { next, low, filled });
         let ends = BTreeMap::from([end(0, true), end(1, true), end(2, true), end(3, false), end(4, false)]);
         let rows = [row("events", 0, 1, 4), row("events", 1, 1, 5), row("events", 3, 1, 4)];
-        let left: Vec<_> = unreached(&ends, &rows).map(|partition| partition.partition).collect();
-        assert_eq!(left, [0, 2, 3]);
+        let left: Vec<_> = unreached(&ends, &rows).map(|(name, offsets)| (name.partition, offsets)).collect();
+        assert_eq!(left, [(0, 1), (2, 3), (3, 1)]);
+    }
+
+    #[test]
+    fn what_is_left_is_summed_and_named_up_to_a_bound() {
+        let names: Vec<_> = (0..25).map(|number| TopicPartition::new("events", number)).collect();
+        let lines = told(&names.iter().map(|name| (name, 3)).collect::<Vec<_>>());
+        assert_eq!(lines.len(), 1 + NAMED + 1);
+        assert_eq!((&*lines[0], &*lines[1]), ("75 offsets of 25 partitions are left", "events[0]: 3 left"));
+        assert_eq!(lines[NAMED + 1], "and 5 partitions more");
+        assert_eq!(told(&[]), Vec::<String>::new());
     }
 
     #[test]

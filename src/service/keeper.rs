@@ -91,6 +91,8 @@ pub(super) struct Registration {
     pub(super) topics: Vec<String>,
     /// Topics whose route isn't the one that the ledger remembers.
     pub(super) refused: Vec<String>,
+    /// Topics that are configured by name and don't exist.
+    pub(super) missing: Vec<String>,
 }
 
 struct Due {
@@ -323,7 +325,9 @@ impl State {
                 let waiting = refused.len() < obstacles.len() || self.with.discovery.wants_second_pass();
                 self.publish_routes(&before);
                 let topics = self.with.discovery.routes().keys().cloned().collect();
-                self.with.registered.send_replace(Registration { settled: !waiting, topics, refused });
+                let missing = obstacles.iter().filter_map(Obstacle::missing).collect();
+                let registration = Registration { settled: !waiting, topics, refused, missing };
+                self.with.registered.send_replace(registration);
                 let ledger = obstacles.iter().find(|it| !matches!(it, Obstacle::Missing(_)));
                 self.with
                     .board

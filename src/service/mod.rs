@@ -35,10 +35,11 @@ use self::contact::Contact;
 use self::desk::Desk;
 use self::discovery::Discovery;
 use self::facts::Facts;
-use self::finish::Finish;
+use self::finish::{Finish, Goal};
 use self::keeper::Keeper;
 use self::link::{LaneLink, Order, PollLink};
 use self::poll::Poll;
+use self::shutdown::Signals;
 use crate::config::{BackoffStrategy, Settings};
 use crate::engine::backoff::{Backoff, Growth};
 use crate::engine::breaker::BreakerLimits;
@@ -70,6 +71,8 @@ const POLL_PULSE: Duration = Duration::from_secs(60);
 pub struct RunOptions {
     /// Ends once the ends seen at start are reached.
     pub until_caught_up: bool,
+    /// How long such a run waits for topics that don't exist.
+    pub wait_for_topics: Duration,
 }
 
 /// How a run ended.
@@ -77,6 +80,8 @@ pub struct RunOptions {
 pub enum RunEnd {
     /// By a signal, in good order.
     Stopped,
+    /// By a signal before the goal of the run, in good order; what is left, in a line each.
+    Interrupted(Vec<String>),
     /// Every partition has reached the end that was seen at start.
     CaughtUp,
     /// What is left stands still, for these reasons.
@@ -155,6 +160,7 @@ pub async fn run(
     env: &BTreeMap<String, String>,
     options: RunOptions,
 ) -> Result<RunEnd, StartError> {
+    let mut signals = Signals::install()?;
     let settings = Arc::new(settings);
     let properties = kafka_properties(&settings);
     let instance = instance_name();
@@ -183,25 +189,34 @@ pub async fn run(
         metrics: &metrics,
     };
     let running = start(parts, properties, Arc::clone(&inspector), [desk(), desk()], registered_in, server)?;
-    let finish = async {
-        if options.until_caught_up {
-            finish::wait(inspector, desk(), board.clone(), registered).await
-        } else {
-            std::future::pending().await
-        }
+    let mut goal = Goal {
+        inspector,
+        desk: desk(),
+        board,
+        registered,
+        wait_for_topics: options.wait_for_topics,
+        seen: None,
     };
-    let end = tokio::select! {
-        signal = shutdown::requested() => {
-            tracing::info!(signal = signal?, "shutting down: draining");
-            RunEnd::Stopped
+    let finish =
+        async { if options.until_caught_up { goal.reach().await } else { std::future::pending().await } };
+    let finish = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "shutting down: draining");
+            None
         }
-        finish = finish => match finish {
-            Finish::CaughtUp => RunEnd::CaughtUp,
-            Finish::Halted(reasons) => RunEnd::Halted(reasons),
-        },
+        finish = finish => Some(finish),
     };
+    signals.end_at_last_of(if finish.is_some() { 2 } else { 1 });
     running.end(settings.timeouts.drain).await;
-    Ok(end)
+    Ok(match finish {
+        Some(Finish::CaughtUp) => RunEnd::CaughtUp,
+        Some(Finish::Halted(reasons)) => RunEnd::Halted(reasons),
+        None if options.until_caught_up => match goal.left().await {
+            left if left.is_empty() => RunEnd::CaughtUp,
+            left => RunEnd::Interrupted(left),
+        },
+        None => RunEnd::Stopped,
+    })
 }
 
 /// A name that tells operators where a partition's owner runs, and that no other process has.

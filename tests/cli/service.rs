@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lab::process::{Running, Tidegate, get};
 use lab::sql;
+use lab::topics::Topics;
 
 use super::servers::Place;
 use super::{stderr, tidegate};
@@ -96,6 +97,43 @@ fn a_halted_partition_ends_a_bounded_run_with_5_and_is_shown_everywhere() {
     assert_eq!((&status["totals"]["halted"], &status["totals"]["lag_records"]), (&1.into(), &2.into()));
     assert!(place.expect("status", 0).contains("TG-301"));
     place.expect("verify", 0);
+}
+
+#[test]
+fn a_bounded_run_waits_for_a_topic_that_does_not_exist_as_long_as_it_is_told() {
+    let mut place = Place::new("cli_missing");
+    place.sql(TABLE);
+    place.put(0, &[r#"{"id":1,"amount":1}"#]);
+    let there = place.fresh.topic.clone();
+    place.routes = place.routes.replace(&there, &format!("[{there}, {there}_later]"));
+    let run = place.call("run --until-caught-up --wait-for-topics 0s");
+    assert_eq!(run.status.code(), Some(5), "{}", stderr(&run));
+    let told = format!("halted: TG-108: topic {there}_later does not exist");
+    assert!(stderr(&run).contains(&told), "{}", stderr(&run));
+    let config = place.config();
+    let waiting =
+        Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &std::fs::read_to_string(config).unwrap());
+    let waiting =
+        waiting.unwrap().args(["--until-caught-up", "--wait-for-topics", "10m"]).start("run").unwrap();
+    waiting.await_output("waiting: topic", SOON).unwrap();
+    Topics::of(&place.fresh.bootstrap).create(&format!("{there}_later"), 1, &[]).unwrap();
+    let ended = waiting.wait(SOON).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let alone = place.call("run --wait-for-topics 1s");
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+}
+
+#[test]
+fn a_bounded_run_that_is_interrupted_while_it_waits_says_so() {
+    let mut place = Place::new("cli_hurried");
+    place.sql(TABLE);
+    place.routes = place.routes.replace(&place.fresh.topic, "never_there");
+    let running = start(&place, "run --until-caught-up --wait-for-topics 10m");
+    running.await_output("waiting: topic", SOON).unwrap();
+    running.interrupt().unwrap();
+    let ended = running.wait(SOON).unwrap();
+    assert_eq!(ended.code, Some(130), "{}", ended.errors);
+    assert!(ended.errors.contains("interrupted: the ends of the logs were not seen"), "{}", ended.errors);
 }
 
 #[test]

@@ -20,17 +20,17 @@ fn program(config: &str) -> Tidegate {
 }
 
 #[test]
-fn sigterm_and_sigint_under_load_end_in_order_and_lose_nothing() {
+fn sigterm_sigint_and_sighup_under_load_end_in_order_and_lose_nothing() {
     let mut scene = Scene::new("drained", 2);
     scene.more = "limits: {batch_rows: 300}\n".to_owned();
-    while_sending(&mut scene, flowing(8_000, 8), |scene| {
-        for number in 0..4 {
+    while_sending(&mut scene, flowing(12_000, 12), |scene| {
+        for number in 0..6 {
             let worker = scene.worker();
             await_progress(scene, &worker, total(scene));
-            if number % 2 == 0 {
-                worker.terminate().unwrap()
-            } else {
-                worker.interrupt().unwrap()
+            match number % 3 {
+                0 => worker.terminate().unwrap(),
+                1 => worker.interrupt().unwrap(),
+                _ => worker.hang_up().unwrap(),
             }
             let ended = worker.wait(DRAINED).unwrap();
             assert_eq!(ended.code, Some(0), "{}", ended.errors);
@@ -44,6 +44,67 @@ fn sigterm_and_sigint_under_load_end_in_order_and_lose_nothing() {
         }
     });
     scene.run_to_end();
+    scene.prove();
+}
+
+#[test]
+fn a_run_with_an_end_that_a_signal_ends_before_it_says_what_is_left_and_ends_with_130() {
+    let mut scene = Scene::new("interrupted", 2);
+    let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();
+    scene.url = proxy.url(&scene.fresh.url);
+    scene.more = "limits: {batch_rows: 50}\n".to_owned();
+    scene.send(&Plan::events(20_000));
+    // Each of the 400 transactions takes several round trips.
+    proxy.link(Link { delay: Duration::from_millis(20), ..Link::default() });
+    let worker = scene.program().args(["--until-caught-up"]).start("run").unwrap();
+    Scene::await_log(&worker, "running until the ends seen now are reached");
+    await_progress(&scene, &worker, total(&scene));
+    worker.terminate().unwrap();
+    let ended = worker.wait(DRAINED).unwrap();
+    assert_eq!(ended.code, Some(130), "{}", ended.errors);
+    let left = scene.ends().values().sum::<i64>()
+        - checker::next_offsets(scene.subject()).unwrap().values().sum::<i64>();
+    assert!(left > 0, "it was to be interrupted before the end");
+    let told = format!("interrupted: {left} offsets of 2 partitions are left");
+    assert!(ended.errors.contains(&told), "{told}\n{}", ended.errors);
+    proxy.link(Link::default());
+    scene.run_to_end();
+    scene.prove();
+}
+
+#[test]
+fn a_run_with_an_end_whose_topic_goes_meanwhile_is_halted_by_name() {
+    let mut scene = Scene::new("went", 1);
+    let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();
+    scene.url = proxy.url(&scene.fresh.url);
+    scene.more = "limits: {batch_rows: 1}\n".to_owned();
+    scene.send(&Plan::events(2_000));
+    // Each of the 2,000 transactions takes several round trips.
+    proxy.link(Link { delay: Duration::from_millis(20), ..Link::default() });
+    let worker = scene.program().args(["--until-caught-up", "--wait-for-topics", "1s"]);
+    let worker = worker.start("run").unwrap();
+    Scene::await_log(&worker, "running until the ends seen now are reached");
+    scene.topics.delete(&scene.fresh.topic).unwrap();
+    let ended = worker.wait(SOON).unwrap();
+    assert_eq!(ended.code, Some(5), "{}", ended.errors);
+    assert!(ended.errors.contains("TG-108"), "{}", ended.errors);
+}
+
+#[test]
+fn the_wait_for_former_members_of_the_group_is_told_with_its_bound() {
+    let mut scene = Scene::new("former", 2);
+    scene.session_ms = 12_000;
+    let former = scene.worker();
+    Scene::await_log(&former, "assigned");
+    former.kill9().unwrap();
+    let worker = scene.worker();
+    let told = "for at most their session timeout (12 s, kafka.session.timeout.ms)";
+    Scene::await_log(&worker, told);
+    Scene::await_log(&worker, "assigned");
+    let log = worker.errors();
+    assert!(log.find(told) < log.find("assigned"), "{log}");
+    scene.send(&Plan::events(500));
+    scene.await_caught_up();
     scene.prove();
 }
 

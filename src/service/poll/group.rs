@@ -2,12 +2,17 @@
 
 use super::*;
 
+/// librdkafka's defaults, in milliseconds.
+const SESSION_MS: f64 = 45_000.0;
+const MAX_POLL_INTERVAL_MS: f64 = 300_000.0;
+
 impl Thread {
     pub(super) fn assigned(&mut self, partitions: &[TopicPartition]) {
         self.with.metrics.rebalanced(RebalanceEvent::Assigned);
         self.with.board.condition(ConditionName::Group, Ok(()));
         self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
-        tracing::info!(partitions = %list(partitions), "assigned");
+        let waited = self.joining.take().map(|(since, _)| since.elapsed().as_secs_f64());
+        tracing::info!(partitions = %list(partitions), seconds = waited, "assigned");
         let claimed = if partitions.is_empty() { Vec::new() } else { self.claim(partitions) };
         self.with.metrics.assigned(self.owned.len());
         if let Some(consumer) = &mut self.consumer
@@ -36,6 +41,7 @@ impl Thread {
     pub(super) fn lost(&mut self, partitions: &[TopicPartition]) {
         self.with.metrics.rebalanced(RebalanceEvent::Lost);
         tracing::warn!(partitions = %list(partitions), "lost");
+        self.joining = Some((Instant::now(), false));
         self.let_go(partitions, Instant::now());
         let acknowledged = self.consumer.as_mut().map(|consumer| consumer.acknowledge_revocation(partitions));
         if let Some(Err(error)) = acknowledged {
@@ -95,7 +101,19 @@ impl Thread {
         if let Some(consumer) = self.consumer.take() {
             consumer.close(LEAVE_LOST);
         }
+        self.joining = None;
         self.build_at = Instant::now() + REBUILD_AFTER;
+    }
+
+    /// Says once what holds up the first assignment, and for how long at most.
+    pub(super) fn tell_wait(&mut self) {
+        let Some((since, told)) = &mut self.joining else { return };
+        let away = self.with.contact.is_silent(Dependency::Kafka);
+        if *told || away || since.elapsed() < JOIN_PATIENCE {
+            return;
+        }
+        *told = true;
+        tracing::info!("waiting for the group to assign partitions: {}", longest_wait(&self.with.properties));
     }
 
     pub(super) fn leave(&mut self) {
@@ -106,5 +124,41 @@ impl Thread {
         if let Some(consumer) = self.consumer.take() {
             consumer.close(LEAVE_WITHIN);
         }
+    }
+}
+
+/// How long a group waits for its former members at most: they are taken to have the same settings.
+fn longest_wait(properties: &[(String, String)]) -> String {
+    let value = |name: &str| properties.iter().find(|(found, _)| found == name).map(|(_, value)| &**value);
+    let seconds = |name: &str, default_ms: f64| {
+        value(name).and_then(|ms| ms.parse().ok()).unwrap_or(default_ms) / 1000.0
+    };
+    let session = match value("group.protocol") {
+        Some("consumer") => "the brokers' group.consumer.session.timeout.ms, 45 s unless set".to_owned(),
+        _ => format!("{} s, kafka.session.timeout.ms", seconds("session.timeout.ms", SESSION_MS)),
+    };
+    let busy = seconds("max.poll.interval.ms", MAX_POLL_INTERVAL_MS);
+    format!(
+        "it waits for former members that ended without leaving it, for at most their session timeout \
+         ({session}), and for members that are busy, for at most {busy} s (kafka.max.poll.interval.ms)"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_wait_is_that_of_the_settings() {
+        let given = |pairs: &[(&str, &str)]| {
+            let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            longest_wait(&owned.collect::<Vec<_>>())
+        };
+        let default = given(&[]);
+        assert!(default.contains("(45 s, kafka.session") && default.contains("300 s"), "{default}");
+        let set = given(&[("session.timeout.ms", "6000"), ("max.poll.interval.ms", "90000")]);
+        assert!(set.contains("(6 s, kafka.session") && set.contains("90 s"), "{set}");
+        let of_broker = given(&[("group.protocol", "consumer"), ("session.timeout.ms", "6000")]);
+        assert!(of_broker.contains("group.consumer.session.timeout.ms"), "{of_broker}");
     }
 }

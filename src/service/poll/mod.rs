@@ -50,6 +50,8 @@ const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 const REBUILD_AFTER: Duration = Duration::from_secs(2);
 /// A poll thread that didn't run for so long may have slept through the end of a topic.
 const SLEPT: Duration = Duration::from_secs(2);
+/// How long an assignment is waited for before it is said what holds it up.
+const JOIN_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest time for leaving the group.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time for leaving it with a consumer that is given up: the next one need not wait for its session.
@@ -102,6 +104,8 @@ pub(super) struct Thread {
     consumer: Option<Consumer>,
     build_at: Instant,
     topics: Vec<String>,
+    /// Since when an assignment is waited for, and whether that was told.
+    joining: Option<(Instant, bool)>,
     owned: BTreeMap<TopicPartition, Owned>,
     doubts: Doubts,
     /// How many ids of topics the consumer had taken over at the last look.
@@ -141,6 +145,7 @@ impl Thread {
             consumer: None,
             build_at: now,
             topics: Vec::new(),
+            joining: None,
             owned: BTreeMap::new(),
             doubts: Doubts::default(),
             identity_changes: 0,
@@ -173,6 +178,7 @@ impl Thread {
         }
         self.claim_overdue();
         self.advise();
+        self.tell_wait();
         if self.hold_back() {
             return;
         }
@@ -277,6 +283,7 @@ impl Thread {
     fn join(&mut self) {
         let Some(consumer) = self.consumer.as_mut().filter(|_| !self.topics.is_empty()) else { return };
         tracing::info!(topics = self.topics.len(), "joining the consumer group");
+        self.joining.get_or_insert((Instant::now(), false));
         if let Err(error) = consumer.subscribe(self.topics.iter().map(String::as_str)) {
             tracing::error!(%error, "the subscription can't be changed; the consumer is built anew");
             self.lose_everything();

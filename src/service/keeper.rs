@@ -357,6 +357,9 @@ impl State {
         let routes = self.with.discovery.routes();
         if routes.keys().ne(before.keys()) {
             let topics = routes.keys().cloned().collect();
+            for (topic, route) in routes.iter() {
+                self.with.metrics.expect(topic, &route.table.to_string());
+            }
             self.with.routes.send_replace(routes);
             self.with.poll.send(Order::Subscribe(topics));
         }
@@ -365,7 +368,12 @@ impl State {
     async fn look_at_rows(&mut self) {
         let Ok(rows) = self.with.desk.progress().await else { return };
         let now = self.clock.elapsed().as_millis() as u64;
+        let routes = self.with.discovery.routes();
         for row in rows {
+            if let Some(route) = routes.get(&*row.partition.topic) {
+                let table = route.table.to_string();
+                self.with.metrics.stored(&table, row.committed_at_ms, row.newest_at_ms);
+            }
             let Some(watch) = self.fenced.get_mut(&row.partition) else {
                 if let Some(claim) = self.claims.get(&row.partition) {
                     let stored = StoredProgress { next: row.next, epoch: row.epoch, owner: row.owner };

@@ -59,9 +59,9 @@ definitions! {
     RETENTION_MARGIN: Gauge "retention_margin_records" ["topic", "partition"]
         "Next offset minus the log's first offset; below 0 means that records were deleted unread.";
     LAST_COMMIT: Gauge "last_commit_timestamp_seconds" ["table"]
-        "Time of the last commit into the table, seconds since the Unix epoch; 0 before the first.";
+        "Last commit into the table by any process, seconds since the Unix epoch; 0 before the first.";
     NEWEST_RECORD: Gauge "newest_record_timestamp_seconds" ["table"]
-        "Timestamp of the newest record in the table, seconds since the Unix epoch; 0 before the first.";
+        "Newest record in the table by any process, seconds since the Unix epoch; 0 before the first.";
     CONSUMED: Counter "records_consumed_total" ["topic"]
         "Records read from the log: the sum of outcomes, of records discarded and of records in flight.";
     DISCARDED: Counter "records_discarded_total" ["topic"]

@@ -201,6 +201,23 @@ impl Metrics {
         }
     }
 
+    /// Records of a topic will come into a table: their series begin at 0.
+    pub fn expect(&self, topic: &str, table: &str) {
+        self.topic(topic);
+        self.table(topic, table);
+    }
+
+    /// The ledger tells when a table was committed to last, and its newest record's timestamp (both
+    /// milliseconds since the Unix epoch), by whichever process.
+    pub fn stored(&self, table: &str, commit_ms: Option<i64>, newest_ms: Option<i64>) {
+        let gauges = [(&self.0.last_commit, commit_ms), (&self.0.newest_record, newest_ms)];
+        for (gauge, time_ms) in gauges {
+            if let Some(time_ms) = time_ms {
+                raise(&gauge.with_label_values(&[table]), time_ms);
+            }
+        }
+    }
+
     /// A transaction ended after `seconds`.
     pub fn transaction(&self, result: TransactionResult, seconds: f64) {
         self.0.transactions[result as usize].inc();
@@ -418,8 +435,7 @@ mod tests {
     #[test]
     fn series_that_will_come_start_at_zero() {
         let metrics = metrics();
-        metrics.table("events", "public.events");
-        metrics.topic("events");
+        metrics.expect("events", "public.events");
         for outcome in Outcome::ALL {
             let labels = [("topic", "events"), ("table", "public.events"), ("outcome", outcome.name())];
             assert_eq!(value(&metrics, "records_total", &labels), Some(0.0), "{outcome}");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lab::process::{Running, Tidegate, get};
 use lab::sql;
 use lab::topics::Topics;
+use tidegate::engine::outcome::Outcome;
 
 use super::servers::Place;
 use super::{stderr, tidegate};
@@ -97,6 +98,54 @@ fn a_halted_partition_ends_a_bounded_run_with_5_and_is_shown_everywhere() {
     assert_eq!((&status["totals"]["halted"], &status["totals"]["lag_records"]), (&1.into(), &2.into()));
     assert!(place.expect("status", 0).contains("TG-301"));
     place.expect("verify", 0);
+}
+
+#[test]
+fn series_that_will_come_are_there_on_an_idle_start_and_tell_what_the_ledger_knows() {
+    let place = Place::new("cli_idle");
+    place.sql(TABLE);
+    let documented: Vec<_> = documented_series();
+    let missing = |page: &str| {
+        let is_there = |name: &&String| page.lines().any(|line| line.starts_with(name.as_str()));
+        documented.iter().filter(|name| !is_there(name)).cloned().collect::<Vec<_>>()
+    };
+    let running = start(&place, "run");
+    running.await_http(&place.listen, "/readyz", SOON).unwrap();
+    let page = page_when(&place, "every series", |page| missing(page).is_empty());
+    let (topic, pipeline) = (&place.fresh.topic, &place.fresh.pipeline);
+    let of_table = format!("{{table=\"public.events\",pipeline=\"{pipeline}\"}} 0");
+    for name in ["last_commit_timestamp_seconds", "newest_record_timestamp_seconds"] {
+        assert!(page.contains(&format!("tidegate_{name}{of_table}")), "{name}:\n{page}");
+    }
+    for outcome in Outcome::ALL {
+        let outcomes = series(&page, "tidegate_records_total{");
+        let found = outcomes.iter().find(|(labels, _)| labels.contains(&format!("outcome=\"{outcome}\"")));
+        assert!(
+            found.is_some_and(|(labels, value)| labels.contains(topic.as_str()) && *value == 0.0),
+            "{outcome}"
+        );
+    }
+    place.put(0, &[r#"{"id":1,"amount":1}"#]);
+    let committed = |page: &str| sum(page, "tidegate_last_commit_timestamp_seconds{");
+    let first = committed(&page_when(&place, "a commit", |page| committed(page) > 0.0));
+    running.terminate().unwrap();
+    running.wait(SOON).unwrap();
+    let again = start(&place, "run");
+    // The ledger keeps microseconds, the process milliseconds of its own clock.
+    page_when(&place, "the last commit", |page| (committed(page) - first).abs() < 5.0);
+    again.terminate().unwrap();
+    again.wait(SOON).unwrap();
+}
+
+/// The metrics of the documentation that are promised from the start: all but the one whose labels come with
+/// the errors.
+fn documented_series() -> Vec<String> {
+    let page = include_str!("../../docs/METRICS.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.filter_map(|row| row.split('`').next()).filter(|name| name.starts_with("tidegate_"));
+    let names: Vec<_> = names.filter(|name| *name != "tidegate_errors_total").map(str::to_owned).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names
 }
 
 #[test]

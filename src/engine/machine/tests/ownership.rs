@@ -100,6 +100,17 @@ fn what_arrives_in_doubt_waits_for_the_log_and_what_was_there_does_not() {
                     ("halted 0 g1", "dropped 1 of 0, halt 0 TG-101"),
                 ],
             ),
+            (
+                "a table that changes meanwhile is read first, and the log is waited for all the same",
+                &[
+                    ("records 0 g1: 0", "write 0: 0-1"),
+                    ("doubt 0 g1", ""),
+                    ("records 0 g1: 1", ""),
+                    ("reshaped", "reshape events"),
+                    ("shaped events 2", ""),
+                    ("valid 0 g1", "write 0: 0-2"),
+                ],
+            ),
             ("another assignment isn't meant", &[("doubt 0 g2", ""), ("records 0 g1: 0", "write 0: 0-1")]),
             (
                 "a partition in doubt is given back",

@@ -1,7 +1,8 @@
 //! What one transaction writes.
 //!
 //! A [`Batch`] moves the progress of at least one partition. Its entries are folded: within a table each
-//! key stands once, as the sequential composition of its records, in the order of the key's bytes.
+//! key stands once, as the sequential composition of its records, in the order of the key's bytes. Where the
+//! order across keys counts ([`KeyOrder`]), nothing is folded: each record is an entry, in arrival order.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::outcome::Tally;
 use super::position::{Epoch, Offset, ProgressDelta, TopicId, TopicPartition};
 use super::route::Route;
 use super::row::{Encoding, Reject};
-use super::shape::{ColumnSet, Table};
+use super::shape::{ColumnSet, KeyOrder, Table};
 
 /// What one transaction writes, and where it moves progress.
 #[derive(Debug)]
@@ -52,13 +53,14 @@ pub struct PartitionMove {
 /// Rows of one route.
 #[derive(Debug)]
 pub struct TableBatch {
-    /// The route; entries of `append` routes stand in arrival order, others in the order of `key` bytes.
+    /// The route; where [`TableBatch::in_arrival_order`], entries stand in that order, otherwise in the order
+    /// of `key` bytes.
     pub route: Arc<Route>,
     /// How the field bytes are encoded.
     pub encoding: Encoding,
     /// Holds the fields of all entries; see [`super::row`].
     pub arena: Arena,
-    /// Each key once.
+    /// Each key once, unless they stand in arrival order.
     pub entries: Vec<Entry>,
 }
 
@@ -134,6 +136,12 @@ pub struct QuarantineRecord {
 }
 
 impl TableBatch {
+    /// Whether each record is an entry of its own, in arrival order: `append` routes have no key, and of some
+    /// tables the order across keys counts.
+    pub fn in_arrival_order(&self) -> bool {
+        self.route.key.is_empty() || self.route.table.traits.key_order != KeyOrder::Free
+    }
+
     /// The fields of an entry, as a COPY tuple body.
     pub fn row(&self, entry: &Entry) -> &[u8] {
         self.arena.bytes(&entry.fields)

@@ -105,6 +105,11 @@ pub fn single(change: &Change<'_>) -> Entry {
     }
 }
 
+/// The entry of a record of a keyed route that is folded with no other.
+pub fn alone(table: &Table, change: &Change<'_>) -> Entry {
+    begin(table, change).entry
+}
+
 fn same_key(arena: &Arena, one: &Change<'_>, other: &Change<'_>) -> bool {
     arena.bytes(&one.key) == arena.bytes(&other.key)
 }

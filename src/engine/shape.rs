@@ -56,6 +56,24 @@ pub struct TableTraits {
     /// deterministic collation, …, without a length or precision modifier). Otherwise two different
     /// byte strings may be one key.
     pub bytewise_key: bool,
+    /// Whether records of different keys can be in each other's way.
+    pub key_order: KeyOrder,
+}
+
+/// Whether the order of records of *different* keys can decide what the table takes. Where it can, a batch
+/// writes its records one after the other, as they arrived: what is refused may not depend on where a batch
+/// is cut.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum KeyOrder {
+    /// A row is taken or refused whatever the other rows are.
+    #[default]
+    Free,
+    /// Another unique index, partial, deferrable or on expressions too, or an exclusion constraint: a row may
+    /// need what an earlier record gave up. Rows that are only added come to the same in any order.
+    Changes,
+    /// A foreign key that leads back to the table, or a constraint trigger: rows that are only added need
+    /// their order as well.
+    Always,
 }
 
 /// A column of a target table.

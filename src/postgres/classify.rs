@@ -141,8 +141,8 @@ fn class_of(code: &str, constraint: Option<&str>, routine: Option<&str>, phase: 
         // A plan that DDL made stale; by the routine, since the message is localised.
         "0A000" if routine == Some("RevalidateCachedQuery") => Conflict,
         "25006" | "25P03" | "25P04" | "26000" | "42P05" => Unavailable,
-        "53300" | "53400" | "57P01" | "57P02" | "57P03" | "57P05" | "58000" | "58030" => Unavailable,
-        "28000" | "28P01" | "53000" | "53100" | "53200" | "58P01" | "58P02" => Resources,
+        "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "58000" | "58030" => Unavailable,
+        "28000" | "28P01" | "53000" | "53100" | "53200" | "53400" | "58P01" | "58P02" => Resources,
         // A missing partition. Whether the row or the table is at fault can't be known here: the halt keeps
         // everything, whereas taking it for the row's fault would quarantine a whole month of good records.
         "23514" if constraint.is_none() => Schema,
@@ -180,9 +180,9 @@ mod tests {
         let rows: &[(FailureClass, &[&str])] = &[
             (Conflict, &["40001", "40P01", "55P03", "57014", "55006", "40003", "55P04"]),
             (Unavailable, &["08000", "08001", "08003", "08004", "08006", "08007", "08P01"]),
-            (Unavailable, &["57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300", "53400"]),
+            (Unavailable, &["57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300"]),
             (Unavailable, &["25006", "26000", "42P05", "58000", "58030"]),
-            (Resources, &["53000", "53100", "53200", "58P01", "58P02", "28P01", "28000"]),
+            (Resources, &["53000", "53100", "53200", "53400", "58P01", "58P02", "28P01", "28000"]),
             (Record, &["22000", "22001", "22003", "22004", "22007", "22008", "22009", "2200G", "22012"]),
             (Record, &["22021", "22023", "22P01", "22P02", "22P03", "22P05", "22030", "22032", "2203G"]),
             (Record, &["23000", "23001", "23502", "23503", "23P01", "44000", "54000", "54001"]),

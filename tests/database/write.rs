@@ -4,12 +4,14 @@ mod commit;
 mod crashes;
 mod fences;
 mod guesses;
+mod order;
 mod outcomes;
 mod property;
 mod races;
 mod reshape;
 mod shapes;
 mod small;
+mod stageless;
 mod streams;
 mod triggers;
 

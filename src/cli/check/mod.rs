@@ -94,6 +94,7 @@ impl<'s> Check<'s> {
 
     async fn all(&mut self, sample: usize) -> Result<(), Failure> {
         let meant = self.meant();
+        self.stage().await?;
         for (topic, route) in &meant {
             self.topic(topic, route, sample).await?;
         }
@@ -202,6 +203,25 @@ impl<'s> Check<'s> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether large batches can be staged.
+    async fn stage(&mut self) -> Result<(), Failure> {
+        let session = &self.database.session;
+        let Some(why) = catalogue::stage_refusal(session).await.map_err(Failure::failed)? else {
+            return Ok(());
+        };
+        let (database, role) = (session.database(), session.role());
+        let text = format!(
+            "no temporary table can be made to stage large batches: {why}; rows are then written one by one, \
+             which is slower"
+        );
+        let remedy = format!(
+            "GRANT TEMPORARY ON DATABASE {} TO {}; or let event triggers pass CREATE TEMPORARY TABLE",
+            database, role
+        );
+        self.findings.push(Finding::new(Severity::Warning, "stage", database, text).remedy(remedy));
+        Ok(())
     }
 
     async fn privileges(&mut self, route: &Route) -> Result<(), Failure> {

@@ -15,14 +15,14 @@ pub use self::waiting::Waiting;
 use crate::engine::arena::{Arena, Mark};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
 use crate::engine::decode::Decoder;
-use crate::engine::fold::{Change, Folded, fold, missing_column, single};
+use crate::engine::fold::{Change, Folded, alone, fold, missing_column, single};
 use crate::engine::key;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
 use crate::engine::record::{Record, RecordBlock};
 use crate::engine::route::{OnBadRecord, Route, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
-use crate::engine::shape::{ColumnSet, Table};
+use crate::engine::shape::{ColumnSet, KeyOrder, Table};
 
 /// Bytes of a record over the limit that the quarantine keeps.
 const HEAD_BYTES: usize = 4096;
@@ -424,7 +424,8 @@ fn shapes<'r>(routes: impl Iterator<Item = &'r Arc<Route>>) -> Vec<Arc<Table>> {
     shapes
 }
 
-/// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order.
+/// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order, and so do
+/// tables where the order across keys counts.
 fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: &mut Arena) -> Folded {
     if route.mode == WriteMode::Append {
         let (lacking, whole): (Vec<_>, Vec<_>) =
@@ -439,6 +440,10 @@ fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: 
     for change in &mut changes {
         change.key = key::locate(route, change.columns, &change.fields, arena);
         change.fingerprint = key::fingerprint(arena.bytes(&change.key));
+    }
+    if route.table.traits.key_order != KeyOrder::Free {
+        let entries = changes.iter().map(|change| alone(&route.table, change)).collect();
+        return Folded { entries, ..Folded::default() };
     }
     let order = key::order(&changes, arena);
     fold(&route.table, route.mode, exact, &changes, &order, arena)

@@ -73,12 +73,27 @@ impl Index {
     }
 }
 
+/// Whether a unique index or an exclusion constraint can set rows of different keys against each other. An
+/// index on exactly the key's columns can't, if it compares as their types do or makes the key.
+pub(super) fn sets_keys_against_each_other(indexes: &[Index], key: &[String]) -> bool {
+    let makes_key =
+        |index: &&Index| index.on_table_itself && index.covers_exactly(key) && index.defect().is_none();
+    let key_index = indexes.iter().position(|index| makes_key(&index));
+    indexes.iter().enumerate().any(|(place, index)| {
+        let harmless =
+            index.covers_exactly(key) && index.deterministic && index.default_equality && !index.exclusion;
+        (index.unique || index.exclusion) && !harmless && Some(place) != key_index
+    })
+}
+
 /// Checks the key; answers whether the index compares as the columns' types do by themselves.
+/// `partitioned_by` are the columns of a partitioned table's keys, those of its partitions included.
 pub(super) fn check_key(
     table: (&str, &str),
     columns: &[Column],
     indexes: &[Index],
     key: &[String],
+    partitioned_by: &[String],
 ) -> Result<bool, CatalogueError> {
     let (schema, name) = table;
     let shown = format!("{schema}.{name}");
@@ -114,7 +129,20 @@ pub(super) fn check_key(
         return Ok(index.deterministic && index.default_equality);
     }
     let list = key.iter().map(|column| identifier::quote(column)).collect::<Result<Vec<_>, _>>()?.join(", ");
-    let create = format!("CREATE UNIQUE INDEX ON {quoted} ({list})");
+    let missing: Vec<&str> =
+        partitioned_by.iter().filter(|column| !key.contains(column)).map(String::as_str).collect();
+    let create = if missing.is_empty() {
+        format!("CREATE UNIQUE INDEX ON {quoted} ({list})")
+    } else {
+        // PostgreSQL makes unique indexes of a partitioned table only with all the columns of its key.
+        let whole = key.iter().map(String::as_str).chain(missing.iter().copied());
+        let whole = whole.map(identifier::quote).collect::<Result<Vec<_>, _>>()?.join(", ");
+        format!(
+            "a unique index of a partitioned table holds the columns that it is partitioned by: put {} into the \
+             route's `key` as well, with NOT NULL, and CREATE UNIQUE INDEX ON {quoted} ({whole})",
+            missing.join(", ")
+        )
+    };
     match candidates.iter().find_map(|index| index.defect().map(|defect| (&index.name, defect))) {
         Some((index, defect)) => bad(format!("its index {index} {defect}"), create),
         None => bad("no unique index covers exactly these columns".into(), create),
@@ -156,7 +184,7 @@ mod tests {
         let columns = [column("id"), column("day"), column("n")];
         let good = index(&["day", "id"]);
         let key = names(&["id", "day"]);
-        let check = |indexes: &[Index]| check_key(("s", "t"), &columns, indexes, &key);
+        let check = |indexes: &[Index]| check_key(("s", "t"), &columns, indexes, &key, &[]);
         assert!(check(std::slice::from_ref(&good)).expect("a good key"));
         let cases = [
             (vec![], "no unique index"),
@@ -192,7 +220,8 @@ mod tests {
             (vec!["event_id", "event_id"], "twice"),
         ];
         for (key, expected) in cases {
-            let error = check_key(("s", "t"), &columns, &[index(&key)], &names(&key)).expect_err(expected);
+            let error =
+                check_key(("s", "t"), &columns, &[index(&key)], &names(&key), &[]).expect_err(expected);
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

@@ -15,8 +15,8 @@ use tokio_postgres::types::Type;
 
 use self::column_type::Types;
 pub use self::error::CatalogueError;
-pub use self::privileges::{MissingPrivilege, missing_privileges};
-use crate::engine::shape::{Column, Table, TableTraits, Version};
+pub use self::privileges::{MissingPrivilege, missing_privileges, stage_refusal};
+use crate::engine::shape::{Column, KeyOrder, Table, TableTraits, Version};
 use crate::postgres::session::Session;
 
 /// Loads a table and what decides how it is written, from one snapshot. `key` names the key's columns, none
@@ -58,7 +58,7 @@ async fn load_from_snapshot(
     let mut columns = read.columns;
     let bytewise_index = match key {
         [] => false,
-        key => key::check_key((schema, name), &columns, &indexes, key)?,
+        key => key::check_key((schema, name), &columns, &indexes, key, &found.partitioned_by)?,
     };
     let bytewise_key = bytewise_index
         && key.iter().all(|wanted| {
@@ -86,6 +86,13 @@ async fn load_from_snapshot(
             || read.constrained
             || indexes.iter().any(|index| index.refuses_rows(key)),
         bytewise_key,
+        key_order: if found.leads_back {
+            KeyOrder::Always
+        } else if key::sets_keys_against_each_other(&indexes, key) {
+            KeyOrder::Changes
+        } else {
+            KeyOrder::Free
+        },
     };
     let version = Version { own: version.own, tree: version.tree, types: read.types.into() };
     let (schema, name) = (schema.to_owned(), name.to_owned());
@@ -184,6 +191,10 @@ struct Found {
     constraints: bool,
     foreign_partitions: Option<String>,
     unlogged_partitions: Option<String>,
+    /// A foreign key leads back to the table, or a constraint trigger judges its rows.
+    leads_back: bool,
+    /// Columns by which the table and its partitions are partitioned.
+    partitioned_by: Vec<String>,
 }
 
 async fn load_found(session: &Session, table: u32) -> Result<Found, CatalogueError> {
@@ -202,6 +213,8 @@ async fn load_found(session: &Session, table: u32) -> Result<Found, CatalogueErr
         constraints: row.get(4),
         foreign_partitions: row.get(5),
         unlogged_partitions: row.get(6),
+        leads_back: row.get(7),
+        partitioned_by: row.get(8),
     })
 }
 

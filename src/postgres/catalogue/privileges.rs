@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 use super::CatalogueError;
 use crate::engine::route::WriteMode;
 use crate::engine::shape::Table;
+use crate::postgres::classify;
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
@@ -18,8 +19,7 @@ pub struct MissingPrivilege {
 }
 
 /// What the session's role lacks to write `table` in a mode; `deletes` says whether tombstones delete rows.
-/// Keys are looked up by SELECT, only `upsert` changes rows, and TEMPORARY on the database is needed to stage
-/// what can't be copied straight into the table.
+/// Keys are looked up by SELECT, and only `upsert` changes rows.
 ///
 /// # Errors
 /// A failed statement.
@@ -39,7 +39,6 @@ pub async fn missing_privileges(
     };
     let schema = format!("SCHEMA {}", identifier::quote(&table.schema)?);
     let name = identifier::qualified(&table.schema, &table.name)?;
-    let database = format!("DATABASE {}", identifier::quote(session.database())?);
     let role = identifier::quote(session.role())?;
     let wanted = [
         ("USAGE", &schema, true),
@@ -47,7 +46,6 @@ pub async fn missing_privileges(
         ("INSERT", &name, true),
         ("UPDATE", &name, mode == WriteMode::Upsert),
         ("DELETE", &name, deletes),
-        ("TEMPORARY", &database, true),
     ];
     let missing =
         wanted.into_iter().enumerate().filter(|(place, (.., needed))| *needed && !row.get::<_, bool>(*place));
@@ -57,4 +55,24 @@ pub async fn missing_privileges(
             grant: format!("GRANT {privilege} ON {object} TO {role}"),
         })
         .collect())
+}
+
+/// Why the role can't make a temporary table in this database, in which large batches are staged; `None` where it
+/// can. It is tried, and taken back: what an event trigger forbids, the catalogue doesn't tell.
+///
+/// # Errors
+/// A failed statement of another kind.
+pub async fn stage_refusal(session: &Session) -> Result<Option<String>, CatalogueError> {
+    let failed = CatalogueError::doing("trying to make a temporary table");
+    let client = session.client();
+    client.batch_execute("BEGIN").await.map_err(&failed)?;
+    let tried = client
+        .batch_execute("CREATE TEMPORARY TABLE tidegate_check ON COMMIT DROP AS SELECT 1 AS n WITH NO DATA")
+        .await;
+    client.batch_execute("ROLLBACK").await.map_err(&failed)?;
+    match tried {
+        Ok(()) => Ok(None),
+        Err(error) if error.as_db_error().is_some() => Ok(Some(classify::describe(&error))),
+        Err(error) => Err(failed(error)),
+    }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::copy::Rows;
+use super::ordered;
 use super::stop::Stop;
 use super::target::{self, Into, SetStatements, Target};
 use super::timings::Stage;
@@ -25,6 +26,10 @@ pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &Table
     for (columns, entries) in work::by_columns(rows, 0..rows.entries.len()) {
         let set = target.set(&columns);
         let into = if straight && !columns.is_empty() { Into::Target } else { Into::Stage };
+        if into == Into::Stage && !target.has_stage() {
+            ordered::write_entries(work, target, rows, &entries).await?;
+            continue;
+        }
         let first_ord = work.next_ord;
         copy(work, target, &set, rows, &entries, into).await?;
         match into {

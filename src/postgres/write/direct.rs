@@ -143,7 +143,7 @@ fn count(work: &mut Work<'_>, rows: &TableBatch, entries: &[usize], outcome: Out
 }
 
 /// Looks the keys of these entries up: those that exist, and those that don't.
-async fn look_up(
+pub(super) async fn look_up(
     work: &mut Work<'_>,
     target: &Target,
     rows: &TableBatch,
@@ -199,4 +199,22 @@ async fn copy_new(
         }
     }
     Ok(None)
+}
+
+/// Copies rows of new keys into the table; takes all of them back, and gives `false`, where one of them is
+/// refused.
+pub(super) async fn copy_or_take_back(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+    new: &[usize],
+) -> Result<bool, Stop> {
+    match copy_new(work, target, rows, new, true).await {
+        Ok(refused) => Ok(refused.is_none()),
+        Err(stop) if stop.is_of_record() => {
+            staged::take_back(work.client, target).await?;
+            Ok(false)
+        }
+        Err(stop) => Err(stop),
+    }
 }

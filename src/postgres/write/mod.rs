@@ -13,11 +13,13 @@ mod direct;
 pub mod failpoint;
 mod guess;
 mod keys;
+mod ordered;
 mod progress;
 mod quarantine;
 mod small;
 mod shapes;
 mod sql;
+mod stage;
 mod staged;
 mod stop;
 mod target;
@@ -82,6 +84,8 @@ pub struct Writer {
     took_small_path: bool,
     timings: Timings,
     choice: Choice,
+    /// No stage is made before this, in whichever session.
+    avoid_stage: Option<Instant>,
 }
 
 /// A session with what was prepared in it.
@@ -106,6 +110,7 @@ impl Writer {
             took_small_path: false,
             timings: Timings::default(),
             choice: Choice::default(),
+            avoid_stage: None,
         }
     }
 
@@ -153,7 +158,7 @@ impl Writer {
             Ok((progress, quarantine)) => {
                 let pipeline = self.pipeline.clone();
                 let progress_table = self.sql.progress.clone();
-                let targets = Targets::default();
+                let targets = Targets::avoiding_stages(self.avoid_stage);
                 let shapes = Shapes::default();
                 let prepared = Prepared { pipeline, progress_table, progress, quarantine, targets, shapes };
                 Ok(Connection { session: Some(session), prepared, in_doubt: false })
@@ -198,6 +203,17 @@ impl Writer {
                 }
             }
         };
+        if let CommitOutcome::RolledBack(failure) = &outcome
+            && failure.sqlstate.as_deref() == Some("53400")
+        {
+            tracing::warn!(
+                "{}: large batches go without sorting in temporary files for {} s; raise temp_file_limit for the \
+                 role, or lower limits.batch_bytes",
+                failure.message,
+                stage::AGAIN.as_secs()
+            );
+            self.avoid_stage = Some(Instant::now() + stage::AGAIN);
+        }
         if connection.is_usable() {
             self.connection = Some(connection);
         }

@@ -16,6 +16,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::failpoint::{self, Failpoint};
+use super::ordered;
 use super::progress::{self, MoveColumns};
 use super::stop::Stop;
 use super::target::{SETS_MAX, Target};
@@ -103,6 +104,7 @@ pub(super) fn takes(batch: &Batch) -> Option<&TableBatch> {
     let fits = rows.entries.len() <= ROWS_MAX
         && rows.arena.len() <= BYTES_MAX
         && rows.encoding == Encoding::Binary
+        && (rows.entries.len() == 1 || !ordered::takes(rows))
         && (traits.bytewise_key || rows.route.key.is_empty())
         && !(traits.insert_triggers || traits.update_triggers || traits.row_security)
         && !set.is_empty()

@@ -118,11 +118,13 @@ pub(super) fn unnested<'n>(arrays: impl Iterator<Item = (&'n str, &'n str)>) -> 
     (calls, names)
 }
 
-/// What moving does to a progress row besides counting outcomes, from a row `m` of the batch.
+/// What moving does to a progress row besides counting outcomes, from a row `m` of the batch. A newest time in
+/// the future is one that a producer made up: it doesn't outlast the next batch.
 pub(super) const ADVANCE_ASSIGNMENTS: &str = "next_offset = m.\"to\", \
      gaps = p.gaps OPERATOR(pg_catalog.+) m.gaps, \
      log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \
-     newest_at = GREATEST(p.newest_at, m.newest), \
+     newest_at = CASE WHEN p.newest_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() \
+     THEN COALESCE(m.newest, p.newest_at) ELSE GREATEST(p.newest_at, m.newest) END, \
      committed_at = pg_catalog.clock_timestamp(), halt = NULL";
 
 /// The comparison of a progress row with what the batch starts from: its position, under its epoch and topic.
@@ -252,6 +254,11 @@ impl TableNames {
             })
             .collect();
         terms.join(" AND ")
+    }
+
+    /// The places of the key's columns.
+    pub(super) fn key_places(&self) -> impl Iterator<Item = usize> + '_ {
+        self.key.iter().map(|(place, _)| *place)
     }
 
     /// The columns of a set that are no part of the key.

@@ -15,11 +15,11 @@ use futures_util::future::try_join_all;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::append;
 use super::stop::Stop;
 use super::target::{Into, SetStatements, Target};
 use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
+use super::{append, ordered};
 use crate::engine::batch::{Entry, Op, TableBatch};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
@@ -76,6 +76,9 @@ pub(super) async fn write(
     if entries.is_empty() {
         return Ok(0);
     }
+    if !target.has_stage() {
+        return ordered::write_entries(work, target, rows, &entries).await;
+    }
     let merge = Merge::stage(work, target, rows, entries).await?;
     let mut pending: Vec<i32> = (merge.base..work.next_ord).collect();
     let mut conflict: Option<Stop> = None;
@@ -119,7 +122,7 @@ pub(super) async fn look_for_refusals(
     mut entries: Vec<usize>,
 ) -> Result<(), Stop> {
     entries.retain(|&index| !rows.entries[index].needs_existing.is_empty());
-    if entries.is_empty() {
+    if entries.is_empty() || !target.has_stage() {
         return Ok(());
     }
     let merge = Merge::stage(work, target, rows, entries).await?;
@@ -127,6 +130,22 @@ pub(super) async fn look_for_refusals(
     let presence = merge.compare(work, target, &pending).await?;
     merge.plan(work, &pending, &presence);
     Ok(())
+}
+
+/// Whether the rows of these entries are there and equal, so that writing them would change nothing.
+pub(super) async fn are_equal(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+    entries: Vec<usize>,
+) -> Result<bool, Stop> {
+    if !target.has_stage() {
+        return Ok(false);
+    }
+    let merge = Merge::stage(work, target, rows, entries).await?;
+    let pending: Vec<i32> = (merge.base..work.next_ord).collect();
+    let presence = merge.compare(work, target, &pending).await?;
+    Ok(presence.iter().all(|presence| *presence == Presence::Same))
 }
 
 /// Takes back what was written since the savepoint and closes it.

@@ -8,7 +8,7 @@ use crate::engine::batch::Pending;
 use crate::engine::commit::Fence;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::shape::Table;
-use crate::postgres::classify::Phase;
+use crate::postgres::classify::{self, Phase};
 
 /// Why a transaction doesn't go on.
 #[derive(Debug)]
@@ -89,5 +89,12 @@ impl Stop {
     /// Whether a unique index refused a row.
     pub(super) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Server(server) if server.sqlstate() == Some("23505"))
+    }
+
+    /// Whether the server refused a record's data.
+    pub(super) fn is_of_record(&self) -> bool {
+        let Self::Server(server) = self else { return false };
+        let class = classify::classify(&server.error, server.phase).class;
+        matches!(class, FailureClass::Record | FailureClass::Collision)
     }
 }

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_postgres::types::{Kind as TypeKind, Type};
 use tokio_postgres::{Client, Statement};
 
+use super::ordered;
 use super::small;
 use super::sql::{KeySql, SetSql, TableNames};
+use super::stage::{self, Stage};
 use super::stop::Stop;
 use crate::engine::batch::TableBatch;
 use crate::engine::policy::FailureClass;
@@ -33,7 +36,9 @@ pub(super) struct Target {
     pub(super) names: TableNames,
     /// What small batches need.
     pub(super) small: small::Known,
-    has_stage: bool,
+    /// What rows that are written one by one need.
+    pub(super) ordered: ordered::Known,
+    stage: Stage,
     sets: BTreeMap<ColumnSet, Arc<SetStatements>>,
 }
 
@@ -69,15 +74,23 @@ pub(super) enum Into {
 pub(super) struct Targets {
     by_route: BTreeMap<(u32, Vec<usize>), Target>,
     stages: u64,
+    /// No stage is made before this.
+    avoid_stage: Option<Instant>,
 }
 
 impl Targets {
+    /// Those of a new session, in which no stage is made before this time.
+    pub(super) fn avoiding_stages(until: Option<Instant>) -> Self {
+        Self { avoid_stage: until, ..Self::default() }
+    }
+
     /// Makes ready what a batch of rows needs. Runs outside of a transaction.
     ///
     /// # Errors
     /// The server's refusal, or that no unique index fits the key.
     pub(super) async fn prepare(&mut self, client: &Client, rows: &TableBatch) -> Result<(), Stop> {
         let route = &rows.route;
+        let avoid_stage = self.avoid_stage;
         let id = (route.table.oid, route.key.clone());
         if let Some(known) = self.by_route.get(&id)
             && !Arc::ptr_eq(&known.table, &route.table)
@@ -85,7 +98,11 @@ impl Targets {
         {
             let drop_stage = known.names.drop_stage();
             self.by_route.remove(&id);
-            client.batch_execute(&drop_stage).await.map_err(Stop::ledger)?;
+            match client.batch_execute(&drop_stage).await {
+                // Where dropping is forbidden it stays until the session ends; the next has another name.
+                Err(error) if error.as_db_error().is_none() => return Err(Stop::ledger(error)),
+                _ => {}
+            }
         }
         if !self.by_route.contains_key(&id) {
             self.stages += 1;
@@ -95,10 +112,8 @@ impl Targets {
         }
         let target = self.get_mut(rows)?;
         let needs_stage = !route.key.is_empty() || append_needs_stage(&route.table) || has_empty_set(rows);
-        if needs_stage && !target.has_stage {
-            let create_stage = target.names.create_stage(&route.table);
-            client.batch_execute(&create_stage).await.map_err(Stop::ledger)?;
-            target.has_stage = true;
+        if needs_stage && target.stage.is_wanted() {
+            target.stage = stage::make(client, &target.names, &route.table, avoid_stage).await?;
         }
         Ok(())
     }
@@ -123,6 +138,11 @@ fn has_empty_set(rows: &TableBatch) -> bool {
 }
 
 impl Target {
+    /// Whether rows can go through a stage.
+    pub(super) fn has_stage(&self) -> bool {
+        self.stage == Stage::Made
+    }
+
     async fn load(client: &Client, table: &Arc<Table>, key: &[usize], stage: String) -> Result<Self, Stop> {
         let index = if key.is_empty() { Vec::new() } else { key_index(client, table, key).await? };
         let operators: Vec<(usize, String, String)> = index
@@ -142,7 +162,8 @@ impl Target {
             key_sql,
             names,
             small: small::Known::default(),
-            has_stage: false,
+            ordered: ordered::Known::default(),
+            stage: Stage::Unmade,
             sets: BTreeMap::new(),
         })
     }

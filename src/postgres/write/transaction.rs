@@ -12,6 +12,7 @@ use super::append;
 use super::direct;
 use super::failpoint::Failpoint;
 use super::guess::{Choice, Split};
+use super::ordered;
 use super::progress::{Progress, Standing};
 use super::quarantine;
 use super::shapes::Shapes;
@@ -154,7 +155,9 @@ async fn write_table(
     split: Option<Split>,
 ) -> Result<(), Stop> {
     let target = targets.get_mut(rows)?;
-    if rows.route.key.is_empty() {
+    if ordered::takes(rows) {
+        ordered::write(work, target, rows).await
+    } else if rows.route.key.is_empty() {
         append::write(work, target, rows).await
     } else if choice.allows_copy() && direct::takes(rows) {
         direct::write(work, target, choice, rows, split).await

@@ -12,7 +12,7 @@ use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::Offset;
 use tidegate::engine::route::WriteMode;
 
-use super::{Bench, Path, Record, V, told};
+use super::{Bench, Path, Record, V, stageless, told};
 
 const TABLE: &str = "CREATE TABLE target (a text, id int, b int DEFAULT 7, k text, c int NOT NULL, \
                      PRIMARY KEY (id, k));";
@@ -184,6 +184,11 @@ fn all_paths_agree(mode: WriteMode, triggers: bool) {
         Path::ALL
             .into_iter()
             .map(|path| (path, runtime.block_on(Bench::new(&ddl, &["k", "id"], mode))))
+            .chain([Path::StagedBinary, Path::StagedText].map(|path| {
+                let bench = runtime.block_on(Bench::new(&ddl, &["k", "id"], mode));
+                stageless::forbid(&bench, "TAG IN ('CREATE TABLE AS')");
+                (path, bench)
+            }))
             .collect(),
     );
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });

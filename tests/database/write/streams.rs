@@ -167,7 +167,7 @@ fn value(deed: &Deed) -> Option<String> {
     }
 }
 
-fn limits() -> LaneLimits {
+pub(super) fn limits() -> LaneLimits {
     let backoff = Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None };
     LaneLimits {
         batch_rows: 25,
@@ -392,11 +392,11 @@ impl Run {
 }
 
 /// The key from the record's key, the other columns from the fields of their names. For text, the decoder is
-/// told that `a` has a type which only the server can read.
-fn mapped(route: &Route, encoding: Encoding) -> Route {
+/// told that `name`, or else `a`, has a type which only the server can read.
+pub(super) fn mapped(route: &Route, encoding: Encoding) -> Route {
     let mut table = (*route.table).clone();
     if encoding == Encoding::Text {
-        let (place, _) = table.column("a").unwrap();
+        let (place, _) = table.column("name").or(table.column("a")).unwrap();
         table.columns[place].type_.kind = Kind::Other;
     }
     let mappings = route.table.columns.iter().enumerate().map(|(column, of)| {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::filter::Filter;
-use super::Paths;
+use super::{Paths, ordered};
 use crate::engine::batch::{Batch, Entry, Op, TableBatch};
 use crate::engine::key::{fingerprint, mix};
 use crate::engine::row::Encoding;
@@ -141,7 +141,9 @@ impl Choice {
 
     /// What is guessed of each table's rows, where they are going to be trusted.
     pub(super) fn look_at(&mut self, batch: &Batch) -> Vec<Option<Split>> {
-        let trusted = |rows: &TableBatch| (self.way(rows) == Way::Trust).then(|| self.split(rows));
+        let trusted = |rows: &TableBatch| {
+            (!ordered::takes(rows) && self.way(rows) == Way::Trust).then(|| self.split(rows))
+        };
         batch.tables.iter().map(trusted).collect()
     }
 

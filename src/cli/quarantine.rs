@@ -129,7 +129,7 @@ pub(super) fn run(args: &QuarantineArgs, config: &ConfigArgs) -> Result<Exit, Fa
 
 fn read(config: &ConfigArgs, filter: &QuarantineFilter) -> Result<Vec<QuarantinedRecord>, Failure> {
     let settings = config.load()?;
-    super::block_on(async { Database::connect(&settings, config).await?.quarantine(filter).await })
+    super::block_on(async { Database::connect_to_read(&settings, config).await?.quarantine(filter).await })
 }
 
 fn list(args: &ListArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
@@ -141,6 +141,7 @@ fn list(args: &ListArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
         since_ms: args.since,
         condition: args.condition.clone(),
         settled: false,
+        whole: false,
         limit: Some(args.limit.saturating_add(1)),
     };
     let mut rows = read(config, &filter)?;
@@ -157,6 +158,7 @@ fn show(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
         partition: Some(args.partition),
         offset: Some(Offset::new(args.offset)),
         settled: true,
+        whole: true,
         ..QuarantineFilter::default()
     };
     let rows = read(config, &filter)?;

@@ -9,10 +9,10 @@ use anyhow::anyhow;
 
 use crate::config::{Settings, TableName};
 use crate::engine::policy::FailureClass;
-use crate::engine::position::TopicPartition;
+use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::{self, Inspector};
 use crate::postgres::classify;
-use crate::postgres::connect::ConnectError;
+use crate::postgres::connect::{ConnectError, Connector};
 use crate::postgres::ledger::{
     Discrepancy, Ledger, LedgerError, Progress, QuarantineFilter, QuarantinedRecord,
 };
@@ -37,9 +37,26 @@ pub(super) struct Database {
 impl Database {
     /// Connects as the configuration says.
     pub(super) async fn connect(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
-        let connector = service::connector(settings, &config.options().env)
-            .map_err(|error| Failure::usage(anyhow!("postgres.url: {error}")))?;
+        let connector = connector(settings, config)?;
         let session = connector.connect().await.map_err(|error| connecting(&error))?;
+        Self::of(settings, session)
+    }
+
+    /// Connects for reading only: where no server takes writes, a standby will do.
+    pub(super) async fn connect_to_read(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
+        let connector = connector(settings, config)?;
+        let session = match connector.connect().await {
+            Err(error) if error.met_a_reader() => {
+                let session = connector.connect_to_any().await.map_err(|error| connecting(&error))?;
+                tracing::warn!("reading from a server that takes no writes: what it tells can be behind");
+                session
+            }
+            connected => connected.map_err(|error| connecting(&error))?,
+        };
+        Self::of(settings, session)
+    }
+
+    fn of(settings: &Settings, session: Session) -> Result<Self, Failure> {
         let ledger = Ledger::new(&settings.postgres.ledger)
             .map_err(|error| Failure::usage(anyhow!("postgres.ledger: {error}")))?;
         Ok(Self { session, ledger, pipeline: settings.pipeline.to_string() })
@@ -99,6 +116,11 @@ impl Database {
     }
 }
 
+fn connector(settings: &Settings, config: &ConfigArgs) -> Result<Connector, Failure> {
+    service::connector(settings, &config.options().env)
+        .map_err(|error| Failure::usage(anyhow!("postgres.url: {error}")))
+}
+
 /// The failure that an error of connecting means: nobody answers, or what answers can't be used.
 fn connecting(error: &ConnectError) -> Failure {
     let exit = match error {
@@ -145,6 +167,25 @@ impl Logs {
                 None
             }
             Err(_) => None,
+        }
+    }
+
+    /// When the first record at or behind each of these places was written; of those that Kafka tells soon.
+    pub(super) async fn first_times(
+        &self,
+        places: Vec<(TopicPartition, NextOffset)>,
+    ) -> BTreeMap<TopicPartition, i64> {
+        let properties = self.properties.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            Inspector::connect(&properties, GLANCE)?.first_times(&places, GLANCE)
+        });
+        match looking.await {
+            Ok(Ok(times)) => times,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the times of waiting records aren't known");
+                BTreeMap::new()
+            }
+            Err(_) => BTreeMap::new(),
         }
     }
 

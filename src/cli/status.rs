@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::engine::outcome::{Outcome, Tally};
-use crate::engine::position::TopicPartition;
+use crate::engine::position::{NextOffset, TopicPartition};
 use crate::postgres::ledger::Progress;
 
 use super::ConfigArgs;
@@ -83,6 +83,8 @@ struct Totals {
     outcomes: BTreeMap<&'static str, u64>,
 }
 
+/// How far clocks of producers may be ahead before a time counts as one of the future.
+const CLOCKS_MS: i64 = 60_000;
 /// Columns of a terminal from which on there is room for the owners.
 const WIDE: u16 = 100;
 
@@ -92,9 +94,13 @@ pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failur
     let logs = Logs::of(&settings);
     super::block_on(async {
         let look = async || {
-            let rows = Database::connect(&settings, config).await?.progress().await?;
+            let rows = Database::connect_to_read(&settings, config).await?.progress().await?;
             let ends = logs.ends(rows.iter().map(|row| row.partition.clone()).collect()).await;
-            Ok(StatusReport::of(&settings, &rows, ends, now_ms()))
+            let waiting = match &ends {
+                Some(ends) => logs.first_times(behind(&rows, ends)).await,
+                None => BTreeMap::new(),
+            };
+            Ok(StatusReport::of(&settings, &rows, ends, &waiting, now_ms()))
         };
         let Some(seconds) = args.watch else {
             output::print(args.output.form, &look().await?)?;
@@ -150,6 +156,7 @@ impl StatusReport {
         settings: &Settings,
         rows: &[Progress],
         ends: Option<BTreeMap<TopicPartition, i64>>,
+        waiting: &BTreeMap<TopicPartition, i64>,
         now_ms: i64,
     ) -> Self {
         let log_ends = if ends.is_some() { LogEnds::Kafka } else { LogEnds::Ledger };
@@ -158,7 +165,8 @@ impl StatusReport {
             .iter()
             .map(|row| {
                 let seen = row.log_end.map(|end| end.value());
-                partition(row, ends.get(&row.partition).copied().or(seen), now_ms)
+                let oldest = waiting.get(&row.partition).copied();
+                partition(row, ends.get(&row.partition).copied().or(seen), oldest, now_ms)
             })
             .collect();
         let totals = totals(&partitions, rows);
@@ -166,11 +174,25 @@ impl StatusReport {
     }
 }
 
-fn partition(row: &Progress, log_end_offset: Option<i64>, now_ms: i64) -> PartitionStatus {
+/// Where partitions have records to apply, which are not yet applied.
+fn behind(rows: &[Progress], ends: &BTreeMap<TopicPartition, i64>) -> Vec<(TopicPartition, NextOffset)> {
+    let waits = |row: &&Progress| ends.get(&row.partition).is_some_and(|end| *end > row.next.value());
+    rows.iter().filter(waits).map(|row| (row.partition.clone(), row.next)).collect()
+}
+
+/// `oldest_ms` is when the first record that waits was written, where Kafka told it.
+fn partition(
+    row: &Progress,
+    log_end_offset: Option<i64>,
+    oldest_ms: Option<i64>,
+    now_ms: i64,
+) -> PartitionStatus {
     let lag_records = log_end_offset.map(|end| (end - row.next.value()).max(0));
+    // The newest record applied stands in for the oldest that isn't, unless its time is no time of the past.
+    let applied_ms = row.newest_at_ms.filter(|newest| *newest <= now_ms + CLOCKS_MS);
     let lag_seconds = match lag_records {
         Some(0) => Some(0.0),
-        Some(_) => row.newest_at_ms.map(|newest| (now_ms - newest).max(0) as f64 / 1000.0),
+        Some(_) => oldest_ms.or(applied_ms).map(|oldest| (now_ms - oldest).max(0) as f64 / 1000.0),
         None => None,
     };
     PartitionStatus {

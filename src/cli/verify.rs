@@ -63,7 +63,7 @@ pub(super) fn run(args: &VerifyArgs, config: &ConfigArgs) -> Result<Exit, Failur
     super::log_warnings(&config.options())?;
     let settings = config.load()?;
     let (rows, discrepancies) = super::block_on(async {
-        let database = Database::connect(&settings, config).await?;
+        let database = Database::connect_to_read(&settings, config).await?;
         Ok((database.progress().await?, database.discrepancies().await?))
     })?;
     let report = VerifyReport::of(settings.pipeline.to_string(), &rows, &discrepancies);

@@ -1,7 +1,7 @@
 //! Look-ups beside the group: topics, their identities, where their logs begin and end, and their
 //! newest records. Calls block up to a time limit and may come from any thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -196,6 +196,47 @@ impl Inspector {
             }
             window = window.saturating_mul(TAIL_GROWTH);
         }
+    }
+
+    /// The timestamp of the first record at or behind each of these places, in milliseconds since the Unix
+    /// epoch, without joining any group. Partitions whose record has none, can't be read or doesn't come
+    /// before the deadline are absent.
+    ///
+    /// # Errors
+    /// When no client can be made, or the partitions can't be assigned to it.
+    pub fn first_times(
+        &self,
+        places: &[(TopicPartition, NextOffset)],
+        deadline: Duration,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+        let until = Instant::now() + deadline;
+        let mut times = BTreeMap::new();
+        let mut asked: BTreeSet<TopicPartition> =
+            places.iter().map(|(partition, _)| partition.clone()).collect();
+        if asked.is_empty() {
+            return Ok(times);
+        }
+        let mut reader = Client::new(&properties::reader(&self.user)?).map_err(Error::created)?;
+        let doing = "reading the first waiting records";
+        reader.assign(places).map_err(|fault| self.failed(doing, None, fault))?;
+        while !asked.is_empty() && Instant::now() < until {
+            let answered = match reader.poll(TAIL_POLL) {
+                Some(Event::Message(message)) => {
+                    let partition = TopicPartition::new(message.topic(), message.partition());
+                    if let (true, Some(time)) = (asked.contains(&partition), message.timestamp_ms()) {
+                        times.insert(partition.clone(), time);
+                    }
+                    partition
+                }
+                Some(Event::End(partition, _) | Event::Fault(Some(partition), _)) => partition,
+                _ => continue,
+            };
+            if asked.remove(&answered) {
+                // What is behind it isn't asked for.
+                let _ = reader.unassign(std::slice::from_ref(&answered));
+            }
+        }
+        Ok(times)
     }
 
     fn read(

@@ -5,6 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use lab::fixture::Fresh;
+use lab::servers::{PgOptions, Postgres};
 use lab::sql;
 use lab::topics::Topics;
 use rdkafka::ClientConfig;
@@ -55,12 +56,18 @@ impl Place {
     }
 
     pub(super) fn put(&self, partition: i32, values: &[&str]) {
+        self.put_at(partition, values, None);
+    }
+
+    /// Puts records with a timestamp, in milliseconds since the Unix epoch.
+    pub(super) fn put_at(&self, partition: i32, values: &[&str], at_ms: Option<i64>) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.fresh.bootstrap);
         let producer: BaseProducer = config.create().unwrap();
         for value in values {
-            let record =
+            let mut record =
                 BaseRecord::<str, str>::to(&self.fresh.topic).partition(partition).payload(value).key("k");
+            record.timestamp = at_ms;
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         producer.flush(PATIENCE).unwrap();
@@ -318,4 +325,44 @@ fn check_names_a_database_that_answers_and_can_t_be_used() {
     assert_eq!(place.found(3), [("error".to_owned(), "database".to_owned())]);
     assert!(place.expect("check", 3).contains("takes no writes"));
     assert_eq!(place.call("verify").status.code(), Some(1));
+}
+
+#[test]
+fn lag_is_the_age_of_the_oldest_record_that_waits() {
+    let place = Place::new("cli_lag").with_table();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let (hour, year) = (3_600_000, 31_536_000_000);
+    place.put_at(0, &[GOOD[0]], Some(now + year));
+    place.expect("run --until-caught-up", 0);
+    let lag = || place.json("status", 0)["totals"]["lag_seconds"].as_f64().unwrap();
+    assert!(lag() < 1.0, "caught up");
+    place.put_at(0, &[GOOD[1]], Some(now - hour));
+    place.put_at(0, &[GOOD[2]], Some(now + year));
+    let found = lag();
+    assert!((3600.0..7200.0).contains(&found), "{found}");
+}
+
+#[test]
+fn commands_that_only_read_do_with_a_standby() {
+    let mut place = Place::new("cli_standby");
+    let good = place.fresh.another_database("cli_primary");
+    let server = Postgres::start(&PgOptions::default()).unwrap();
+    place.fresh.url = server.url();
+    place.sql(TABLE);
+    place.expect("init", 0);
+    sql::query(&server.superuser_url(), "COPY (SELECT '') TO PROGRAM 'cat > standby.signal'").unwrap();
+    server.restart().unwrap();
+    for command in ["status", "verify", "quarantine list"] {
+        place.expect(command, 0);
+    }
+    // The one that takes writes is preferred, wherever it stands in the list.
+    let address = server.address();
+    let (host, database) = good.strip_prefix("postgres://app@").unwrap().split_once('/').unwrap();
+    place.fresh.url = format!("postgres://app@{address},{host}/{database}");
+    place.expect("init", 0);
+    place.expect("status", 0);
+    place.fresh.url = server.url();
+    for command in ["init", "check"] {
+        assert_ne!(place.call(command).status.code(), Some(0), "{command} needs a server that takes writes");
+    }
 }

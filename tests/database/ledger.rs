@@ -1,5 +1,7 @@
 //! The ledger's schema and operations.
 
+mod readers;
+
 use std::time::{Duration, Instant};
 
 use lab::fixture::Fresh;
@@ -54,7 +56,7 @@ async fn any_number_of_processes_create_the_ledger_at_once() {
     }
     let created = starters.join_all().await.into_iter().filter(|created| *created).count();
     assert_eq!(created, 1, "processes that created the ledger");
-    assert_eq!(sql::value(&fresh.url, "SELECT max(number)::text FROM \"my ledger\".version").unwrap(), "1");
+    assert_eq!(sql::value(&fresh.url, "SELECT max(number)::text FROM \"my ledger\".version").unwrap(), "2");
 }
 
 #[tokio::test]
@@ -148,7 +150,12 @@ async fn the_printed_script_makes_the_same_ledger_and_its_roles_suffice() {
         as_reader(&format!("SELECT * FROM tidegate.{allowed}")).unwrap();
     }
     as_reader("SELECT reason FROM tidegate.quarantine").unwrap();
-    for refused in ["SELECT record_value FROM tidegate.quarantine", "DELETE FROM tidegate.progress"] {
+    as_reader(readers::OPEN).unwrap();
+    for refused in [
+        "SELECT record_value FROM tidegate.quarantine",
+        "SELECT value_head FROM tidegate.open_quarantine",
+        "DELETE FROM tidegate.progress",
+    ] {
         assert!(as_reader(refused).unwrap_err().contains("permission denied"), "{refused}");
     }
     sql::query(&fresh.superuser_url, "SET ROLE tidegate_owner; ALTER TABLE tidegate.progress ADD later int")

@@ -116,6 +116,19 @@ fn hint(note: Option<&str>) -> String {
 }
 
 impl ConnectError {
+    /// Whether a server answered that can be read from, and takes no writes.
+    pub fn met_a_reader(&self) -> bool {
+        match self {
+            Self::NotWritable { .. } => true,
+            Self::EveryHost(errors) => errors.iter().any(Self::met_a_reader),
+            Self::TimedOut { .. }
+            | Self::Failed { .. }
+            | Self::Tls(_)
+            | Self::TooOld { .. }
+            | Self::TransactionPooler { .. } => false,
+        }
+    }
+
     /// The failure as the engine's policy understands it.
     pub fn failure(&self) -> Failure {
         let plain = |class| Failure {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 pub use self::error::{ConnectError, SettingsError};
 pub use self::settings::ServerSettings;
+use self::settings::TargetSession;
 use super::session::Session;
 use super::tls;
 
@@ -77,6 +78,18 @@ impl Connector {
             Ok(result) => result,
             Err(_) => Err(ConnectError::TimedOut { hosts: self.hosts(), limit }),
         }
+    }
+
+    /// Connects to the first host that answers, whether or not it takes writes.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn connect_to_any(&self) -> Result<Session, ConnectError> {
+        let inner = &*self.0;
+        let server = ServerSettings { target: TargetSession::Any, ..inner.server.clone() };
+        let (application_name, timeouts) = (inner.application_name.clone(), inner.timeouts);
+        let any = Inner { server, application_name, timeouts, session_pooling: OnceLock::new() };
+        Self(Arc::new(any)).connect().await
     }
 
     /// The limits that its sessions have.

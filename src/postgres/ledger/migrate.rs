@@ -8,7 +8,7 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// The versions, oldest first; their numbers count from 1.
-const VERSIONS: [&str; 1] = [include_str!("../sql/ledger_1.sql")];
+const VERSIONS: [&str; 2] = [include_str!("../sql/ledger_1.sql"), include_str!("../sql/ledger_2.sql")];
 const ROLES: &str = include_str!("../sql/ledger_roles.sql");
 
 /// What the catalogue says of the schema, readable without any privilege on it.

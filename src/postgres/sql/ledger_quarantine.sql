@@ -4,7 +4,7 @@ SELECT topic, topic_id, partition, record_offset, record_key, record_value, head
        CAST(EXTRACT(epoch FROM first_at) * 1000 AS bigint) AS first_at_ms,
        CAST(EXTRACT(epoch FROM resolved_at) * 1000 AS bigint) AS resolved_at_ms, resolution
 FROM (
-    SELECT * FROM {ledger}.quarantine
+    SELECT {columns} FROM {ledger}.quarantine
     WHERE pipeline = $1
       AND ($2 IS NULL OR topic = $2)
       AND ($3 IS NULL OR partition = $3)

@@ -38,9 +38,12 @@ GRANT SELECT ON {ledger}.version, {ledger}.pipelines, {ledger}.progress, {ledger
 -- Quarantined records may hold personal data: their bytes are not for readers.
 GRANT SELECT (pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, sqlstate,
     column_name, reason, attempts, first_at, resolved_at, resolution) ON {ledger}.quarantine TO tidegate_reader;
+GRANT SELECT (pipeline, topic, partition, record_offset, record_at, target, code, sqlstate, column_name, reason,
+    truncated, attempts, first_at) ON {ledger}.open_quarantine TO tidegate_reader;
 
 -- Per target table (and its schema), to the login that runs the pipeline:
 --   GRANT USAGE ON SCHEMA public TO the_login;
 --   GRANT SELECT, INSERT, UPDATE ON public.events TO the_login;   -- and DELETE, for `on_tombstone: delete`
--- and on the database, for the staging of large batches:
+-- and on the database, for the staging of large batches; without it, or where an event trigger forbids
+-- CREATE TEMPORARY TABLE, rows are written one by one, which is slower:
 --   GRANT TEMPORARY ON DATABASE the_database TO the_login;

@@ -1,8 +1,10 @@
 //! A connection that has been set up, with its task and the means to cancel what it does.
 //!
-//! Set-up pins what our own statements and the text forms of values depend on; the role's `search_path`
-//! stays, since triggers, defaults and domains of the user's tables may rely on it, and our own SQL names
-//! every schema. `default_transaction_read_only` stays too: hosts set it when a disk is full.
+//! Set-up pins what our own statements and the text forms of values depend on, so that a value means the same
+//! whatever role, database and server set, and whatever they set later: a session's own setting outlives a
+//! reload. The role's `search_path` stays, since triggers, defaults and domains of the user's tables may rely
+//! on it, and our own SQL names every schema. `default_transaction_read_only` stays too: hosts set it when a
+//! disk is full, and each transaction asks it. `docs/CONFIGURATION.md` lists every setting with the reason.
 //! A session whose transaction didn't end is discarded, never used again.
 
 use std::fmt;

@@ -199,23 +199,35 @@ async fn await_number(url: &str, query: &str, wanted: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_set_up_and_leaves_the_roles_own_settings() {
     let fresh = Fresh::new("session");
-    sql::query(
-        &fresh.url,
-        &format!(
-            "ALTER DATABASE \"{}\" SET search_path = own, public; ALTER DATABASE \"{0}\" SET DateStyle \
-            = 'German'; ALTER DATABASE \"{0}\" SET TimeZone = 'Asia/Tokyo'; \
-                  ALTER DATABASE \"{0}\" SET default_transaction_isolation = 'serializable'",
-            fresh.database
-        ),
-    )
-    .unwrap();
+    for setting in [
+        "search_path = own, public",
+        "client_encoding = 'LATIN1'",
+        "DateStyle = 'German'",
+        "TimeZone = 'Asia/Tokyo'",
+        "timezone_abbreviations = 'India'",
+        "IntervalStyle = 'sql_standard'",
+        "array_nulls = off",
+        "xmloption = document",
+        "lc_monetary = 'C.utf8'",
+        "default_transaction_isolation = 'serializable'",
+        "default_text_search_config = 'simple'",
+    ] {
+        let set = format!("ALTER DATABASE \"{}\" SET {setting}", fresh.database);
+        sql::query(&fresh.superuser_url, &set).unwrap();
+    }
     let timeouts = SessionTimeouts { lock: Duration::from_millis(1500), ..TIMEOUTS };
     let url = format!("{}?options=-c%20work_mem%3D5MB", fresh.url);
     let session = connector_to(&url, "orders", timeouts).connect().await.unwrap();
     let cases = [
+        ("client_encoding", "UTF8"),
         ("TimeZone", "UTC"),
-        ("DateStyle", "ISO, DMY"),
+        ("timezone_abbreviations", "Default"),
+        ("DateStyle", "ISO, YMD"),
         ("IntervalStyle", "postgres"),
+        ("array_nulls", "on"),
+        ("xmloption", "content"),
+        ("lc_monetary", "C"),
+        ("default_text_search_config", "pg_catalog.simple"),
         ("statement_timeout", "1min"),
         ("lock_timeout", "1500ms"),
         ("idle_in_transaction_session_timeout", "1min"),

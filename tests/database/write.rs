@@ -9,6 +9,7 @@ mod outcomes;
 mod property;
 mod races;
 mod reshape;
+mod settings;
 mod shapes;
 mod small;
 mod stageless;

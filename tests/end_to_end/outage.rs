@@ -67,6 +67,45 @@ fn postgresql_ends_and_comes_back_under_load() {
 }
 
 #[test]
+fn a_server_that_turns_read_only_is_waited_for_and_nothing_is_written() {
+    let postgres = Postgres::start(&PgOptions::default()).unwrap();
+    let mut scene = on_postgres("read only", &postgres);
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    scene.send(&Plan::events(500));
+    scene.await_caught_up();
+    let set = |change: &str| {
+        for sql in [format!("ALTER SYSTEM {change}"), "SELECT pg_reload_conf()".to_owned()] {
+            sql::query(&postgres.superuser_url(), &sql).unwrap();
+        }
+    };
+    set("SET default_transaction_read_only = on");
+    let up = |wanted: f64| {
+        let state =
+            |_: &Running| series(&http, "tidegate_dependency_up{dependency=\"postgres\"").unwrap() == wanted;
+        worker.await_condition("the state of PostgreSQL", SOON, state).unwrap();
+    };
+    // Until the reload has reached every session, some records may still be written.
+    let mut sent = 0;
+    while series(&http, "tidegate_dependency_up{dependency=\"postgres\"").unwrap() > 0.0 && sent < 200 {
+        scene.send(&Plan::events(50));
+        sent += 1;
+    }
+    up(0.0);
+    await_unready(&worker, &http);
+    let written = total(&scene);
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(2_000) });
+    let tries = || series(&http, "tidegate_retries_total{").unwrap_or_default();
+    let before = tries();
+    worker.await_condition("more tries", SOON, |_: &Running| tries() >= before + 3.0).unwrap();
+    assert_eq!(total(&scene), written, "{}", worker.errors());
+    set("RESET default_transaction_read_only");
+    prove_recovered(&scene, &worker);
+    up(1.0);
+    worker.await_http(&http, "/readyz", SOON).unwrap();
+}
+
+#[test]
 fn sessions_that_are_terminated_again_and_again_lose_nothing() {
     let mut scene = Scene::new("terminated", 2);
     scene.more =

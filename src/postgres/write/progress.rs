@@ -46,12 +46,13 @@ impl Progress {
     }
 
     /// Opens the transaction, takes `locks` on its tables, and locks the rows of all moves in the order of
-    /// the partitions, in one flush.
+    /// the partitions, in one flush. It is opened in the mode that `default_transaction_read_only` says at
+    /// this moment: a host that sets it while a session lives takes no more writes.
     pub(super) async fn begin(&self, client: &Client, batch: &Batch, locks: &str) -> Result<Standing, Error> {
         let order = lock_order(batch);
         let topics: Vec<&str> = order.iter().map(|&at| &*batch.moves[at].partition.topic).collect();
         let numbers: Vec<i32> = order.iter().map(|&at| batch.moves[at].partition.partition).collect();
-        let open = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE{locks}");
+        let open = format!("BEGIN ISOLATION LEVEL READ COMMITTED{locks}");
         let begin = async {
             let begun = client.batch_execute(&open).await;
             Failpoint::AfterBegin.reach();

@@ -38,8 +38,9 @@ const BYTES_MAX: usize = 128 * 1024;
 const COLUMNS_MAX: usize = 200;
 
 /// Opens the transaction. The plan is made once and kept while the table grows from nothing to anything, so
-/// that it must not rest on the table's size: rows are always fetched by the key's index.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+/// that it must not rest on the table's size: rows are always fetched by the key's index. Whether it may
+/// write is left to `default_transaction_read_only` as it stands then.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
      SET LOCAL tidegate.transaction = open; \
      SET LOCAL plan_cache_mode = force_generic_plan; \
      SET LOCAL enable_seqscan = off";

@@ -220,7 +220,7 @@ async fn a_lock_that_times_out_is_not_waited_for_twice() {
 
 /// A way to the server on which every BEGIN of the small path is spoilt.
 async fn spoilt(server: String) -> std::net::SocketAddr {
-    const BEGIN: &[u8] = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET";
+    const BEGIN: &[u8] = b"BEGIN ISOLATION LEVEL READ COMMITTED; SET";
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

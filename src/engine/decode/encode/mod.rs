@@ -185,6 +185,7 @@ pub(super) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit 
         Kind::Array(_) | Kind::Range(_) | Kind::Other => {
             if holds_times(type_) {
                 time::refuse_special_words(value)?;
+                time::refuse_short_years(value)?;
             }
             sink.fall_back(value);
             Ok(())

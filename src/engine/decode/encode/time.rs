@@ -1,8 +1,9 @@
 //! Dates and times.
 //!
 //! ISO 8601 and RFC 3339 spellings are read here, as PostgreSQL reads them in a session whose zone is UTC;
-//! other spellings are left to it. Words whose value depends on the moment (`now`, `today`, …) are refused:
-//! a record must mean the same whenever it is applied.
+//! other spellings are left to it. Words whose value depends on the moment (`now`, `today`, …) are refused,
+//! and dates that may be read in several orders: a record must mean the same whenever it is applied, and to
+//! whoever wrote it.
 
 use std::io::Write;
 
@@ -40,6 +41,7 @@ pub(super) fn encode(sink: &mut Sink<'_>, kind: &Kind, value: &str) -> Fit {
         Err(Unread::Unknown) => {}
     }
     refuse_special_words(value)?;
+    refuse_short_years(value)?;
     let names = |word: &str| value.to_ascii_lowercase().contains(word);
     let plausible = value.bytes().any(|byte| byte.is_ascii_digit())
         || names("epoch")
@@ -68,6 +70,29 @@ pub(super) fn refuse_special_words(value: &str) -> Fit {
     if special(value) || (value.contains(['"', '\\']) && special(&value.replace(['"', '\\'], ""))) {
         let what = "names a moment by a word such as now or today, which differs with each reading";
         return Err(Misfit::new(RejectCode::BadValue, None, what));
+    }
+    Ok(())
+}
+
+/// Refuses a date of three numbers of one or two digits each, such as 01/02/03: whether the day, the month or
+/// the year comes first is the reader's habit, and a session can only have one. With a year of four digits
+/// PostgreSQL reads the one order that a session of ours has, and refuses the others.
+pub(super) fn refuse_short_years(value: &str) -> Fit {
+    const SEPARATORS: [u8; 3] = [b'/', b'-', b'.'];
+    let bytes = value.as_bytes();
+    let group = |at: usize| bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let short = |at: usize| (1..=2).contains(&group(at)).then(|| at + group(at));
+    let separated = |at: usize| bytes.get(at).is_some_and(|byte| SEPARATORS.contains(byte)).then_some(at + 1);
+    let begins = |at: usize| {
+        let before = at.checked_sub(1).map(|before| bytes[before]);
+        before.is_none_or(|byte| {
+            !byte.is_ascii_alphanumeric() && !SEPARATORS.contains(&byte) && !matches!(byte, b':' | b'+')
+        })
+    };
+    let date = |at: usize| short(separated(short(separated(short(at)?)?)?)?);
+    if (0..bytes.len()).any(|at| begins(at) && date(at).is_some()) {
+        let what = "is a date whose year has two digits, which may be read in several orders";
+        return Err(Misfit::new(RejectCode::BadValue, Some("22007"), what));
     }
     Ok(())
 }

@@ -150,6 +150,16 @@ becomes! {
     other_spellings_of_dates_are_left: plain(Kind::Date), "\"May 6 2024\"" => "? May 6 2024";
     no_date_at_all: plain(Kind::Date), "\"N/A\"" => "bad_value 22007";
     a_date_takes_no_bare_number: plain(Kind::Date), "20240506" => "wrong_type";
+    a_year_of_two_digits_is_refused: plain(Kind::Date), "\"01/11/26\"" => "bad_value 22007";
+    a_year_of_two_digits_is_refused_by_hyphens: plain(Kind::Timestamp), "\"1-2-3 04:05\"" => "bad_value 22007";
+    a_year_of_two_digits_is_refused_behind_a_time: plain(Kind::TimestampTz), "\"12:00 26.11.01\""
+        => "bad_value 22007";
+    a_year_of_two_digits_is_refused_in_a_range: plain(Kind::Range(Box::new(plain(Kind::Date)))),
+        "\"[01/11/26,)\"" => "bad_value 22007";
+    a_year_of_four_digits_is_left: plain(Kind::Date), "\"01/11/2026\"" => "? 01/11/2026";
+    a_zone_is_no_short_date: plain(Kind::TimestampTz), "\"2026.11.01 08:00 -05-30-15\""
+        => "? 2026.11.01 08:00 -05-30-15";
+    text_may_have_a_year_of_two_digits: plain(Kind::Text), "\"01/11/26\"" => "01/11/26";
     today_is_refused: plain(Kind::Date), "\"TODAY\"" => "bad_value";
 
     a_time: plain(Kind::Time), "\"07:08\"" => "07:08:00";

@@ -29,6 +29,18 @@ impl Fresh {
     /// # Panics
     /// When there are no servers, or the database can't be created.
     pub fn new(name: &str) -> Fresh {
+        Self::made(name, None)
+    }
+
+    /// The same with a database of this encoding, such as `LATIN1`, where locales are C.
+    ///
+    /// # Panics
+    /// When there are no servers, or the database can't be created.
+    pub fn encoded(name: &str, encoding: &str) -> Fresh {
+        Self::made(name, Some(encoding))
+    }
+
+    fn made(name: &str, encoding: Option<&str>) -> Fresh {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let shared = servers::shared();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +48,12 @@ impl Fresh {
         // A given server outlives this process, so the number alone would come again.
         let unique = format!("{}_{:x}_{number}", clean.to_ascii_lowercase(), std::process::id());
         let database: String = format!("t{number}_{unique}").chars().take(60).collect();
-        shared.postgres().create_database(&database).expect("a fresh database on the shared PostgreSQL");
+        let server = shared.postgres();
+        let created = match encoding {
+            None => server.create_database(&database),
+            Some(encoding) => server.create_database_in(&database, encoding),
+        };
+        created.expect("a fresh database on the shared PostgreSQL");
         Fresh {
             bootstrap: shared.bootstrap().to_owned(),
             url: shared.postgres().database_url(&database),

@@ -10,6 +10,7 @@ pub mod classify;
 pub mod connect;
 pub mod identifier;
 pub mod ledger;
+pub mod repertoire;
 pub mod session;
 pub mod tls;
 pub mod write;

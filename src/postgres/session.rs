@@ -18,6 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::classify::{self, Phase};
 use super::connect::settings::{Host, TargetSession};
 use super::connect::{ConnectError, SessionTimeouts};
+use super::repertoire::Repertoire;
 use crate::engine::policy::Failure;
 
 /// Longest wait for a cancel request and for a farewell.
@@ -28,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) server_version: String,
+    repertoire: Repertoire,
     tls: MaybeShown,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -45,6 +47,7 @@ impl Link {
     pub(super) async fn open(config: &Config, tls: MakeRustlsConnect) -> Result<Self, Error> {
         let (client, mut connection) = config.connect(tls.clone()).await?;
         let server_version = connection.parameter("server_version").unwrap_or("unknown").to_owned();
+        let repertoire = Repertoire::of(connection.parameter("server_encoding").unwrap_or_default());
         let task = tokio::spawn(async move {
             while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let AsyncMessage::Notice(notice) = message? {
@@ -55,7 +58,7 @@ impl Link {
             }
             Ok(())
         });
-        Ok(Self { client, server_version, tls: MaybeShown(tls), task })
+        Ok(Self { client, server_version, repertoire, tls: MaybeShown(tls), task })
     }
 }
 
@@ -138,6 +141,11 @@ impl Session {
     /// `server_version_num`, such as 150018.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The characters that the database can hold.
+    pub fn repertoire(&self) -> Repertoire {
+        self.link.repertoire
     }
 
     /// The role in force (`current_user`).

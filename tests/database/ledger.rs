@@ -8,6 +8,7 @@ use lab::fixture::Fresh;
 use lab::sql;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
+use tidegate::postgres::catalogue::{CatalogueError, load_table};
 use tidegate::postgres::ledger::{Ledger, LedgerError, QuarantineFilter, Registered, Registration};
 use tidegate::postgres::session::Session;
 use tokio::task::JoinSet;
@@ -457,4 +458,31 @@ async fn the_quarantine_is_filtered() {
     assert!(ledger.quarantine(&mut session, "p", &none()).await.unwrap().is_empty());
     let settled = QuarantineFilter { settled: true, ..none() };
     assert_eq!(ledger.quarantine(&mut session, "p", &settled).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_noted_is_stored_whatever_the_encoding_of_the_database() {
+    for (encoding, spelt) in
+        [("LATIN1", "größe \\u043f"), ("EUC_JP", "gr\\u00f6\\u00dfe \\u043f"), ("SQL_ASCII", "größe п")]
+    {
+        let fresh = Fresh::encoded("noted", encoding);
+        let (ledger, mut session) = ready(&fresh).await;
+        register(&ledger, &mut session, &[(0, 0)]).await;
+        let connector = connector_to(&fresh.url, "p", TIMEOUTS);
+        let (wanted, takeover) = (partitions(&[0]), Duration::from_secs(1));
+        let taken = ledger.acquire(&connector, &session, "p", &wanted, "größe п", takeover).await.unwrap();
+        let noted = ledger.note_halt(&session, "p", &wanted[0], taken[0].epoch, Some("größe п")).await;
+        assert!(noted.unwrap(), "{encoding}");
+        let stored = &ledger.progress(&session, "p").await.unwrap()[0];
+        assert_eq!(stored.owner.as_deref(), Some(spelt), "{encoding}");
+        assert_eq!(stored.halt.as_deref(), Some(spelt), "{encoding}");
+        let filter = QuarantineFilter {
+            topic: Some("п".to_owned()),
+            reason: Some("п".to_owned()),
+            ..QuarantineFilter::default()
+        };
+        assert_eq!(ledger.quarantine(&mut session, "p", &filter).await.unwrap(), [], "{encoding}");
+        let missing = load_table(&session, "схема", "поле", &[]).await.unwrap_err();
+        assert!(matches!(missing, CatalogueError::NoTable { .. }), "{encoding}: {missing}");
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use lab::event::{Event, Poison};
+use lab::fixture::Fresh;
 use lab::generator::{Options, Plan};
 use lab::oracle::{Rules, What};
 use lab::process::{Ended, Running, Tidegate, free_address};
@@ -370,4 +371,51 @@ fn a_topic_that_is_read_no_more_is_not_waited_for() {
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     scene.run_to_end();
     scene.prove();
+}
+
+/// A record of the scene's event with another field or another kind.
+fn of_event(number: u64, from: &str, to: &str) -> String {
+    let json = Event::nth(1, number, 0).json();
+    let kind = format!("\"kind\":\"{}\"", Event::nth(1, number, 0).kind);
+    let changed = json.replacen(if from.is_empty() { &kind } else { from }, to, 1);
+    assert_ne!(changed, json);
+    changed
+}
+
+#[test]
+fn what_the_encoding_of_the_database_lacks_is_a_bad_record_and_its_reason_is_stored() {
+    let name = |reason: &str| {
+        reason.split_once("the field ").and_then(|(_, rest)| Some(rest.split_once(',')?.0.to_owned()))
+    };
+    for (encoding, field, refused) in [
+        ("LATIN1", "gr\u{f6}\u{df}e \\u043f\\U0001f600", true),
+        ("EUC_JP", "gr\\u00f6\\u00dfe \\u043f\\U0001f600", true),
+        ("SQL_ASCII", "gr\u{f6}\u{df}e \u{43f}\u{1f600}", false),
+    ] {
+        let mut scene = Scene::of(Fresh::encoded("encoded", encoding), 1, &[], &Options::default());
+        scene.route = "    unknown_fields: reject\n".to_owned();
+        scene.send(&Plan::events(100));
+        let unknown = of_event(900_001, "{\"event_id\"", "{\"größe п😀\":1,\"event_id\"");
+        let foreign = of_event(900_002, "", "\"kind\":\"п😀\"");
+        let (bad, odd) = (What::Poison(Poison::NotJson), What::Poison(Poison::WrongType));
+        scene.generator.send_one(0, 900_001, Some(&unknown), bad).unwrap();
+        scene.generator.send_one(0, 900_002, Some(&foreign), odd).unwrap();
+        scene.send(&Plan::events(100));
+        scene.run_to_end();
+        let found =
+            rows(&scene, "SELECT code, sqlstate, reason FROM tidegate.quarantine ORDER BY record_offset");
+        assert_eq!(found.len(), if refused { 2 } else { 1 }, "{encoding}: {found:?}");
+        assert_eq!(
+            (&*found[0][0], name(&found[0][2])),
+            ("unknown_field", Some(field.to_owned())),
+            "{encoding}"
+        );
+        let kinds = scene.number("SELECT count(*) FROM public.events WHERE kind !~ '^[a-z]+$'");
+        assert_eq!(kinds, i64::from(!refused), "{encoding}");
+        if refused {
+            assert_eq!(&found[1][..2], ["refused", "22P05"], "{encoding}");
+        }
+        assert_eq!(scene.number("SELECT count(*) FROM public.events"), if refused { 200 } else { 201 });
+        assert_eq!(scene.number("SELECT next_offset FROM tidegate.progress"), 202);
+    }
 }

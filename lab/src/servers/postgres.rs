@@ -196,6 +196,19 @@ impl Postgres {
         sql::query(&self.superuser_url(), &format!("CREATE DATABASE \"{name}\"{owner}")).map(drop)
     }
 
+    /// Creates a database of another encoding that belongs to the role `app`.
+    pub fn create_database_in(&self, name: &str, encoding: &str) -> Result<()> {
+        let owner = match &self.body {
+            Body::Local(_) | Body::Compose(_) => " OWNER app",
+            Body::Given(_) => "",
+        };
+        let sql = format!(
+            "CREATE DATABASE \"{name}\"{owner} TEMPLATE template0 ENCODING '{encoding}' \
+             LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        sql::query(&self.superuser_url(), &sql).map(drop)
+    }
+
     /// Drops a database with its connections.
     pub fn drop_database(&self, name: &str) -> Result<()> {
         sql::query(&self.superuser_url(), &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"))

@@ -110,8 +110,10 @@ struct Relation {
 async fn find_relation(session: &Session, schema: &str, name: &str) -> Result<Relation, CatalogueError> {
     let failed = CatalogueError::doing("looking the table up in the catalogue");
     let client = session.client();
+    // A name that the database can't hold is the name of nothing in it.
+    let spelt = [schema, name].map(|name| session.repertoire().storable(name));
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-        [(&schema, Type::NAME), (&name, Type::NAME)];
+        [(&spelt[0], Type::NAME), (&spelt[1], Type::NAME)];
     let rows = client
         .query_typed(include_str!("../sql/catalogue_relation.sql"), &parameters)
         .await

@@ -56,6 +56,8 @@ impl Ledger {
     ) -> Result<Vec<Acquired>, LedgerError> {
         let topics: Vec<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
         let numbers: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
+        // A host's name may be in any script.
+        let owner = session.repertoire().storable(owner);
         let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
             (&pipeline, Type::TEXT),
             (&topics, Type::TEXT_ARRAY),

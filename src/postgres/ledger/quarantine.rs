@@ -94,12 +94,17 @@ impl Ledger {
         filter: &QuarantineFilter,
     ) -> Result<Vec<QuarantinedRecord>, LedgerError> {
         let offset = filter.offset.map(Offset::value);
+        // As reasons are stored.
+        let repertoire = session.repertoire();
+        let spelt =
+            |text: &Option<String>| text.as_deref().map(|text| repertoire.storable(text).into_owned());
+        let (topic, reason) = (spelt(&filter.topic), spelt(&filter.reason));
         let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
             (&pipeline, Type::TEXT),
-            (&filter.topic, Type::TEXT),
+            (&topic, Type::TEXT),
             (&filter.partition, Type::INT4),
             (&offset, Type::INT8),
-            (&filter.reason, Type::TEXT),
+            (&reason, Type::TEXT),
             (&filter.since_ms, Type::INT8),
             (&filter.settled, Type::BOOL),
             (&filter.limit, Type::INT8),

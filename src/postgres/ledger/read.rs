@@ -204,6 +204,7 @@ impl Ledger {
         let sql = "UPDATE {ledger}.progress SET halt = $5 \
                    WHERE pipeline = $1 AND topic = $2 AND partition = $3 AND epoch = $4 RETURNING 1";
         let (topic, epoch) = (&*partition.topic, epoch.value());
+        let halt = halt.map(|halt| session.repertoire().storable(halt));
         let parameters: [Parameter<'_>; 5] = [
             (&pipeline, Type::TEXT),
             (&topic, Type::TEXT),

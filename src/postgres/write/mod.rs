@@ -160,7 +160,9 @@ impl Writer {
                 let progress_table = self.sql.progress.clone();
                 let targets = Targets::avoiding_stages(self.avoid_stage);
                 let shapes = Shapes::default();
-                let prepared = Prepared { pipeline, progress_table, progress, quarantine, targets, shapes };
+                let repertoire = session.repertoire();
+                let prepared =
+                    Prepared { pipeline, progress_table, progress, quarantine, repertoire, targets, shapes };
                 Ok(Connection { session: Some(session), prepared, in_doubt: false })
             }
             Err(error) => Err(session.failure(&error, Phase::Ledger).await),

@@ -4,12 +4,16 @@
 //! moves over each offset once; it is taken only where an operator set progress back and the same record
 //! fails again. The row is then opened again with the new reason, so that nothing is hidden and the
 //! number of rows affected is always the number of records sent.
+//!
+//! A reason may repeat a field's name in any script: what the database's encoding lacks is spelt in ASCII.
+//! The other texts are names of the catalogue, topics and words of ours, which any encoding has.
 
 use std::fmt::Write as _;
 
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{Client, Error};
 
 use super::progress::Timestamp;
+use super::transaction::Prepared;
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord};
 
 /// Most records that one statement takes.
@@ -21,17 +25,12 @@ const BYTES_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// The first refusal; the transaction is then aborted.
-pub(super) async fn write(
-    client: &Client,
-    insert: &Statement,
-    pipeline: &str,
-    batch: &Batch,
-) -> Result<u64, Error> {
+pub(super) async fn write(client: &Client, prepared: &Prepared, batch: &Batch) -> Result<u64, Error> {
     let mut written = 0;
     let mut rest = &batch.quarantine[..];
     while !rest.is_empty() {
         let (records, tail) = rest.split_at(chunk(rest));
-        written += insert_all(client, insert, pipeline, batch, records).await?;
+        written += insert_all(client, prepared, batch, records).await?;
         rest = tail;
     }
     Ok(written)
@@ -56,8 +55,7 @@ fn weight(record: &QuarantineRecord) -> usize {
 
 async fn insert_all(
     client: &Client,
-    insert: &Statement,
-    pipeline: &str,
+    prepared: &Prepared,
     batch: &Batch,
     records: &[QuarantineRecord],
 ) -> Result<u64, Error> {
@@ -67,9 +65,9 @@ async fn insert_all(
     let place = |record: &QuarantineRecord| -> &PartitionMove { &batch.moves[record.partition as usize] };
     client
         .execute(
-            insert,
+            &prepared.quarantine,
             &[
-                &pipeline,
+                &prepared.pipeline,
                 &each(records, |record| &*place(record).partition.topic),
                 &each(records, |record| place(record).topic_id.0),
                 &each(records, |record| place(record).partition.partition),
@@ -85,7 +83,7 @@ async fn insert_all(
                 &each(records, |record| record.reject.code.name()),
                 &each(records, |record| record.reject.sqlstate.as_deref()),
                 &each(records, |record| record.reject.column.as_deref()),
-                &each(records, |record| without_nul(&record.reject.reason)),
+                &each(records, |record| prepared.repertoire.storable(&record.reject.reason)),
             ],
         )
         .await
@@ -111,11 +109,6 @@ fn literal<'v>(values: impl Iterator<Item = Option<&'v [u8]>>) -> String {
     }
     text.push('}');
     text
-}
-
-/// A reason may repeat a field's name, and JSON can spell NUL, which PostgreSQL's text can't hold.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{2400}")
 }
 
 #[cfg(test)]

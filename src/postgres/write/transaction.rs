@@ -24,6 +24,7 @@ use super::timings::{Stage, Timings};
 use super::work::Work;
 use crate::engine::batch::{Batch, TableBatch};
 use crate::engine::outcome::Tally;
+use crate::postgres::repertoire::Repertoire;
 
 /// What a session keeps between transactions.
 pub(super) struct Prepared {
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) progress: Progress,
     /// The insert into the quarantine.
     pub(super) quarantine: Statement,
+    /// What the database can hold.
+    pub(super) repertoire: Repertoire,
     /// What is known of the targets.
     pub(super) targets: Targets,
     /// What is known of the shapes of their tables.
@@ -169,9 +172,7 @@ async fn write_table(
 /// Quarantine, constraints that were put off, then progress.
 async fn settle(work: &mut Work<'_>, prepared: &Prepared, batch: &Batch) -> Result<(), Stop> {
     Failpoint::AfterRows.reach();
-    let kept = quarantine::write(work.client, &prepared.quarantine, &prepared.pipeline, batch)
-        .await
-        .map_err(Stop::quarantine)?;
+    let kept = quarantine::write(work.client, prepared, batch).await.map_err(Stop::quarantine)?;
     if kept != batch.quarantine.len() as u64 {
         let message = format!("{} quarantined records gave {kept} rows", batch.quarantine.len());
         return Err(Stop::defect(None, message));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::adapt::adapt;
 use super::error::{Place, Problem};
 use super::names::PipelineName;
 use super::reader::{Field, Report, Section};
@@ -41,7 +42,7 @@ pub(super) fn settings(root: Node, before: Vec<Problem>) -> Result<Settings, Vec
     let report = &mut report;
 
     let pipeline = pipeline(&mut root, report);
-    let kafka = kafka::read(root.take("kafka"), &place, pipeline.as_ref(), &places, report);
+    let mut kafka = kafka::read(root.take("kafka"), &place, pipeline.as_ref(), &places, report);
     let postgres = postgres(root.section("postgres", keys::POSTGRES, report), report);
     let start = start(&mut root, report);
     let routes_help =
@@ -51,11 +52,12 @@ pub(super) fn settings(root: Node, before: Vec<Problem>) -> Result<Settings, Vec
     let workers = root.integer("workers", u64::from(defaults::WORKERS), 1..=64, report);
     let limits = limits(root.section("limits", keys::LIMITS, report), report);
     let bad_records = bad_records(root.section("bad_records", keys::BAD_RECORDS, report), report);
-    let retry = retry(root.section("retry", keys::RETRY, report), report);
-    let timeouts = timeouts(root.section("timeouts", keys::TIMEOUTS, report), report);
+    let mut retry = retry(root.section("retry", keys::RETRY, report), report);
+    let mut timeouts = timeouts(root.section("timeouts", keys::TIMEOUTS, report), report);
     let http = HttpSettings { listen: listen(root.section("http", keys::HTTP, report), report) };
     let log = log(root.section("log", keys::LOG, report), report);
 
+    adapt(&mut kafka, &mut timeouts, &mut retry.transient, &places);
     relations(&kafka, &limits, &retry, &timeouts, &places, report);
     match pipeline {
         Some(pipeline) if report.problems.is_empty() => Ok(Settings {

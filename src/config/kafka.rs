@@ -96,8 +96,12 @@ impl KafkaSettings {
         self.milliseconds("max.poll.interval.ms").unwrap_or(defaults::KAFKA_MAX_POLL_INTERVAL)
     }
 
-    fn milliseconds(&self, name: &str) -> Option<Duration> {
+    pub(super) fn milliseconds(&self, name: &str) -> Option<Duration> {
         self.get(name)?.trim().parse().ok().map(Duration::from_millis)
+    }
+
+    pub(super) fn set_milliseconds(&mut self, name: &str, wait: Duration) {
+        self.properties.insert(name.to_owned(), Property::Plain(wait.as_millis().to_string()));
     }
 }
 
@@ -239,9 +243,11 @@ fn classic(kafka: &KafkaSettings, refuse: &mut impl FnMut(&str, &str, &str)) {
             refuse(name, "expected a whole number of milliseconds", "for example 45000");
         }
     }
-    let session = kafka.milliseconds("session.timeout.ms").unwrap_or(defaults::KAFKA_SESSION_TIMEOUT);
-    if session > kafka.max_poll_interval() {
-        let help = "librdkafka needs max.poll.interval.ms (300000 unless it is set) to be at least as long";
+    if let (Some(session), Some(poll)) =
+        (kafka.milliseconds("session.timeout.ms"), kafka.milliseconds("max.poll.interval.ms"))
+        && session > poll
+    {
+        let help = "librdkafka needs max.poll.interval.ms to be at least as long; without it, it is";
         refuse("session.timeout.ms", "it is longer than max.poll.interval.ms", help);
     }
 }

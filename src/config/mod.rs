@@ -8,6 +8,7 @@
 //! column whatever the format. Nothing here connects anywhere, and nothing here prints a secret. Of the
 //! engine it knows only the plain types of a route.
 
+mod adapt;
 mod build;
 pub mod defaults;
 mod error;

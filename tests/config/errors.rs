@@ -111,10 +111,11 @@ fn contradictions() {
         ("batch above memory", "limits: {batch_bytes: 256MiB}"),
         ("memory below the default batch", "limits: {memory: 4MiB}"),
         ("first above max", "retry: {transient: {first: 1m, max: 30s}}"),
-        ("statement above the session's default", "timeouts: {statement: 45s}"),
-        ("drain above the poll interval's default", "timeouts: {drain: 300s}"),
     ]);
-    cases.push(("session below the default statement", refusal(&kafka, Yaml, &[], &[])));
+    let drain = kafka.replace("session.timeout.ms", "max.poll.interval.ms") + "timeouts: {drain: 6s}\n";
+    cases.push(("drain not below the poll interval", refusal(&drain, Yaml, &[], &[])));
+    let apart = kafka.replace("session.timeout.ms", "max.poll.interval.ms") + "timeouts: {statement: 6s}\n";
+    cases.push(("statement not below what the poll interval leaves", refusal(&apart, Yaml, &[], &[])));
     cases.push(("statement not below the session", refusal(&both, Yaml, &[], &[])));
     snapshot("contradictions", cases);
 }
@@ -147,7 +148,10 @@ fn kafka_properties() {
             ("an assignor of the broker without KIP-848", "group.remote.assignor: uniform"),
             ("a debug context that shows secrets", "debug: cgrp,all"),
             ("a session that isn't a number", "session.timeout.ms: 45s"),
-            ("a session above the poll interval", "session.timeout.ms: 400000"),
+            (
+                "a session above the poll interval",
+                "session.timeout.ms: 400000\n  max.poll.interval.ms: 300000",
+            ),
             ("a list", "client.id: [a, b]"),
             ("an empty group", "group.id: ''"),
         ]),

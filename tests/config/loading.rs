@@ -327,3 +327,51 @@ routes:
     assert_eq!(settings.routes[1].key, ["id"]);
     assert!(yaml("").is_err());
 }
+
+#[test]
+fn a_wait_that_is_not_written_makes_room_for_one_that_is() {
+    /// Lines of `kafka`, lines of the root, and what the waits become: statement, drain, session, poll, first
+    /// and longest retry, in milliseconds.
+    const CASES: [(&str, &str, [u64; 6]); 13] = [
+        ("", "", [30_000, 25_000, 45_000, 300_000, 50, 30_000]),
+        ("session.timeout.ms: 6000", "", [4_000, 25_000, 6_000, 300_000, 50, 30_000]),
+        ("session.timeout.ms: 45001", "", [30_000, 25_000, 45_001, 300_000, 50, 30_000]),
+        ("session.timeout.ms: 400000", "", [30_000, 25_000, 400_000, 400_000, 50, 30_000]),
+        ("max.poll.interval.ms: 20000", "", [13_333, 13_333, 20_000, 20_000, 50, 30_000]),
+        ("max.poll.interval.ms: 40000", "", [26_666, 25_000, 40_000, 40_000, 50, 30_000]),
+        ("", "timeouts: {statement: 45s}", [45_000, 25_000, 67_500, 300_000, 50, 30_000]),
+        ("", "timeouts: {statement: 10m}", [600_000, 25_000, 900_000, 900_000, 50, 30_000]),
+        ("", "timeouts: {drain: 5m}", [30_000, 300_000, 45_000, 450_000, 50, 30_000]),
+        ("", "timeouts: {drain: 10m, statement: 1s}", [1_000, 600_000, 45_000, 900_000, 50, 30_000]),
+        (
+            "session.timeout.ms: 6000",
+            "timeouts: {statement: 5s}",
+            [5_000, 25_000, 6_000, 300_000, 50, 30_000],
+        ),
+        ("", "retry: {transient: {first: 1m}}", [30_000, 25_000, 45_000, 300_000, 60_000, 60_000]),
+        ("", "retry: {transient: {max: 10ms}}", [30_000, 25_000, 45_000, 300_000, 10, 10]),
+    ];
+    for (kafka, root, expected) in CASES {
+        let line = if kafka.is_empty() { String::new() } else { format!("  {kafka}\n") };
+        let source = format!(
+            "pipeline: p\nkafka:\n  bootstrap.servers: a:9092\n{line}\
+             routes: [{{topic: t, table: t, key: [id]}}]\n{root}\n"
+        );
+        let settings = good(&source);
+        let found = [
+            settings.timeouts.statement,
+            settings.timeouts.drain,
+            settings.kafka.session_timeout().unwrap(),
+            settings.kafka.max_poll_interval(),
+            settings.retry.transient.backoff.first,
+            settings.retry.transient.max,
+        ];
+        assert_eq!(found.map(|wait| wait.as_millis() as u64), expected, "{kafka} {root}");
+    }
+    // Where the broker decides the session, a statement is bound by nothing of ours.
+    let settings = good(
+        &format!("{BASE}timeouts: {{statement: 10m}}\n")
+            .replace("kafka: {", "kafka: {group.protocol: consumer, "),
+    );
+    assert!(!properties(&settings).contains_key("session.timeout.ms"));
+}

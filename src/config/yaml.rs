@@ -33,6 +33,9 @@ fn describe(error: &Error, source: &str) -> Problem {
         Error::MultipleDocuments { .. } => "a configuration is one document, without `---` in it".to_owned(),
         other => other.to_string(),
     };
+    if let Some((message, help)) = wrong_key(error) {
+        return Problem { key: String::new(), place, message: message.to_owned(), help: help.to_owned() };
+    }
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
     let line = line.and_then(|line| source.lines().nth(line.saturating_sub(1)));
@@ -47,6 +50,21 @@ fn describe(error: &Error, source: &str) -> Problem {
         place,
         message: format!("not valid YAML: {message}"),
         help: help.to_owned(),
+    }
+}
+
+/// What is wrong with a key and what to do, where the error is about one: values are read whatever they are,
+/// so that only keys are ever asked to be text.
+fn wrong_key(error: &Error) -> Option<(&'static str, &'static str)> {
+    match error {
+        Error::NullIntoString { .. } => Some((
+            "a key is missing, or is a word that YAML reads as nothing (null, ~)",
+            "put a key of that name in quotes: \"null\"",
+        )),
+        Error::Unexpected { expected: "string scalar", .. } => {
+            Some(("a list or a section can't be a key", "a key is text; put it in quotes where it begins so"))
+        }
+        _ => None,
     }
 }
 

@@ -5,16 +5,23 @@
 //! arrays `jsonb`, anything that doesn't agree `text`. A guess from samples: the statement is printed for a
 //! person to read.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::config::{ColumnSettings, ColumnSource, RouteSettings, TableName, UnknownFields, WriteMode};
+use crate::config::{
+    ColumnSettings, ColumnSource, Parse, RouteSettings, TableName, UnknownFields, WriteMode,
+};
 use crate::engine::record::Record;
 use crate::postgres::identifier::{IdentifierError, qualified, quote};
+use crate::postgres::repertoire::Repertoire;
 
 use super::fields;
 
 /// PostgreSQL's limit on the columns of a table.
 const COLUMNS_MAX: usize = 1600;
+
+/// The columns that every table has by itself, whose names no other can have.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// What was seen of a value's type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +109,12 @@ pub(super) enum InferError {
         "the sampled records have {0} fields, more than a table can have columns: create the table by hand"
     )]
     TooWide(usize),
+    /// A name of the configuration that no table of this database can have.
+    #[error(
+        "no column can be called {0:?}: every table has one of that name by itself, or the database's encoding \
+         lacks a character; give it another name under `columns`"
+    )]
+    Impossible(String),
     /// A name that can't be an identifier.
     #[error(transparent)]
     Name(#[from] IdentifierError),
@@ -110,6 +123,7 @@ pub(super) enum InferError {
 /// Collects what samples show.
 struct Survey {
     columns: Vec<(String, Seen)>,
+    repertoire: Repertoire,
     notes: Vec<String>,
     objects: usize,
     left_out: BTreeSet<String>,
@@ -122,11 +136,13 @@ struct Survey {
 pub(super) fn infer<'r>(
     route: &RouteSettings,
     table: &TableName,
+    repertoire: Repertoire,
     records: impl Iterator<Item = Record<'r>>,
 ) -> Result<Inferred, InferError> {
     let mapped: BTreeSet<&str> = route.columns.iter().filter_map(|column| first_segment(column)).collect();
     let mut survey = Survey {
         columns: route.columns.iter().map(|column| (column.column.clone(), fixed(column))).collect(),
+        repertoire,
         notes: Vec::new(),
         objects: 0,
         left_out: BTreeSet::new(),
@@ -151,6 +167,15 @@ fn first_segment(column: &ColumnSettings) -> Option<&str> {
     }
 }
 
+/// The literal that a column takes: where it parses, the JSON inside of a string.
+fn parsed<'l>(column: &ColumnSettings, literal: &'l str) -> Cow<'l, str> {
+    let inner = match column.parse {
+        Some(Parse::Json) => serde_json::from_str::<String>(literal).ok(),
+        None => None,
+    };
+    inner.map_or(Cow::Borrowed(literal), |text| Cow::Owned(text.trim_ascii().to_owned()))
+}
+
 /// The type that follows from the source alone.
 fn fixed(column: &ColumnSettings) -> Seen {
     match &column.source {
@@ -171,7 +196,7 @@ impl Survey {
             if mapped.contains(&**name) {
                 continue;
             }
-            if quote(name).is_ok() {
+            if self.can_name_a_column(name) {
                 self.see(name, Seen::of(literal.get()));
             } else {
                 self.left_out.insert(name.chars().take(80).collect());
@@ -187,9 +212,13 @@ impl Survey {
                 _ => None,
             };
             if let Some(literal) = found {
-                self.see(&column.column, Seen::of(literal.get()));
+                self.see(&column.column, Seen::of(&parsed(column, literal.get())));
             }
         }
+    }
+
+    fn can_name_a_column(&self, name: &str) -> bool {
+        quote(name).is_ok() && !SYSTEM_COLUMNS.contains(&name) && self.repertoire.holds_all(name)
     }
 
     fn see(&mut self, name: &str, seen: Seen) {
@@ -202,6 +231,9 @@ impl Survey {
     fn finish(mut self, route: &RouteSettings, table: &TableName) -> Result<Inferred, InferError> {
         if self.columns.len() > COLUMNS_MAX {
             return Err(InferError::TooWide(self.columns.len()));
+        }
+        if let Some((name, _)) = self.columns.iter().find(|(name, _)| !self.can_name_a_column(name)) {
+            return Err(InferError::Impossible(name.clone()));
         }
         if let Some(missing) = route.key.iter().find(|key| !self.columns.iter().any(|(name, _)| name == *key))
         {
@@ -263,7 +295,7 @@ mod tests {
         }
         let route = route(lines);
         let table = route.table.resolve("events").unwrap();
-        infer(&route, &table, block.iter())
+        infer(&route, &table, Repertoire::Latin1, block.iter())
     }
 
     #[test]
@@ -338,5 +370,43 @@ mod tests {
         let inferred = infer_from("    write: append\n", &[&long]).unwrap();
         assert_eq!(inferred.sql, "CREATE TABLE \"app\".\"events\" (\n    \"a\"\"b\" bigint\n);\n");
         assert_eq!(inferred.notes.len(), 2, "{:?}", inferred.notes);
+    }
+
+    #[test]
+    fn what_every_table_has_by_itself_is_left_out_and_refused_where_it_was_asked_for() {
+        let record =
+            r#"{"id":1,"xmin":1,"ctid":"x","tableoid":2,"cmax":3,"XMIN":4,"oid":5,"größe":6,"поле":7}"#;
+        let inferred = infer_from("    key: [id]\n", &[record]).unwrap();
+        let columns: Vec<&str> = inferred.sql.lines().filter(|line| line.contains("bigint")).collect();
+        let expected = [
+            "    \"id\" bigint NOT NULL,",
+            "    \"XMIN\" bigint,",
+            "    \"oid\" bigint,",
+            "    \"größe\" bigint,",
+        ];
+        assert_eq!(columns, expected);
+        assert_eq!(inferred.notes.len(), 5, "{:?}", inferred.notes);
+        for lines in [
+            "    key: [id]\n    columns: {xmin: id}\n",
+            "    key: [id]\n    unknown_fields: ctid\n",
+            "    key: [id]\n    columns: {поле: id}\n",
+        ] {
+            let error = infer_from(lines, &[record]).unwrap_err();
+            assert!(matches!(error, InferError::Impossible(_)), "{lines}: {error:?}");
+        }
+        assert_eq!(
+            infer_from("    key: [ctid]\n", &[record]).unwrap_err(),
+            InferError::KeyNotSeen("ctid".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_parsed_string_has_the_type_of_what_is_inside() {
+        let lines =
+            "    key: [id]\n    columns: {doc: {from: doc, parse: json}, n: {from: n, parse: json}}\n";
+        let inferred = infer_from(lines, &[r#"{"id":1,"doc":" {\"a\":1}","n":"42"}"#]).unwrap();
+        for line in ["\"doc\" jsonb", "\"n\" bigint"] {
+            assert!(inferred.sql.contains(line), "{line} is missing from\n{}", inferred.sql);
+        }
     }
 }

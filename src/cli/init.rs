@@ -9,6 +9,7 @@ use crate::config::{RouteSettings, Settings, TableName};
 use crate::engine::record::RecordBlock;
 use crate::kafka::{self, Inspector, TopicInfo};
 use crate::postgres::ledger::{Ledger, LedgerError};
+use crate::postgres::repertoire::Repertoire;
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
@@ -173,7 +174,8 @@ async fn tables(
             error: None,
         };
         if !database.has_table(&target.name).await? {
-            match make_up(&inspector, &target, sample.into())? {
+            let repertoire = database.session.repertoire();
+            match make_up(&inspector, &target, repertoire, sample.into())? {
                 Ok(inferred) => {
                     let done = if changes { database.execute(&inferred.sql).await } else { Ok(()) };
                     report.action = if done.is_ok() { Action::Created } else { Action::Failed };
@@ -213,13 +215,14 @@ fn targets<'s>(settings: &'s Settings, known: &[TopicInfo]) -> Result<Vec<Target
 fn make_up(
     inspector: &Inspector,
     target: &Target<'_>,
+    repertoire: Repertoire,
     sample: usize,
 ) -> Result<Result<Inferred, infer::InferError>, Failure> {
     let mut blocks: Vec<RecordBlock> = Vec::new();
     for topic in &target.topics {
         blocks.extend(samples::newest(inspector, topic, sample).map_err(looking_up)?);
     }
-    Ok(infer::infer(target.route, &target.name, blocks.iter().flat_map(RecordBlock::iter)))
+    Ok(infer::infer(target.route, &target.name, repertoire, blocks.iter().flat_map(RecordBlock::iter)))
 }
 
 impl Report for InitReport {

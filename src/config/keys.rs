@@ -33,7 +33,7 @@ pub(super) const ROUTE: &[&str] = &[
     "on_bad_record",
 ];
 /// A column written as a section.
-pub(super) const COLUMN: &[&str] = &["from", "unit"];
+pub(super) const COLUMN: &[&str] = &["from", "unit", "parse"];
 /// `limits`
 pub(super) const LIMITS: &[&str] = &["batch_rows", "batch_bytes", "linger", "memory", "record_bytes"];
 /// `bad_records`

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::settings::{
     Backoff, BackoffStrategy, ColumnSettings, ColumnSource, EpochUnit, Format, LogFormat, LogLevel,
-    OnBadRecord, OnTombstone, RouteSettings, Settings, Start, TopicSelector, UnknownFields, WriteMode,
+    OnBadRecord, OnTombstone, Parse, RouteSettings, Settings, Start, TopicSelector, UnknownFields, WriteMode,
 };
 use super::values::{show_duration, show_size};
 
@@ -233,9 +233,12 @@ fn column(column: &ColumnSettings) -> (String, Value) {
         EpochUnit::Nanos => "ns",
     });
     let from = source(&column.source);
-    let value = match unit {
-        Some(unit) => json!({ "from": from, "unit": unit }),
-        None => json!(from),
+    let parse = column.parse.map(|Parse::Json| "json");
+    let value = match (unit, parse) {
+        (None, None) => json!(from),
+        (Some(unit), None) => json!({ "from": from, "unit": unit }),
+        (None, Some(parse)) => json!({ "from": from, "parse": parse }),
+        (Some(unit), Some(parse)) => json!({ "from": from, "unit": unit, "parse": parse }),
     };
     (column.column.clone(), value)
 }

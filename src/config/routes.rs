@@ -5,8 +5,8 @@ use super::keys;
 use super::names::{FieldPath, MAX_NAME_BYTES, TableTemplate, TopicPattern, is_topic_name};
 use super::reader::{Field, Report, Section, choice};
 use super::settings::{
-    ColumnSettings, ColumnSource, EpochUnit, Format, OnBadRecord, OnTombstone, RouteSettings, TopicSelector,
-    UnknownFields, WriteMode,
+    ColumnSettings, ColumnSource, EpochUnit, Format, OnBadRecord, OnTombstone, Parse, RouteSettings,
+    TopicSelector, UnknownFields, WriteMode,
 };
 use super::tree::Value;
 
@@ -307,14 +307,12 @@ fn read_columns(field: Option<Field>, path: &str, report: &mut Report) -> Vec<Co
             );
             continue;
         }
-        if let Some((source, unit)) = read_column(field, report) {
-            columns.push(ColumnSettings { column, source, unit });
-        }
+        columns.extend(read_column(column, field, report));
     }
     columns
 }
 
-fn read_column(field: Field, report: &mut Report) -> Option<(ColumnSource, Option<EpochUnit>)> {
+fn read_column(column: String, field: Field, report: &mut Report) -> Option<ColumnSettings> {
     let field = field.unfolded(report)?;
     if let Value::Map(_) = field.node.value {
         let path = field.path.clone();
@@ -331,9 +329,24 @@ fn read_column(field: Field, report: &mut Report) -> Option<(ColumnSource, Optio
                 "a unit goes with a path into the record, $key, $key.PATH or $headers.NAME",
             );
         }
-        return Some((source, unit));
+        let parse_field = section.take("parse");
+        let parse = parse_field.as_ref().and_then(|field| choice(field, &[("json", Parse::Json)], report));
+        if let (Some(field), false) = (&parse_field, may_hold_text(&source)) {
+            let message = format!("`{}` isn't a field of a record", from.scalar(SOURCES, report)?.text);
+            report.add(
+                field,
+                message,
+                "parse goes with a path into the record or $key.PATH; $key, $value and headers are read as JSON \
+                 where the column's type is json or jsonb",
+            );
+        }
+        return Some(ColumnSettings { column, source, unit, parse });
     }
-    read_source(&field, report).map(|source| (source, None))
+    read_source(&field, report).map(|source| ColumnSettings { column, source, unit: None, parse: None })
+}
+
+fn may_hold_text(source: &ColumnSource) -> bool {
+    matches!(source, ColumnSource::Field(_) | ColumnSource::KeyField(_))
 }
 
 fn may_count_time(source: &ColumnSource) -> bool {

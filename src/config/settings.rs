@@ -140,6 +140,15 @@ pub struct ColumnSettings {
     pub source: ColumnSource,
     /// For numbers that count time since 1970-01-01 UTC: in which unit.
     pub unit: Option<EpochUnit>,
+    /// For strings that hold a document: of which format.
+    pub parse: Option<Parse>,
+}
+
+/// The format of a document inside of a string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parse {
+    /// JSON.
+    Json,
 }
 
 /// Where a column's value comes from.

@@ -75,6 +75,8 @@ pub enum Source {
     KeyField(Vec<String>),
     /// The whole value; bytes into `bytea`, JSON into json types, else text.
     Value,
+    /// A path to what may be a string with JSON inside, which then takes its place.
+    Parsed(Box<Source>),
     /// The last header of this name.
     Header(String),
     /// The topic's name.
@@ -85,6 +87,16 @@ pub enum Source {
     Offset,
     /// The record's timestamp, with milliseconds.
     Timestamp,
+}
+
+impl Source {
+    /// The part of the record, whatever is done with it.
+    pub fn part(&self) -> &Self {
+        match self {
+            Self::Parsed(source) => source.part(),
+            source => source,
+        }
+    }
 }
 
 /// The unit of an epoch number.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{ColumnSettings, ColumnSource, Limits, RouteSettings, UnknownFields as Unknown};
+use crate::config::{ColumnSettings, ColumnSource, Limits, Parse, RouteSettings, UnknownFields as Unknown};
 use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
 use crate::engine::shape::{Column, Kind, Table};
 
@@ -109,7 +109,12 @@ fn explicit(settings: &ColumnSettings, table: &Table) -> Result<Mapping, String>
             column.type_.sql_name
         ));
     }
-    Ok(Mapping { column: place, source: source(&settings.source), unit: settings.unit })
+    let part = source(&settings.source);
+    let source = match settings.parse {
+        Some(Parse::Json) => Source::Parsed(Box::new(part)),
+        None => part,
+    };
+    Ok(Mapping { column: place, source, unit: settings.unit })
 }
 
 fn takes_epochs(column: &Column) -> bool {

@@ -295,6 +295,26 @@ fn check_finds_each_kind_of_mismatch() {
 }
 
 #[test]
+fn check_warns_of_base64_for_a_column_of_bytes() {
+    let mut place = Place::new("cli_base64");
+    place.put(0, &[r#"{"id":1,"data":"aGVsbG8gd29ybGQhIQ==","raw":"\\x00ff","doc":"{}"}"#]);
+    place.sql("CREATE TABLE public.blobs (id bigint PRIMARY KEY, data bytea, raw bytea, doc jsonb)");
+    let topic = &place.fresh.topic;
+    place.routes = format!(
+        "  - {{topic: {topic}, table: public.blobs, key: [id], columns: {{doc: {{from: doc, parse: json}}}}}}\n"
+    );
+    place.expect("init", 0);
+    assert_eq!(place.found(0), [("warning".to_owned(), "base64".to_owned())]);
+    let text = place.expect("check", 0);
+    for told in ["public.blobs.data", "1 sampled value looks like base64", "doc, parsed as JSON"] {
+        assert!(text.contains(told), "{told:?} isn't in\n{text}");
+    }
+    place.expect("run --until-caught-up", 0);
+    let stored = "SELECT pg_typeof(doc)::text || jsonb_typeof(doc) || encode(raw, 'hex') FROM public.blobs";
+    assert_eq!(sql::value(&place.fresh.url, stored).unwrap(), "jsonbobject00ff");
+}
+
+#[test]
 fn check_compares_the_ledger_with_the_configuration_and_the_log() {
     let place = Place::new("cli_ledger").with_table();
     place.put(0, &GOOD);

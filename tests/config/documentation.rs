@@ -83,7 +83,7 @@ fn the_reference_states_the_defaults() {
         "pipeline: orders\nkafka: {bootstrap.servers: localhost:9092}\n\
          postgres: {url: postgres://app@localhost/app}\n\
          routes: [{topic: events, table: public.events, key: [event_id], columns: {received_at: $timestamp, \
-         user_id: user.id, created_at: {from: ts, unit: ms}}}]\n",
+         user_id: user.id, created_at: {from: ts, unit: ms}, details: {from: details, parse: json}}}]\n",
     );
     assert_eq!(stated.redacted(), silent.redacted());
 }

@@ -198,6 +198,8 @@ fn routes() {
         ("an unknown unit", with("columns: {at: {from: ts, unit: minutes}}")),
         ("a unit for what isn't a number", with("columns: {at: {from: $timestamp, unit: ms}}")),
         ("a column's section without source", with("columns: {at: {unit: ms}}")),
+        ("an unknown parser", with("columns: {doc: {from: doc, parse: xml}}")),
+        ("a parser for what isn't a field", with("columns: {doc: {from: $value, parse: json}}")),
         ("a column's misspelt key", with("columns: {at: {form: ts}}")),
         ("delete without the key from the record's key", with("on_tombstone: delete")),
         ("delete for append", "{topic: a, table: t, write: append, on_tombstone: delete}".to_owned()),

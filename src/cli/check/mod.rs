@@ -156,6 +156,7 @@ impl<'s> Check<'s> {
         self.findings.extend(unfed(&report));
         self.findings.extend(unmatched(&report, &resolved));
         self.findings.extend(failing(&report));
+        self.findings.extend(encoded(&report, &resolved, &blocks));
         self.routes.push(report);
         Ok(())
     }
@@ -304,6 +305,23 @@ fn unmatched(report: &RouteReport, route: &Route) -> Option<Finding> {
         UnknownFields::Collect(_) => return None,
     };
     Some(Finding::new(severity, "field_unmatched", &report.topic, text).remedy(remedy))
+}
+
+/// Columns of bytes that records fill with base64, whose letters would be the bytes.
+fn encoded(report: &RouteReport, route: &Route, blocks: &[RecordBlock]) -> Vec<Finding> {
+    let finding = |(column, count): (&str, usize)| {
+        let subject = format!("{}.{column}", report.table);
+        let text = format!(
+            "{} looks like base64, and would be stored as its letters: a string becomes bytea by PostgreSQL's \
+             own text input, which reads hex after \\x and the escape form",
+            many(count, "sampled value")
+        );
+        Finding::new(Severity::Warning, "base64", subject, text).remedy(
+            "let the producer write hex after \\x, or store the text and decode it in SQL: \
+             decode(column, 'base64')",
+        )
+    };
+    sample::base64_columns(route, blocks).into_iter().map(finding).collect()
 }
 
 /// One finding for each way in which sampled records fail.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::{fields, samples};
 use crate::engine::decode::Decoder;
 use crate::engine::record::{Record, RecordBlock};
-use crate::engine::route::{EpochUnit, Route, Source, UnknownFields, WriteMode};
+use crate::engine::route::{EpochUnit, Mapping, Route, Source, UnknownFields, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::engine::shape::{ColumnType, Kind};
 
@@ -120,6 +120,7 @@ fn seen(source: &Source, records: &[Record<'_>]) -> Option<usize> {
         Source::Field(path) => {
             count(&|record| record.value.is_some_and(|value| fields::find(value, path).is_some()))
         }
+        Source::Parsed(source) => seen(source, records),
         Source::KeyField(path) => {
             count(&|record| record.key.is_some_and(|key| fields::find(key, path).is_some()))
         }
@@ -137,7 +138,7 @@ fn unmatched_fields(route: &Route, records: &[Record<'_>]) -> Vec<FieldReport> {
     }
     let taken = |name: &str| {
         let begins = |path: &[String]| path.first().is_some_and(|part| part == name);
-        let first = |source: &Source| matches!(source, Source::Field(path) if begins(path));
+        let first = |source: &Source| matches!(source.part(), Source::Field(path) if begins(path));
         route.mappings.iter().any(|mapping| first(&mapping.source))
     };
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
@@ -154,10 +155,46 @@ fn unmatched_fields(route: &Route, records: &[Record<'_>]) -> Vec<FieldReport> {
     found.into_iter().map(report).collect()
 }
 
+/// The `bytea` columns whose sampled strings all look like base64, which is stored as its letters; with how
+/// many there are.
+pub(super) fn base64_columns<'r>(route: &'r Route, blocks: &[RecordBlock]) -> Vec<(&'r str, usize)> {
+    let records: Vec<Record<'_>> = blocks.iter().flat_map(RecordBlock::iter).collect();
+    let suspicious = |mapping: &'r Mapping| {
+        let column = &route.table.columns[mapping.column];
+        let Source::Field(path) = &mapping.source else { return None };
+        if !stores_bytes(&column.type_) {
+            return None;
+        }
+        let literals = records.iter().filter_map(|record| fields::find(record.value?, path));
+        let texts: Vec<String> =
+            literals.filter_map(|literal| serde_json::from_str(literal.get()).ok()).collect();
+        let all = texts.iter().all(|text| looks_like_base64(text));
+        let long = texts.iter().any(|text| text.len() >= 16 || text.ends_with('='));
+        (all && long).then_some((&*column.name, texts.len()))
+    };
+    route.mappings.iter().filter_map(suspicious).collect()
+}
+
+fn stores_bytes(type_: &ColumnType) -> bool {
+    match &type_.kind {
+        Kind::Domain(base) => stores_bytes(base),
+        kind => *kind == Kind::Bytea,
+    }
+}
+
+/// Whether a text is whole groups of base64, of the common or the URL alphabet; the empty one is as well.
+fn looks_like_base64(text: &str) -> bool {
+    let inside = text.trim_end_matches('=');
+    let padded = text.len() - inside.len() <= 2;
+    let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    padded && text.len().is_multiple_of(4) && inside.bytes().all(alphabet)
+}
+
 fn source_text(source: &Source) -> String {
     let path = |parts: &[String]| parts.join(".");
     match source {
         Source::Field(parts) => path(parts),
+        Source::Parsed(source) => format!("{}, parsed as JSON", source_text(source)),
         Source::Key => "$key".to_owned(),
         Source::KeyField(parts) => format!("$key.{}", path(parts)),
         Source::Value => "$value".to_owned(),
@@ -201,6 +238,16 @@ fn type_text(type_: &ColumnType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_is_told_from_other_text() {
+        for text in ["", "aGVsbG8=", "aGVsbG8gd29ybGQhIQ==", "_-_-", "deadbeef"] {
+            assert!(looks_like_base64(text), "{text}");
+        }
+        for text in ["\\\\xdead", "hello world!", "abc", "a===", "aGVsbG8"] {
+            assert!(!looks_like_base64(text), "{text}");
+        }
+    }
 
     #[test]
     fn types_read_as_people_write_them() {

@@ -1,7 +1,8 @@
 //! From a column's source to its value in one record.
 
 use super::encode::{self, Misfit, Sink, base_type};
-use super::json::{Literal, Slot};
+use super::foreign;
+use super::json::{self, Literal, Slot};
 use super::plan::{Origin, PlanColumn};
 use crate::engine::position::TopicPartition;
 use crate::engine::record::Record;
@@ -79,8 +80,27 @@ fn literal(
         )),
         Slot::At(Literal { start, end, plain }) => match &text[start as usize..end as usize] {
             "null" => Ok(Presence::Null),
+            literal if column.parses && literal.starts_with('"') => parsed(sink, column, type_, literal),
             literal => value(encode::json(sink, type_, column.unit, literal, plain)),
         },
+    }
+}
+
+/// The JSON inside of a string, in the string's place.
+fn parsed(
+    sink: &mut Sink<'_>,
+    column: &PlanColumn,
+    type_: &ColumnType,
+    literal: &str,
+) -> Result<Presence, Misfit> {
+    let mut text = String::new();
+    json::unescape(literal, &mut text).map_err(|_| encode::lone_surrogate())?;
+    if json::check(&text).is_err() {
+        return Err(Misfit::new(RejectCode::BadJson, Some("22P02"), "holds text that isn't JSON"));
+    }
+    match text.trim_ascii() {
+        "null" => Ok(Presence::Null),
+        inner => value(encode::json(sink, type_, column.unit, inner, false)),
     }
 }
 
@@ -97,7 +117,8 @@ fn bytes(
         return Ok(Presence::Value);
     }
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return Err(Misfit::new(RejectCode::BadUtf8, Some("22021"), "isn't UTF-8"));
+        let what = format!("isn't UTF-8{}", foreign::hint(bytes));
+        return Err(Misfit::new(RejectCode::BadUtf8, Some("22021"), what));
     };
     if bytes.contains(&0) {
         return Err(encode::nul_character());

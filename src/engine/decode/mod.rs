@@ -9,10 +9,12 @@
 //! into numeric, integer, float and text types, true and false into boolean and text, arrays into arrays, and
 //! any JSON untouched into `json` and `jsonb`, where a string stays a JSON string. A field that is absent
 //! leaves its column out of the row; an explicit null is NULL. A path that leads through an explicit null is
-//! absent.
+//! absent. A whole number may be spelt with a point or an exponent, and where a unit is named, a string of
+//! digits is a number too. Where a column is told to parse, the JSON inside of a string takes its place.
 
 mod encode;
 mod field;
+mod foreign;
 mod json;
 mod plan;
 mod presence;
@@ -216,11 +218,12 @@ fn read_object<'r>(
     mut unmatched: Unmatched<'_>,
 ) -> Result<&'r str, Reject> {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        let reason = format!("The {part} isn't UTF-8.");
+        let reason = format!("The {part} isn't UTF-8{}.", foreign::hint(bytes));
         return Err(whole(RejectCode::BadUtf8, Some("22021"), reason));
     };
     let bad = |error: &dyn std::fmt::Display| {
-        whole(RejectCode::BadJson, Some("22P02"), format!("The {part} isn't JSON: {error}."))
+        let reason = format!("The {part} isn't JSON: {error}{}.", foreign::hint(bytes));
+        whole(RejectCode::BadJson, Some("22P02"), reason)
     };
     if scan::scan(text, node, order, slots, &mut unmatched).is_some() {
         return Ok(text);

@@ -33,6 +33,8 @@ pub(super) struct PlanColumn {
     pub(super) place: usize,
     pub(super) origin: Origin,
     pub(super) unit: Option<EpochUnit>,
+    /// The JSON inside of a string takes the string's place.
+    pub(super) parses: bool,
     pub(super) is_key: bool,
     /// How plain literals are encoded quickly.
     pub(super) quick: Option<Quick>,
@@ -76,6 +78,9 @@ impl Plan {
         for mapping in route.mappings.iter().filter(|mapping| Some(mapping.column) != collector) {
             let (origin, label) = plan.origin(&mapping.source);
             plan.add(route, mapping.column, origin, mapping.unit, label);
+            if let (Source::Parsed(_), Some(column)) = (&mapping.source, plan.columns.last_mut()) {
+                (column.parses, column.quick) = (true, None);
+            }
         }
         if let Some(place) = collector {
             plan.add(route, place, Origin::Collected, None, "the object of unknown fields".to_owned());
@@ -90,7 +95,7 @@ impl Plan {
         }
         let is_key = route.key.contains(&place);
         let quick = quick::of(&route.table.columns[place].type_, is_key);
-        self.columns.push(PlanColumn { place, origin, unit, is_key, quick, label });
+        self.columns.push(PlanColumn { place, origin, unit, parses: false, is_key, quick, label });
     }
 
     fn origin(&mut self, source: &Source) -> (Origin, String) {
@@ -109,6 +114,7 @@ impl Plan {
                 self.slots = self.slots.max(slot + 1);
                 (Origin::KeyField(slot), format!("field {} of the record key", shown(&path.join("."))))
             }
+            Source::Parsed(source) => self.origin(source),
             Source::Key => (Origin::Key, "the record key".to_owned()),
             Source::Value => (Origin::Value, "the record value".to_owned()),
             Source::Header(name) => (Origin::Header(name.clone()), format!("header {}", shown(name))),

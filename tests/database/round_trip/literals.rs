@@ -157,6 +157,22 @@ pub(super) fn json_number(rng: &mut Rng) -> String {
     }
 }
 
+/// A literal without point and exponent, where it is a whole number of at most a hundred digits; else itself.
+pub(super) fn spelt_out(literal: &str) -> String {
+    let (sign, unsigned) = literal.strip_prefix('-').map_or(("", literal), |unsigned| ("-", unsigned));
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.bytes().all(|digit| digit == b'0') {
+        return "0".to_owned();
+    }
+    let Ok(exponent @ -100..=100) = exponent.parse::<i64>() else { return literal.to_owned() };
+    let Ok(point) = usize::try_from(whole.len() as i64 + exponent) else { return literal.to_owned() };
+    let padded = format!("{digits:0<point$}");
+    let (before, behind) = padded.split_at(point);
+    if behind.bytes().all(|digit| digit == b'0') { format!("{sign}{before}") } else { literal.to_owned() }
+}
+
 pub(super) fn boolean(rng: &mut Rng) -> String {
     let words = [
         "t", "tr", "tru", "true", "TRUE", "True", "f", "fa", "fals", "false", "y", "ye", "yes", "n", "no",

@@ -39,6 +39,16 @@ fn number(rng: &mut Rng) -> Given {
     if rng.bool() { text(literals::number(rng)) } else { plain(literals::json_number(rng)) }
 }
 
+/// A number for an integer type, which takes a whole number's literal in any spelling where PostgreSQL's text
+/// input wants plain digits.
+fn whole(rng: &mut Rng) -> Given {
+    if rng.bool() {
+        return text(literals::number(rng));
+    }
+    let literal = literals::json_number(rng);
+    Given { text: literals::spelt_out(&literal), literal }
+}
+
 fn word(rng: &mut Rng) -> Given {
     match rng.u8(..8) {
         0 => plain(literals::json_number(rng)),
@@ -91,9 +101,9 @@ pub(super) fn subjects() -> Vec<Subject> {
                 plain(literals::one(rng, &["true", "false"]).to_owned())
             }
         }),
-        subject("smallint", number),
-        subject("integer", number),
-        subject("bigint", number),
+        subject("smallint", whole),
+        subject("integer", whole),
+        subject("bigint", whole),
         subject("real", number),
         subject("double precision", number),
         subject("numeric", number),
@@ -125,7 +135,7 @@ pub(super) fn subjects() -> Vec<Subject> {
             text(literals::one(rng, &["low", "mid dle", "hÖch", "Low", "newer", "", "unheard of"]).to_owned())
         }),
         subject("price", number),
-        subject("integer[]", |rng| array_of(rng, number)),
+        subject("integer[]", |rng| array_of(rng, whole)),
         subject("text[]", |rng| array_of(rng, word)),
         subject("numeric[]", |rng| array_of(rng, number)),
         subject("boolean[]", |rng| array_of(rng, |rng| text(literals::boolean(rng)))),
@@ -133,7 +143,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         subject("varchar(3)[]", |rng| array_of(rng, word)),
         subject("numeric(6,2)[]", |rng| array_of(rng, number)),
         subject("price[]", |rng| array_of(rng, number)),
-        subject("scores", |rng| array_of(rng, number)),
+        subject("scores", |rng| array_of(rng, whole)),
         subject("inet[]", |rng| array_of(rng, |rng| text(literals::address(rng)))),
         subject("date[]", |rng| array_of(rng, |rng| text(times::date(rng)))),
         subject("jsonb[]", |rng| {

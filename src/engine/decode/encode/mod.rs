@@ -113,8 +113,8 @@ pub(super) fn json(
         (Kind::Json, _) => document::json(sink, literal, plain),
         (Kind::Jsonb, _) => document::jsonb(sink, literal, plain),
         (Kind::Array(element), Some(b'[')) => array::encode(sink, element, unit, literal),
-        (_, Some(b'"')) if plain => text(sink, type_, &literal[1..literal.len() - 1]),
-        (_, Some(b'"')) => string(sink, type_, literal),
+        (_, Some(b'"')) if plain => counted(sink, type_, unit, &literal[1..literal.len() - 1]),
+        (_, Some(b'"')) => string(sink, type_, unit, literal),
         (_, Some(b't')) => boolean::encode(sink, type_, true),
         (_, Some(b'f')) => boolean::encode(sink, type_, false),
         (_, Some(b'-' | b'0'..=b'9')) => number(sink, type_, unit, literal),
@@ -128,16 +128,29 @@ pub(super) fn is_plain(literal: &str) -> bool {
     !literal.contains('\\') && document::check(literal, true).is_ok()
 }
 
-fn string(sink: &mut Sink<'_>, type_: &ColumnType, literal: &str) -> Fit {
+/// Text; where a unit is named, digits are a number of it.
+fn counted(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, value: &str) -> Fit {
+    if let Some(unit) = unit
+        && matches!(type_.kind, Kind::Date | Kind::Timestamp | Kind::TimestampTz)
+    {
+        let digits = value.strip_prefix('-').unwrap_or(value);
+        if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return time::from_epoch(sink, &type_.kind, unit, value);
+        }
+    }
+    text(sink, type_, value)
+}
+
+fn string(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
     let inside = &literal[1..literal.len() - 1];
     if !inside.as_bytes().contains(&b'\\') {
-        return text(sink, type_, inside);
+        return counted(sink, type_, unit, inside);
     }
     let mut unescaped = std::mem::take(sink.scratch);
     unescaped.clear();
     let fit = match json::unescape(literal, &mut unescaped) {
         Ok(()) if unescaped.as_bytes().contains(&0) => Err(nul_character()),
-        Ok(()) => text(sink, type_, &unescaped),
+        Ok(()) => counted(sink, type_, unit, &unescaped),
         Err(_) => Err(lone_surrogate()),
     };
     *sink.scratch = unescaped;
@@ -150,7 +163,7 @@ pub(super) fn nul_character() -> Misfit {
     Misfit::new(RejectCode::NulCharacter, Some("22021"), what)
 }
 
-fn lone_surrogate() -> Misfit {
+pub(super) fn lone_surrogate() -> Misfit {
     Misfit::value("holds half of a surrogate pair, which is no character")
 }
 
@@ -198,11 +211,9 @@ pub(super) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit 
 pub(super) fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
     let type_ = base_type(type_);
     match (&type_.kind, unit) {
+        (Kind::Int2 | Kind::Int4 | Kind::Int8, _) => number::whole(sink, &type_.kind, literal),
         (
-            Kind::Int2
-            | Kind::Int4
-            | Kind::Int8
-            | Kind::Float4
+            Kind::Float4
             | Kind::Float8
             | Kind::Numeric
             | Kind::Text

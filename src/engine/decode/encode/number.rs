@@ -69,6 +69,29 @@ pub(super) fn integer(sink: &mut Sink<'_>, kind: &Kind, value: &str) -> Fit {
     Ok(())
 }
 
+/// A number's literal into an integer type: whole numbers in any spelling, such as 42.0 and 1e3.
+pub(super) fn whole(sink: &mut Sink<'_>, kind: &Kind, literal: &str) -> Fit {
+    if !literal.contains(['.', 'e', 'E']) {
+        return integer(sink, kind, literal);
+    }
+    let Some(decimal) = decimal(literal) else { return Err(Misfit::value("isn't an integer")) };
+    let digits = decimal.whole.iter().chain(decimal.fraction);
+    let digits: Vec<u8> = digits.map(|digit| digit - b'0').skip_while(|digit| *digit == 0).collect();
+    let Some(last) = digits.iter().rposition(|digit| *digit != 0) else { return integer(sink, kind, "0") };
+    // An exponent of more digits than any number has is as good as the largest of its sign.
+    let shrinks = literal.split_once(['e', 'E']).is_some_and(|(_, exponent)| exponent.starts_with('-'));
+    let exponent = decimal.exponent.unwrap_or(if shrinks { i64::MIN } else { i64::MAX });
+    let zeros = exponent.saturating_add((digits.len() - 1 - last) as i64 - decimal.fraction.len() as i64);
+    if zeros < 0 {
+        return Err(Misfit::value("has a fraction, and the type holds whole numbers"));
+    }
+    // Twenty digits are beyond every integer type, and are refused as such.
+    let zeros = usize::try_from(zeros).unwrap_or(usize::MAX).min(20);
+    let sign = if decimal.negative { "-" } else { "" };
+    let kept = digits[..=last].iter().take(20).map(|digit| char::from(digit + b'0')).collect::<String>();
+    integer(sink, kind, &format!("{sign}{kept}{}", "0".repeat(zeros)))
+}
+
 /// A decimal literal in parts: `sign whole . fraction e exponent`.
 struct Decimal<'a> {
     negative: bool,

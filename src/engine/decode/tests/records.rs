@@ -378,3 +378,60 @@ fn the_encoding_to_try_first_follows_the_types() {
     }
     assert_eq!(Decoder::new(Arc::new(two_fields())).encoding(), Encoding::Binary);
 }
+
+/// The field `a` of a document, parsed, into a column of the type.
+fn parsing(type_: ColumnType) -> Route {
+    route([(column("a", type_), Source::Parsed(Box::new(field("a")))), (int("b"), field("b"))])
+}
+
+#[test]
+fn a_string_with_json_inside_is_parsed_only_where_that_is_asked_for() {
+    let (json, jsonb) = (plain(Kind::Json), plain(Kind::Jsonb));
+    let document = r#"{"a":"{\"x\":[1,\"é\"]}","b":1}"#;
+    let as_it_is = route([(column("a", jsonb.clone()), field("a"))]);
+    assert_eq!(shown(&as_it_is, Given::value(document)), r#"a="{\"x\":[1,\"é\"]}""#);
+    let table = [
+        (jsonb.clone(), document, r#"a={"x":[1,"é"]} b=1"#),
+        (json.clone(), document, r#"a={"x":[1,"é"]} b=1"#),
+        (jsonb.clone(), r#"{"a":" [1, 2]\n"}"#, "a=[1, 2]"),
+        (jsonb.clone(), r#"{"a":"\"text\""}"#, r#"a="text""#),
+        (jsonb.clone(), r#"{"a":"\"{}\""}"#, r#"a="{}""#),
+        (jsonb.clone(), r#"{"a":" null "}"#, "a NULL"),
+        (jsonb.clone(), r#"{"a":null}"#, "a NULL"),
+        (jsonb.clone(), r#"{"b":1}"#, "b=1"),
+        (jsonb.clone(), r#"{"a":{"x":1}}"#, r#"a={"x":1}"#),
+        (jsonb.clone(), r#"{"a":7}"#, "a=7"),
+        (plain(Kind::Int4), r#"{"a":"42.0"}"#, "a=42"),
+        (array(Kind::Int4), r#"{"a":"[1,null]"}"#, r#"a={"1",NULL}"#),
+        (jsonb.clone(), r#"{"a":"{\"x\":}"}"#, "bad_json a 22P02"),
+        (jsonb.clone(), r#"{"a":""}"#, "bad_json a 22P02"),
+        (jsonb.clone(), r#"{"a":"1 2"}"#, "bad_json a 22P02"),
+        (json, r#"{"a":"{"}"#, "bad_json a 22P02"),
+        (jsonb.clone(), r#"{"a":"\"\\u0000\""}"#, "nul_character a 22P05"),
+        (jsonb.clone(), r#"{"a":"\ud800"}"#, "bad_value a 22P02"),
+        (plain(Kind::Text), r#"{"a":"{\"x\":1}"}"#, "wrong_type a"),
+        (plain(Kind::Int4), r#"{"a":"\"x\""}"#, "bad_value a 22P02"),
+    ];
+    for (type_, value, expected) in table {
+        assert_eq!(shown(&parsing(type_), Given::value(value)), expected, "{value}");
+    }
+    let told = reason(&parsing(jsonb), Given::value(r#"{"a":"{secret"}"#));
+    assert_eq!(told, "Column \"a\" of type a_type: field a holds text that isn't JSON.");
+}
+
+#[test]
+fn foreign_bytes_are_named_and_not_quoted() {
+    let table: [(&[u8], &str); 6] = [
+        (b"\x00\x00\x00\x00\x2a{\"a\":1}", "a Schema Registry's serializer"),
+        (b"\x00\x00\x00\x00\x2a\x02\xff", "a Schema Registry's serializer"),
+        (b"\x1f\x8b\x08\x00\x00", "5 bytes begin as gzip"),
+        (b"\xef\xbb\xbf{\"a\":1}", "begins with a byte order mark"),
+        (b"\xff\xfe{\x00", "a byte order mark of UTF-16"),
+        (b"{\x00\"\x00a\x00", "UTF-16"),
+    ];
+    for (value, expected) in table {
+        let given = Given { value: Some(value), ..Given::value("") };
+        let told = reason(&two_fields(), given);
+        assert!(told.contains(expected), "{told}");
+    }
+}

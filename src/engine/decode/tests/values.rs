@@ -56,8 +56,24 @@ becomes! {
     integer_overflows: plain(Kind::Int4), "2147483648" => "out_of_range 22003";
     bigint_has_a_top: plain(Kind::Int8), "9223372036854775807" => "9223372036854775807";
     bigint_overflows: plain(Kind::Int8), "9223372036854775808" => "out_of_range 22003";
-    an_integer_takes_no_exponent: plain(Kind::Int4), "1e3" => "bad_value 22P02";
-    an_integer_takes_no_point: plain(Kind::Int4), "1.0" => "bad_value 22P02";
+    a_whole_number_may_have_an_exponent: plain(Kind::Int4), "1e3" => "1000";
+    a_whole_number_may_have_a_point: plain(Kind::Int2), "-42.0" => "-42";
+    a_whole_number_may_have_both: plain(Kind::Int8), "-12.3400E+2" => "-1234";
+    a_whole_number_may_shrink: plain(Kind::Int4), "4200e-2" => "42";
+    a_fraction_is_no_integer: plain(Kind::Int4), "42.5" => "bad_value 22P02";
+    a_fraction_by_exponent_is_no_integer: plain(Kind::Int4), "425e-1" => "bad_value 22P02";
+    a_zero_is_whole_in_any_spelling: plain(Kind::Int4), "-0.000e99999999999999999999" => "0";
+    bigint_reaches_its_top_by_exponent: plain(Kind::Int8), "9.223372036854775807e18" => "9223372036854775807";
+    bigint_reaches_its_bottom_by_exponent: plain(Kind::Int8), "-9223372036854775808.0" => "-9223372036854775808";
+    bigint_overflows_by_exponent: plain(Kind::Int8), "9.223372036854775808e18" => "out_of_range 22003";
+    smallint_overflows_by_exponent: plain(Kind::Int2), "1e5" => "out_of_range 22003";
+    a_huge_exponent_overflows: plain(Kind::Int8), "1e2147483647" => "out_of_range 22003";
+    a_huger_exponent_overflows: plain(Kind::Int4), "-1e99999999999999999999" => "out_of_range 22003";
+    a_tiny_number_is_no_integer: plain(Kind::Int8), "-1e-99999999999999999999" => "bad_value 22P02";
+    many_digits_that_shrink_are_whole: plain(Kind::Int4), "1200000000000000000000000000000e-28" => "120";
+    many_digits_overflow: plain(Kind::Int8), "1234567890123456789012345.0" => "out_of_range 22003";
+    a_string_is_left_to_the_text_input: plain(Kind::Int4), "\"1.0\"" => "bad_value 22P02";
+    an_array_takes_whole_numbers: array(Kind::Int4), "[1.0,2e1]" => "{\"1\",\"20\"}";
     minus_zero_is_zero: plain(Kind::Int4), "-0" => "0";
     an_integer_takes_digits_in_a_string: plain(Kind::Int4), "\" +007 \"" => "7";
     an_integer_takes_no_words: plain(Kind::Int4), "\"seven\"" => "bad_value 22P02";
@@ -269,8 +285,18 @@ epoch_becomes! {
     epoch_of_nothing: plain(Kind::TimestampTz), EpochUnit::Nanos, "1e-1000" => "1970-01-01 00:00:00+00";
     a_unit_leaves_strings_alone: plain(Kind::TimestampTz), EpochUnit::Millis, "\"2024-05-06\""
         => "2024-05-06 00:00:00+00";
-    a_unit_doesnt_read_digits_in_strings: plain(Kind::TimestampTz), EpochUnit::Millis, "\"1714979289123\""
-        => "? 1714979289123";
+    a_unit_reads_digits_in_strings: plain(Kind::TimestampTz), EpochUnit::Millis, "\"1714979289123\""
+        => "2024-05-06 07:08:09.123000+00";
+    a_unit_reads_nanos_in_strings: plain(Kind::TimestampTz), EpochUnit::Nanos, "\"1544712660300000000\""
+        => "2018-12-13 14:51:00.300000+00";
+    a_unit_reads_a_minus_in_strings: plain(Kind::Timestamp), EpochUnit::Seconds, "\"-1\"" => "1969-12-31 23:59:59";
+    a_unit_reads_escaped_digits: plain(Kind::Date), EpochUnit::Seconds, r#""\u0030""# => "1970-01-01";
+    a_unit_reads_a_day_of_digits_as_a_number: plain(Kind::Date), EpochUnit::Seconds, "\"20240506\""
+        => "1970-08-23";
+    a_unit_refuses_strings_beyond_range: plain(Kind::TimestampTz), EpochUnit::Seconds,
+        "\"99999999999999999999999999999999999999\"" => "out_of_range 22008";
+    a_unit_reads_digits_in_an_array: array(Kind::TimestampTz), EpochUnit::Seconds, "[\"0\"]"
+        => "{\"1970-01-01 00:00:00+00\"}";
     a_unit_in_an_array: array(Kind::TimestampTz), EpochUnit::Seconds, "[0]"
         => "{\"1970-01-01 00:00:00+00\"}";
 }

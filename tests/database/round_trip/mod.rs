@@ -121,7 +121,9 @@ async fn load(client: &Client, rows: &[(usize, &[u8])]) -> Result<BTreeMap<usize
 
 /// Whether a refusal is one of the documented rules that are stricter than PostgreSQL's.
 fn is_stricter(reject: &Reject) -> bool {
-    ["such as now or today", "whose year has two digits"].iter().any(|rule| reject.reason.contains(rule))
+    ["such as now or today", "whose year has two digits", "that separates no thousands"]
+        .iter()
+        .any(|rule| reject.reason.contains(rule))
 }
 
 struct Tally {

@@ -185,6 +185,6 @@ pub(super) fn subjects() -> Vec<Subject> {
             text(literals::one(rng, &["08:00:2b:01:02:03", "08002b010203", "no"]).to_owned())
         }),
         left("oid", number),
-        left("money", |rng| text(literals::one(rng, &["$1,000.50", "12", "-3.5", "x"]).to_owned())),
+        left("money", |rng| text(literals::one(rng, &["$1,000.50", "12", "-3.5", "19,90", "x"]).to_owned())),
     ]
 }

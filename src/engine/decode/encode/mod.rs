@@ -200,6 +200,9 @@ pub(super) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit 
                 time::refuse_special_words(value)?;
                 time::refuse_short_years(value)?;
             }
+            if type_.oid == number::MONEY_OID {
+                number::refuse_decimal_comma(value)?;
+            }
             sink.fall_back(value);
             Ok(())
         }

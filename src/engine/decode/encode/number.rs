@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::boolean::trim;
 use super::{Fit, Misfit, Sink};
-use crate::engine::row::Encoding;
+use crate::engine::row::{Encoding, RejectCode};
 use crate::engine::shape::Kind;
 
 /// Digits before the decimal point that `numeric` holds at most.
@@ -23,6 +23,25 @@ const NEGATIVE: u16 = 0x4000;
 const NAN: u16 = 0xC000;
 const INFINITE: u16 = 0xD000;
 const NEGATIVE_INFINITE: u16 = 0xF000;
+
+/// `money`.
+pub(super) const MONEY_OID: u32 = 790;
+
+/// Refuses an amount with a comma that separates no thousands: PostgreSQL passes over it, so that 19,90 would
+/// be a hundred times what was written.
+pub(super) fn refuse_decimal_comma(value: &str) -> Fit {
+    let bytes = value.as_bytes();
+    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let decimal = |at: usize| {
+        let inside = at > 0 && bytes[at - 1].is_ascii_digit() && digits(at + 1) > 0;
+        inside && (digits(at + 1) != 3 || bytes[..at].contains(&b'.'))
+    };
+    if (0..bytes.len()).any(|at| bytes[at] == b',' && decimal(at)) {
+        let what = "holds an amount with a comma that separates no thousands: write it with a decimal point";
+        return Err(Misfit::new(RejectCode::BadValue, Some("22P02"), what));
+    }
+    Ok(())
+}
 
 /// Whether later versions of PostgreSQL (16 and newer) may read the text as a hexadecimal, octal or
 /// binary integer, or as digits set apart by underscores.

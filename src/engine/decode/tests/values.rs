@@ -36,6 +36,10 @@ fn numeric(precision: i32, scale: i32) -> ColumnType {
     with_typmod(Kind::Numeric, (precision << 16 | scale & 0x7ff) + 4)
 }
 
+fn money() -> ColumnType {
+    ColumnType { oid: 790, ..plain(Kind::Other) }
+}
+
 fn varchar(limit: i32) -> ColumnType {
     with_typmod(Kind::Varchar, limit + 4)
 }
@@ -259,6 +263,12 @@ becomes! {
     other_types_take_no_objects: plain(Kind::Other), "{}" => "wrong_type";
     multiranges_of_times_refuse_now: ColumnType { oid: 4534, ..plain(Kind::Other) }, "\"{[now,)}\""
         => "bad_value";
+    money_takes_thousands: money(), "\"$1,234,567.50\"" => "? $1,234,567.50";
+    money_takes_a_number: money(), "19.90" => "? 19.90";
+    money_takes_no_decimal_comma: money(), "\"19,90\"" => "bad_value 22P02";
+    money_takes_no_decimal_comma_behind_a_point: money(), "\"1.234,500\"" => "bad_value 22P02";
+    money_takes_no_long_decimals: money(), "\"1,2345\"" => "bad_value 22P02";
+    other_types_may_have_commas: plain(Kind::Other), "\"19,90\"" => "? 19,90";
     other_types_may_say_now: plain(Kind::Other), "\"now\"" => "? now";
 }
 

@@ -90,6 +90,7 @@ const BEAT: Duration = Duration::from_secs(1);
 enum Work {
     Ready(Option<Arc<Route>>),
     Write(Box<Batch>),
+    Seek(Box<Batch>),
     NoteHalt(TopicPartition, Epoch, String),
 }
 
@@ -151,7 +152,7 @@ pub async fn run<S: Store, L: Source>(
         let elapsed = clock.elapsed() - begin;
         if decodes {
             tell(Fact::Step { kind: Step::Decode, elapsed });
-        } else if settles || commands.iter().any(|command| matches!(command, Command::Write(_))) {
+        } else if settles || commands.iter().any(cuts) {
             tell(Fact::Step { kind: Step::Cut, elapsed });
         }
         if surplus != machine.surplus() {
@@ -168,6 +169,10 @@ pub async fn run<S: Store, L: Source>(
     let _ = writer.await;
 }
 
+fn cuts(command: &Command) -> bool {
+    matches!(command, Command::Write(_) | Command::Seek(_))
+}
+
 fn far_away() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(3600)
 }
@@ -180,6 +185,7 @@ fn perform(
 ) {
     match command {
         Command::Write(batch) => send(work, Work::Write(batch)),
+        Command::Seek(batch) => send(work, Work::Seek(batch)),
         Command::Advise(partition, next) => source.advise(&partition, next),
         Command::Released(partition, generation) => source.released(&partition, generation),
         Command::Reclaim(partition, generation) => source.reclaim(&partition, generation),
@@ -234,6 +240,14 @@ async fn write_all<S: Store>(
                     let _ = done.send(Done::Rows);
                 };
                 let outcome = store.write(&batch, settling).await;
+                let ended = Done::Transaction { batch, outcome, elapsed: begin.elapsed() };
+                if done.send(ended).is_err() {
+                    return;
+                }
+            }
+            Work::Seek(batch) => {
+                let begin = Instant::now();
+                let outcome = store.seek(&batch).await;
                 let ended = Done::Transaction { batch, outcome, elapsed: begin.elapsed() };
                 if done.send(ended).is_err() {
                     return;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::engine::batch::Batch;
-pub use crate::engine::commit::{CommitOutcome, Fence, StoredProgress};
+pub use crate::engine::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::engine::policy::Failure;
 use crate::engine::position::{Epoch, TopicPartition};
 use crate::engine::route::Route;
@@ -22,6 +22,10 @@ pub trait Store: Send + 'static {
         batch: &Batch,
         settling: impl FnOnce() + Send,
     ) -> impl Future<Output = CommitOutcome> + Send;
+
+    /// Finds the records of a batch that are refused each on its own, and writes nothing: the outcome is
+    /// [`CommitOutcome::Sought`], or tells why nothing was found out.
+    fn seek(&mut self, batch: &Batch) -> impl Future<Output = CommitOutcome> + Send;
 
     /// Records why a partition stands still (`None`: it goes on), as far as this process still owns it.
     fn note_halt(

@@ -137,7 +137,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 /// Logs of the commands that print a result: warnings, as text.
 fn log_warnings(options: &LoadOptions) -> Result<(), Failure> {
     let environment = logging::Environment::of(&options.env);
-    logging::init(logging::Format::Text, "warn", &environment).map_err(Failure::usage)?;
+    let silenced = Some(crate::postgres::words::SERVER_MESSAGES);
+    logging::init(logging::Format::Text, "warn", silenced, &environment).map_err(Failure::usage)?;
     Ok(())
 }
 

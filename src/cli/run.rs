@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::config::{self, LogFormat, LogLevel, LogSettings};
+use crate::postgres::words::SERVER_MESSAGES;
 use crate::service::{self, RunEnd, RunOptions, StartError};
 use crate::telemetry::logging;
 
@@ -44,7 +45,8 @@ pub(super) fn run(args: &RunArgs, config: &ConfigArgs) -> Result<Exit, Failure> 
     let options = config.options();
     let settings = config.load()?;
     let (format, level) = words(settings.log);
-    let repeats = logging::init(format, level, &logging::Environment::of(&options.env));
+    let silenced = (!settings.log.server_messages).then_some(SERVER_MESSAGES);
+    let repeats = logging::init(format, level, silenced, &logging::Environment::of(&options.env));
     let repeats = repeats.map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?;

@@ -261,6 +261,12 @@ fn log(mut section: Section, report: &mut Report) -> LogSettings {
     LogSettings {
         format: section.choice("format", &formats, LogFormat::Json, report),
         level: section.choice("level", &levels, LogLevel::Info, report),
+        server_messages: section.choice(
+            "server_messages",
+            &[("true", true), ("false", false)],
+            false,
+            report,
+        ),
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) const TIMEOUTS: &[&str] =
 /// `http`
 pub(super) const HTTP: &[&str] = &["listen"];
 /// `log`
-pub(super) const LOG: &[&str] = &["format", "level"];
+pub(super) const LOG: &[&str] = &["format", "level", "server_messages"];
 
 /// Sections below the root and their keys, for the documentation's test.
 pub const SECTIONS: &[(&str, &[&str])] = &[

@@ -287,6 +287,8 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// What is written.
     pub level: LogLevel,
+    /// Whether PostgreSQL's own messages, which quote values of records, are written too.
+    pub server_messages: bool,
 }
 
 /// How a log line is written.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::batch::Pending;
 use super::outcome::Tally;
 use super::policy::Failure;
-use super::position::{Epoch, NextOffset};
+use super::position::{Epoch, NextOffset, Offset};
 use super::shape::Table;
 
 /// How a transaction ended.
@@ -23,12 +23,28 @@ pub enum CommitOutcome {
     Reshaped(Vec<Arc<Table>>),
     /// Nothing was written: these records lack required columns and their keys don't exist.
     Refused(Vec<Pending>),
+    /// Nothing was written, since nothing was meant to be: these records are refused each on its own. Empty
+    /// where all of them go through one after the other.
+    Sought(Vec<Refusal>),
     /// Nothing was written: the server or the connection refused, and the transaction is certainly rolled
     /// back.
     RolledBack(Failure),
     /// The connection broke while COMMIT was under way: the next write's compare-and-set decides. The
     /// tallies hold if it was applied.
     Unknown(Failure, Vec<Tally>),
+}
+
+/// A record that is refused on its own, after those records before it that aren't.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Index in [`super::batch::Batch::moves`].
+    pub partition: u32,
+    /// The record's offset.
+    pub offset: Offset,
+    /// Why.
+    pub failure: Failure,
+    /// In the same transaction another row of the same table was written.
+    pub others_pass: bool,
 }
 
 /// What stands in the ledger instead of what the batch expected.

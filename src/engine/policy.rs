@@ -16,6 +16,9 @@ pub enum FailureClass {
     Resources,
     /// The data of one record can be the cause: bisect, then quarantine what fails alone.
     Record,
+    /// Raised while a row was written, by code that can also fail for every row (a trigger, a policy, a
+    /// function of a domain): the record is to blame only where other rows of the table go through.
+    Doubtful,
     /// Two entries of the batch are one key to PostgreSQL, or order matters to a second unique index: bisect.
     Collision,
     /// The table, a column or a privilege is missing or differs: halt with the remedy, and look again later.
@@ -30,11 +33,12 @@ pub enum FailureClass {
 
 impl FailureClass {
     /// All classes, for metrics that are exported from the start.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Conflict,
         Self::Unavailable,
         Self::Resources,
         Self::Record,
+        Self::Doubtful,
         Self::Collision,
         Self::Schema,
         Self::Integrity,
@@ -49,6 +53,7 @@ impl FailureClass {
             Self::Unavailable => "unavailable",
             Self::Resources => "resources",
             Self::Record => "record",
+            Self::Doubtful => "doubtful",
             Self::Collision => "collision",
             Self::Schema => "schema",
             Self::Integrity => "integrity",
@@ -76,17 +81,51 @@ pub enum Disposition {
 /// Tries of a batch after which its size is suspected.
 const SUSPECT_SIZE_AFTER: u32 = 3;
 
-/// Decides what is done about a failure of a class that was met `attempts` times before.
+/// Tries of a batch after which a conflict isn't taken for one that passes: waits have grown to half a
+/// minute. Whatever goes on for longer has to have a name.
+const CONFLICTS_MAX: u32 = 12;
+
+/// Decides what is done about a failure of a class that was met `attempts` times before in a row.
 pub fn dispose(class: FailureClass, attempts: u32) -> Disposition {
     match class {
+        FailureClass::Conflict if attempts >= CONFLICTS_MAX => Disposition::Halt(HaltCode::UnknownFailure),
         FailureClass::Conflict if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
         FailureClass::Resources if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
         FailureClass::Conflict | FailureClass::Unavailable | FailureClass::Resources => Disposition::Wait,
-        FailureClass::Record | FailureClass::Collision => Disposition::Search,
+        FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision => Disposition::Search,
         FailureClass::Schema => Disposition::Halt(HaltCode::SchemaMismatch),
         FailureClass::Integrity => Disposition::Halt(HaltCode::DatabaseDamaged),
         FailureClass::Ambiguous => Disposition::WaitBounded,
         FailureClass::Defect => Disposition::Halt(HaltCode::Defect),
+    }
+}
+
+/// What is done about a record that was refused on its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is at fault.
+    Reject,
+    /// The table can be at fault as well: other rows have to tell.
+    Doubt,
+    /// No record's data is the cause.
+    Defect,
+}
+
+/// Decides about a record that was refused on its own with a failure of this class. `others_pass`: in the
+/// same transaction another row of the same table was written.
+pub fn judge(class: FailureClass, others_pass: bool) -> Verdict {
+    match class {
+        // What collides alone collides with a row of the table, by another unique index.
+        FailureClass::Record | FailureClass::Collision => Verdict::Reject,
+        FailureClass::Doubtful if others_pass => Verdict::Reject,
+        FailureClass::Doubtful => Verdict::Doubt,
+        FailureClass::Conflict
+        | FailureClass::Unavailable
+        | FailureClass::Resources
+        | FailureClass::Schema
+        | FailureClass::Integrity
+        | FailureClass::Ambiguous
+        | FailureClass::Defect => Verdict::Defect,
     }
 }
 
@@ -103,8 +142,34 @@ pub struct Failure {
     pub constraint: Option<String>,
     /// `schema.table` that was being written or read.
     pub table: Option<String>,
-    /// The server's primary message or the client's error; never the DETAIL, which quotes values.
+    /// What it is, in our own words or the client's; never the server's, which quote values.
     pub message: String,
     /// The arrival number (see [`super::batch::Entry::arrival`]) of the entry that the error points at.
     pub suspect: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_wait_then_shrink_then_have_a_name() {
+        let told = |attempts| dispose(FailureClass::Conflict, attempts);
+        assert_eq!(told(SUSPECT_SIZE_AFTER - 1), Disposition::Wait);
+        assert_eq!(told(SUSPECT_SIZE_AFTER), Disposition::WaitSmaller);
+        assert_eq!(told(CONFLICTS_MAX), Disposition::Halt(HaltCode::UnknownFailure));
+        assert_eq!(dispose(FailureClass::Unavailable, u32::MAX), Disposition::Wait);
+    }
+
+    #[test]
+    fn only_other_rows_clear_a_table_of_doubt() {
+        for class in FailureClass::ALL {
+            let expected = match class {
+                FailureClass::Record | FailureClass::Collision => [Verdict::Reject; 2],
+                FailureClass::Doubtful => [Verdict::Doubt, Verdict::Reject],
+                _ => [Verdict::Defect; 2],
+            };
+            assert_eq!([judge(class, false), judge(class, true)], expected, "{class:?}");
+        }
+    }
 }

@@ -13,4 +13,5 @@ pub mod ledger;
 pub mod repertoire;
 pub mod session;
 pub mod tls;
+pub mod words;
 pub mod write;

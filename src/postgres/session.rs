@@ -19,6 +19,7 @@ use super::classify::{self, Phase};
 use super::connect::settings::{Host, TargetSession};
 use super::connect::{ConnectError, SessionTimeouts};
 use super::repertoire::Repertoire;
+use super::words::{self, SERVER_MESSAGES};
 use crate::engine::policy::Failure;
 
 /// Longest wait for a cancel request and for a farewell.
@@ -51,9 +52,10 @@ impl Link {
         let task = tokio::spawn(async move {
             while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let AsyncMessage::Notice(notice) = message? {
-                    // Without DETAIL, which may quote values.
-                    let (code, said) = (notice.code().code(), notice.message());
-                    tracing::warn!(sqlstate = code, "PostgreSQL: {said}");
+                    // Functions of the user's tables send notices too, and put values of rows into them.
+                    let (sqlstate, said) = (notice.code().code(), notice.message());
+                    tracing::debug!(sqlstate, "PostgreSQL sent a notice");
+                    tracing::warn!(target: SERVER_MESSAGES, sqlstate, "PostgreSQL noticed: {said}");
                 }
             }
             Ok(())
@@ -181,8 +183,10 @@ impl Session {
         if error.is_closed()
             && let Ok(Ok(Err(cause))) = tokio::time::timeout(FAREWELL, &mut self.link.task).await
         {
+            words::tell_server_message(&cause);
             return classify::classify(&cause, phase);
         }
+        words::tell_server_message(error);
         classify::classify(error, phase)
     }
 

@@ -71,7 +71,8 @@ impl Facts {
             | CommitOutcome::AlreadyCommitted
             | CommitOutcome::Fenced(_)
             | CommitOutcome::Reshaped(_)
-            | CommitOutcome::Refused(_) => {
+            | CommitOutcome::Refused(_)
+            | CommitOutcome::Sought(_) => {
                 let begun_at = Instant::now().checked_sub(elapsed);
                 self.contact.answers(
                     Dependency::Postgres,
@@ -84,6 +85,7 @@ impl Facts {
                 FailureClass::Resources => self.contact.refuses(Dependency::Postgres, &failure.message),
                 FailureClass::Conflict
                 | FailureClass::Record
+                | FailureClass::Doubtful
                 | FailureClass::Collision
                 | FailureClass::Schema
                 | FailureClass::Integrity
@@ -173,7 +175,7 @@ fn result_of(outcome: &CommitOutcome) -> TransactionResult {
         CommitOutcome::AlreadyCommitted => TransactionResult::AlreadyCommitted,
         CommitOutcome::Fenced(_) => TransactionResult::Fenced,
         CommitOutcome::Reshaped(_) => TransactionResult::Reshaped,
-        CommitOutcome::Refused(_) => TransactionResult::Refused,
+        CommitOutcome::Refused(_) | CommitOutcome::Sought(_) => TransactionResult::Refused,
         CommitOutcome::RolledBack(_) => TransactionResult::RolledBack,
         CommitOutcome::Unknown(..) => TransactionResult::Unknown,
     }

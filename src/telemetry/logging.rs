@@ -2,7 +2,8 @@
 //!
 //! The level comes from the configuration; `RUST_LOG`, where it is set, replaces it. Fields of the JSON form
 //! are `timestamp` (RFC 3339, UTC), `level`, `message`, `target` and those of the event, all on one level.
-//! Nobody hands a payload, a key or a secret to an event: there is no filter here that could catch it.
+//! Nobody hands a payload, a key or a secret to an event: there is no filter here that could catch it. What
+//! others say in words of their own, and may quote values in, goes to targets that are silenced as a whole.
 //! Lines that repeat are held back and counted, see [`super::repeats`].
 
 use std::collections::BTreeMap;
@@ -57,13 +58,19 @@ impl Environment {
     }
 }
 
-/// Begins to log to standard error for the rest of the process's life. What repeats is held back; whoever
-/// runs for long tells the counts by what is returned.
+/// Begins to log to standard error for the rest of the process's life. Nothing of the target `silenced` is
+/// written, whatever the level and `RUST_LOG` say. What repeats is held back; whoever runs for long tells the
+/// counts by what is returned.
 ///
 /// # Errors
 /// When `level` or `RUST_LOG` can't be read, or when a logger is installed already.
-pub fn init(format: Format, level: &str, environment: &Environment) -> Result<Repeats, LoggingError> {
-    let filter = filter(level, environment.rust_log.as_deref())?;
+pub fn init(
+    format: Format,
+    level: &str,
+    silenced: Option<&str>,
+    environment: &Environment,
+) -> Result<Repeats, LoggingError> {
+    let filter = filter(level, silenced, environment.rust_log.as_deref())?;
     let colour = std::io::stderr().is_terminal() && !environment.no_colour;
     let repeats = Repeats::default();
     let logger = subscriber(format, filter, colour, std::io::stderr, repeats.clone());
@@ -71,12 +78,18 @@ pub fn init(format: Format, level: &str, environment: &Environment) -> Result<Re
     Ok(repeats)
 }
 
-fn filter(level: &str, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
+fn filter(level: &str, silenced: Option<&str>, variable: Option<&str>) -> Result<EnvFilter, LoggingError> {
     let (origin, text) = match variable {
         Some(text) => ("RUST_LOG", text),
         None => ("log.level", level),
     };
-    EnvFilter::builder().parse(text).map_err(|source| LoggingError::Filter { origin, source })
+    let refused = |source| LoggingError::Filter { origin, source };
+    let filter = EnvFilter::builder().parse(text).map_err(refused)?;
+    match silenced {
+        None => Ok(filter),
+        // A directive of the same target replaces the one before.
+        Some(target) => Ok(filter.add_directive(format!("{target}=off").parse().map_err(refused)?)),
+    }
 }
 
 fn subscriber<W>(
@@ -124,7 +137,7 @@ mod tests {
     fn lines(format: Format, filter_text: &str, log: impl FnOnce()) -> String {
         let (sender, receiver) = channel();
         let writer = move || Sink(sender.clone());
-        let filter = filter("error", Some(filter_text)).unwrap();
+        let filter = filter("error", Some("tidegate::others"), Some(filter_text)).unwrap();
         tracing::dispatcher::with_default(
             &subscriber(format, filter, false, writer, Repeats::default()),
             log,
@@ -146,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn a_silenced_target_says_nothing_whatever_is_asked_for() {
+        for level in ["trace", "tidegate=trace", "tidegate::others=trace", "info,tidegate::others=warn"] {
+            let text = lines(Format::Text, level, || tracing::error!(target: "tidegate::others", "a value"));
+            assert_eq!(text, "", "{level}");
+        }
+        let filter = filter("info", None, None).unwrap();
+        assert!(!filter.to_string().contains("off"), "{filter}");
+    }
+
+    #[test]
     fn text_lines_have_no_escape_sequences_off_a_terminal() {
         let text = lines(Format::Text, "info", || tracing::warn!(code = "TG-101", "halted"));
         assert!(text.contains("WARN") && text.contains("halted code=\"TG-101\""), "{text:?}");
@@ -164,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_can_t_be_read_names_its_place() {
-        let message = |level, variable| filter(level, variable).unwrap_err().to_string();
+        let message = |level, variable| filter(level, None, variable).unwrap_err().to_string();
         assert!(message("info=loud", None).starts_with("log.level is no log level"));
         assert!(message("info", Some("a=loud")).starts_with("RUST_LOG is no log level"));
     }

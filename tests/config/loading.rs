@@ -90,7 +90,10 @@ fn every_key_arrives_where_it_belongs() {
     ];
     assert_eq!(seconds.map(|timeout| timeout.as_secs()), [1, 2, 3, 4, 5, 6]);
     assert_eq!(settings.http.listen.to_string(), "[::]:80");
-    assert_eq!(settings.log, LogSettings { format: LogFormat::Text, level: LogLevel::Debug });
+    assert_eq!(
+        settings.log,
+        LogSettings { format: LogFormat::Text, level: LogLevel::Debug, server_messages: false }
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod order;
 mod outcomes;
 mod property;
 mod races;
+mod refusals;
 mod reshape;
 mod settings;
 mod shapes;

@@ -9,6 +9,7 @@ mod crash;
 mod drain;
 mod log;
 mod outage;
+mod refusals;
 mod unknown_commit;
 mod ownership;
 

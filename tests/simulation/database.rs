@@ -10,6 +10,7 @@ use tidegate::engine::batch::Batch;
 use tidegate::engine::commit::{CommitOutcome, StoredProgress};
 use tidegate::engine::outcome::Tally;
 use tidegate::engine::policy::FailureClass;
+use tidegate::engine::position::Offset;
 
 use super::mutant::Mutant;
 use super::oracle::{self, Slot};
@@ -27,6 +28,8 @@ struct Transaction {
     connection: Connection,
     partitions: Vec<i32>,
     stage: Stage,
+    /// It only looks for what is refused.
+    seeks: bool,
 }
 
 enum Stage {
@@ -103,10 +106,10 @@ impl Database {
         }
     }
 
-    pub(super) fn submit(&mut self, connection: Connection, batch: Box<Batch>) {
+    pub(super) fn submit(&mut self, connection: Connection, batch: Box<Batch>, seeks: bool) {
         let partitions = batch.moves.iter().map(|moved| moved.partition.partition).collect();
         self.next_id += 1;
-        let transaction = Transaction { connection, partitions, stage: Stage::Arrived(batch) };
+        let transaction = Transaction { connection, partitions, stage: Stage::Arrived(batch), seeks };
         self.transactions.insert(self.next_id, transaction);
     }
 
@@ -116,7 +119,7 @@ impl Database {
 
     /// Moves one transaction on by one step.
     pub(super) fn step(&mut self, id: u64, dice: &mut fastrand::Rng, faults: bool, logs: &[Vec<Slot>]) {
-        let Some(Transaction { connection, partitions, stage }) = self.transactions.remove(&id) else {
+        let Some(Transaction { connection, partitions, stage, seeks }) = self.transactions.remove(&id) else {
             return;
         };
         let next = match stage {
@@ -133,6 +136,10 @@ impl Database {
                 }
             }
             Stage::Arrived(batch) => self.compare(connection, batch, dice, logs),
+            Stage::Locked(batch) if seeks => {
+                self.seek(connection, batch, dice);
+                None
+            }
             Stage::Locked(batch) => self.run(connection, batch, dice, faults, logs),
             Stage::Limbo(part) => {
                 if dice.bool() {
@@ -143,7 +150,7 @@ impl Database {
             }
         };
         if let Some(stage) = next {
-            self.transactions.insert(id, Transaction { connection, partitions, stage });
+            self.transactions.insert(id, Transaction { connection, partitions, stage, seeks });
         }
     }
 
@@ -217,6 +224,26 @@ impl Database {
 
     fn is_reshaped(&self, batch: &Batch) -> bool {
         batch.shapes.iter().any(|shape| shape.version.own != self.shape)
+    }
+
+    /// Looks for the records that are refused, and writes nothing. What is found need not be all.
+    fn seek(&mut self, connection: Connection, batch: Box<Batch>, dice: &mut fastrand::Rng) {
+        let outcome = match self.state.seek(&self.spec, &batch, dice) {
+            Ok(_) if dice.u8(0..8) == 0 => CommitOutcome::RolledBack(failure(FailureClass::Record, None)),
+            Ok(mut refusals) => {
+                self.note("refused records were sought");
+                if refusals.len() > 1 && dice.u8(0..4) == 0 {
+                    refusals.truncate(1);
+                }
+                if let (true, Some(first)) = (self.is(Mutant::BlamesTheNext), refusals.first_mut()) {
+                    first.offset = Offset::new(first.offset.value() + 1);
+                }
+                CommitOutcome::Sought(refusals)
+            }
+            Err(Stop::Refused(pendings)) => CommitOutcome::Refused(pendings),
+            Err(Stop::Failed(failure)) => CommitOutcome::RolledBack(failure),
+        };
+        self.answers.push_back((connection, batch, outcome));
     }
 
     /// Writes rows, quarantine, counters and progress, and commits.

@@ -39,10 +39,12 @@ pub(super) enum Mutant {
     BorrowedEpoch,
     /// The tables' shapes are not compared: a batch is written to a table that it was not made for.
     NoShapeCompare,
+    /// A search names the record behind the one that is refused.
+    BlamesTheNext,
 }
 
 impl Mutant {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::NoEpochCompare,
         Self::NoPositionCompare,
         Self::NoRowCountCheck,
@@ -61,5 +63,6 @@ impl Mutant {
         Self::IgnoreGenerations,
         Self::BorrowedEpoch,
         Self::NoShapeCompare,
+        Self::BlamesTheNext,
     ];
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate::engine::batch::{Batch, PartitionMove};
-use tidegate::engine::commit::{Fence, StoredProgress};
-use tidegate::engine::outcome::Tally;
+use tidegate::engine::batch::{Batch, Entry, PartitionMove, TableBatch};
+use tidegate::engine::commit::{Fence, Refusal, StoredProgress};
+use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset};
 
 use super::mutant::Mutant;
@@ -93,10 +93,49 @@ impl State {
         let partitions: Vec<i32> = batch.moves.iter().map(|moved| moved.partition.partition).collect();
         let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
         for table in &batch.tables {
-            table::write(&mut self.rows, spec, table, &partitions, &mut tallies, dice)?;
+            table::write(&mut self.rows, spec, table, &table.entries, &partitions, &mut tallies, dice)?;
         }
         self.keep_quarantined(batch);
         Ok(tallies)
+    }
+
+    /// Tries the entries one by one in the order of their arrival, each behind those that went through.
+    pub(super) fn seek(
+        &self,
+        spec: &Spec,
+        batch: &Batch,
+        dice: &mut fastrand::Rng,
+    ) -> Result<Vec<Refusal>, Stop> {
+        let mut rows = self.rows.clone();
+        let partitions: Vec<i32> = batch.moves.iter().map(|moved| moved.partition.partition).collect();
+        for table in &batch.tables {
+            table::look_for_twins(spec, table)?;
+        }
+        let mut entries: Vec<(&TableBatch, &Entry)> = batch
+            .tables
+            .iter()
+            .flat_map(|table| table.entries.iter().map(move |entry| (table, entry)))
+            .collect();
+        entries.sort_by_key(|(_, entry)| entry.arrival);
+        let mut refusals = Vec::new();
+        let mut others_pass = false;
+        for (table, entry) in entries {
+            let mut tallies = vec![Tally::default(); batch.moves.len()];
+            let one = std::slice::from_ref(entry);
+            match table::write(&mut rows, spec, table, one, &partitions, &mut tallies, dice) {
+                Ok(()) => {
+                    let tally = &tallies[entry.partition as usize];
+                    others_pass |= tally.get(Outcome::Inserted) + tally.get(Outcome::Updated) > 0;
+                }
+                Err(Stop::Failed(failure)) => {
+                    let (partition, offset) = (entry.partition, entry.offset);
+                    refusals.push(Refusal { partition, offset, failure, others_pass: false });
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        refusals.iter_mut().for_each(|refusal| refusal.others_pass = others_pass);
+        Ok(refusals)
     }
 
     pub(super) fn keep_quarantined(&mut self, batch: &Batch) {

@@ -86,7 +86,7 @@ pub(super) enum Stop {
 pub(super) fn failure(class: FailureClass, suspect: Option<u32>) -> Failure {
     Failure {
         class,
-        sqlstate: (class == FailureClass::Record).then(|| "23514".to_owned()),
+        sqlstate: matches!(class, FailureClass::Record | FailureClass::Doubtful).then(|| "23514".to_owned()),
         column: None,
         constraint: None,
         table: None,
@@ -95,26 +95,28 @@ pub(super) fn failure(class: FailureClass, suspect: Option<u32>) -> Failure {
     }
 }
 
-/// Writes one table's part of a batch, as the documentation of `engine::batch` has it. `partitions` are the
-/// numbers of the batch's moves.
+/// Writes entries of one table's part of a batch, as the documentation of `engine::batch` has it.
+/// `partitions` are the numbers of the batch's moves.
 pub(super) fn write(
     rows: &mut Rows,
     spec: &Spec,
     batch: &TableBatch,
+    entries: &[Entry],
     partitions: &[i32],
     tallies: &mut [Tally],
     dice: &mut fastrand::Rng,
 ) -> Result<(), Stop> {
+    let is_check = dice.bool();
     let mut point = |entry: &Entry| dice.bool().then_some(entry.arrival);
-    let decoded: Vec<Row> = batch.entries.iter().map(|entry| columns(batch, entry)).collect();
+    let decoded: Vec<Row> = entries.iter().map(|entry| columns(batch, entry)).collect();
     let says = |row: &Row, place: usize, word: &str| row.get(&place) == Some(&Some(word.to_owned()));
     // The stage's COPY reads every value by its type's input.
     if let Some(at) = decoded.iter().position(|row| says(row, ODD, BAD_INPUT)) {
-        return Err(Stop::Failed(failure(FailureClass::Record, point(&batch.entries[at]))));
+        return Err(Stop::Failed(failure(FailureClass::Record, point(&entries[at]))));
     }
     let identity = |at: usize| match spec.mode {
         WriteMode::Append => {
-            let entry = &batch.entries[at];
+            let entry = &entries[at];
             format!("{}@{}", partitions[entry.partition as usize], entry.offset)
         }
         WriteMode::Upsert | WriteMode::Insert => {
@@ -126,12 +128,12 @@ pub(super) fn write(
     if identities.iter().collect::<BTreeSet<_>>().len() < identities.len() {
         return Err(Stop::Failed(failure(FailureClass::Collision, None)));
     }
-    let lacking = batch.entries.iter().zip(&identities).filter(|(_, identity)| !rows.contains_key(*identity));
+    let lacking = entries.iter().zip(&identities).filter(|(_, identity)| !rows.contains_key(*identity));
     let refused: Vec<Pending> = lacking.flat_map(|(entry, _)| entry.needs_existing.clone()).collect();
     if !refused.is_empty() {
         return Err(Stop::Refused(refused));
     }
-    for ((entry, row), identity) in batch.entries.iter().zip(decoded).zip(identities) {
+    for ((entry, row), identity) in entries.iter().zip(decoded).zip(identities) {
         let refuse = spec.refuses_rows && says(&row, NOTE, POISON);
         let outcome = match (entry.op, rows.get_mut(&identity)) {
             (Op::Delete, _) => {
@@ -140,7 +142,9 @@ pub(super) fn write(
             }
             (Op::Merge, Some(_)) if spec.mode == WriteMode::Insert => Outcome::Ignored,
             (Op::Merge | Op::Replace, _) if refuse => {
-                return Err(Stop::Failed(failure(FailureClass::Record, point(entry))));
+                // A check refuses by a code of its own, a trigger by any.
+                let class = if is_check { FailureClass::Record } else { FailureClass::Doubtful };
+                return Err(Stop::Failed(failure(class, point(entry))));
             }
             (Op::Replace, _) | (Op::Merge, None) => {
                 assert!(row.contains_key(&MUST), "a new row lacks a required column: {entry:?}");
@@ -156,6 +160,21 @@ pub(super) fn write(
             }
         };
         tallies[entry.partition as usize].add(outcome, 1);
+    }
+    Ok(())
+}
+
+/// Refuses a batch of which two entries are one key to the table.
+pub(super) fn look_for_twins(spec: &Spec, batch: &TableBatch) -> Result<(), Stop> {
+    let identity = |entry: &Entry| {
+        let row = columns(batch, entry);
+        let text = |place: usize| row[&place].clone().expect("keys are not null");
+        spec.identity(&text(K1), &text(K2))
+    };
+    let keyed = spec.mode != WriteMode::Append;
+    let keys: BTreeSet<String> = batch.entries.iter().filter(|_| keyed).map(identity).collect();
+    if keyed && keys.len() < batch.entries.len() {
+        return Err(Stop::Failed(failure(FailureClass::Collision, None)));
     }
     Ok(())
 }

@@ -251,7 +251,11 @@ impl World {
                         .collect();
                     format!("worker {name} lane {} writes {moves:?}", connection.1)
                 });
-                self.database.submit(connection, batch);
+                self.database.submit(connection, batch, false);
+            }
+            Command::Seek(batch) => {
+                self.tell(|| format!("worker {name} lane {} seeks", connection.1));
+                self.database.submit(connection, batch, true);
             }
             Command::Advise(TopicPartition { partition, .. }, next) => {
                 self.database.believed(partition, next.value());
@@ -295,6 +299,8 @@ impl World {
         let expected = match halt.code {
             HaltCode::BadRecord => self.spec.on_bad_record == OnBadRecord::Halt,
             HaltCode::UnknownFailure => true,
+            // A record that a trigger refuses, and no other comes that isn't.
+            HaltCode::SchemaMismatch => self.spec.refuses_rows,
             _ => false,
         };
         if !expected {

@@ -3,14 +3,13 @@
 use super::search::Search;
 use super::{Command, Exit, Flight, Machine, Millis, Report, Tenure, Trouble, Unknown};
 use crate::engine::backoff::Backoff;
-use crate::engine::batch::{Batch, Pending};
+use crate::engine::batch::Batch;
 use crate::engine::commit::{CommitOutcome, Fence, StoredProgress};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::outcome::Tally;
 use crate::engine::policy::{Disposition, Failure, FailureClass, dispose};
 use crate::engine::position::{Generation, NextOffset, TopicPartition};
-use crate::engine::row::{Reject, RejectCode};
-use crate::engine::segment::{Segment, TenureId, lacks};
+use crate::engine::segment::{Segment, TenureId};
 
 impl Machine {
     pub(super) fn written(
@@ -45,6 +44,7 @@ impl Machine {
                 self.reshape(&flight, &shapes, commands);
             }
             CommitOutcome::Refused(pendings) => self.refuse(batch, &flight, &pendings),
+            CommitOutcome::Sought(refusals) => self.sought(now, batch, &flight, &refusals, commands),
             CommitOutcome::RolledBack(failure) => self.failed(now, batch, &flight, failure, commands),
             CommitOutcome::Unknown(failure, tallies) => {
                 let moves = batch.moves.iter().zip(tallies);
@@ -59,6 +59,12 @@ impl Machine {
         for (partition, generation) in owed {
             commands.push(Command::Released(partition, generation));
         }
+    }
+
+    /// The assignments that a batch of these tenures moves.
+    pub(super) fn claims(&self, tenures: &[TenureId]) -> Vec<(TopicPartition, Generation)> {
+        let held = tenures.iter().filter_map(|id| self.held.get(id));
+        held.map(|held| (held.tenure.partition.clone(), held.tenure.generation)).collect()
     }
 
     /// Partitions that waited for the flight's end leave. One that was to halt stays if its earlier records
@@ -228,19 +234,6 @@ impl Machine {
         commands.push(Command::Report(Report::Settled { partition, table, tally, next, newest_at_ms: None }));
     }
 
-    /// These records have neither a row to change nor all values for a new one.
-    fn refuse(&mut self, batch: Batch, flight: &Flight, pendings: &[Pending]) {
-        self.take_back(batch);
-        let Some(front) = self.segments.front_mut() else { return };
-        for pending in pendings {
-            let id = flight.tenures[pending.partition as usize];
-            let Some(held) = self.held.get(&id) else { continue };
-            if let Some(place) = front.find(id, pending.offset) {
-                front.reject(place, lacks(&held.tenure.route, pending.column));
-            }
-        }
-    }
-
     fn failed(
         &mut self,
         now: Millis,
@@ -252,7 +245,11 @@ impl Machine {
         let start = self.segments.front().map_or(0, Segment::start);
         let places = flight.end - start;
         self.take_back(batch);
-        match dispose(failure.class, self.trouble.attempts) {
+        let met = match failure.class {
+            FailureClass::Conflict => self.trouble.conflicts,
+            _ => self.trouble.attempts,
+        };
+        match dispose(failure.class, met) {
             Disposition::Wait => self.back_off(now, &failure, commands),
             Disposition::WaitSmaller => {
                 self.search = Search::failed(places, None);
@@ -265,38 +262,13 @@ impl Machine {
                     self.halt_flight(flight, HaltCode::UnknownFailure, &failure, commands);
                 }
             }
-            Disposition::Search => self.search_culprit(flight, places, &failure, commands),
+            Disposition::Search => self.search_culprit(now, flight, places, &failure, commands),
             Disposition::Halt(code) => self.halt_flight(flight, code, &failure, commands),
         }
         commands.push(Command::Report(Report::Failed(failure)));
     }
 
-    /// Narrows the batch to its culprit in arrival order; a record that fails alone is the culprit.
-    fn search_culprit(
-        &mut self,
-        flight: &Flight,
-        places: usize,
-        failure: &Failure,
-        commands: &mut Vec<Command>,
-    ) {
-        let Some(front) = self.segments.front_mut() else { return };
-        if places > 1 {
-            self.search = Search::failed(places, failure.suspect);
-            return;
-        }
-        let place = front.start();
-        // A record that collides alone collides with a row of the table, by another unique index. One that is
-        // rejected already is refused as a row of the quarantine, which takes anything.
-        let of_record = matches!(failure.class, FailureClass::Record | FailureClass::Collision);
-        if of_record && front.is_record(place) && !front.is_rejected(place) {
-            front.reject(place, refused(failure));
-            self.search = Search::None;
-        } else {
-            self.halt_flight(flight, HaltCode::Defect, failure, commands);
-        }
-    }
-
-    fn halt_flight(
+    pub(super) fn halt_flight(
         &mut self,
         flight: &Flight,
         code: HaltCode,
@@ -325,11 +297,14 @@ impl Machine {
     /// Puts the next try off, for ever if it must be.
     fn back_off(&mut self, now: Millis, failure: &Failure, commands: &mut Vec<Command>) {
         self.trouble.attempts = self.trouble.attempts.saturating_add(1);
+        if failure.class == FailureClass::Conflict {
+            self.trouble.conflicts = self.trouble.conflicts.saturating_add(1);
+        }
         self.wait(now, self.limits.transient, self.trouble.attempts, failure, commands);
     }
 
     /// Sets the next try's time; `false` when the tries are used up.
-    fn wait(
+    pub(super) fn wait(
         &mut self,
         now: Millis,
         backoff: Backoff,
@@ -343,14 +318,5 @@ impl Machine {
         self.trouble.resume_at = Some(now + wait_ms);
         commands.push(Command::Report(Report::Retrying { class: failure.class, wait_ms }));
         true
-    }
-}
-
-fn refused(failure: &Failure) -> Reject {
-    Reject {
-        code: RejectCode::Refused,
-        column: failure.column.clone(),
-        sqlstate: failure.sqlstate.clone(),
-        reason: failure.message.clone(),
     }
 }

@@ -92,6 +92,9 @@ pub enum Input {
 pub enum Command {
     /// Write the batch; answer with [`Input::Written`].
     Write(Box<Batch>),
+    /// Find the records of the batch that are refused on their own, and write nothing; answer with
+    /// [`Input::Written`].
+    Seek(Box<Batch>),
     /// Tell the group how far the partition is; a hint.
     Advise(TopicPartition, NextOffset),
     /// Nothing of this assignment is in flight or will be written.

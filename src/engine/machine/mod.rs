@@ -9,6 +9,7 @@ mod held;
 mod message;
 mod search;
 mod ending;
+mod refusals;
 mod reshape;
 mod stops;
 #[cfg(test)]
@@ -41,14 +42,18 @@ struct Flight {
     /// Those of them that left the lane meanwhile, and that somebody waits for.
     owed: Vec<(TopicPartition, Generation)>,
     judged: BTreeMap<u32, (u64, u64)>,
+    /// It only looks for what is refused.
+    seeks: bool,
 }
 
 /// Counts tries of the same work.
 #[derive(Default)]
 struct Trouble {
     attempts: u32,
-    /// Failures of unknown kind among them: only these are bounded.
+    /// Failures of unknown kind among them, and records in doubt.
     ambiguous: u32,
+    /// Conflicts among them.
+    conflicts: u32,
     resume_at: Option<Millis>,
     /// The last COMMIT's outcome is unknown.
     unknown: Option<Unknown>,
@@ -407,17 +412,14 @@ impl Machine {
             };
             let claims = self.claims(&tenures);
             let nexts = batch.moves.iter().map(|moved| moved.delta.to()).collect();
-            self.flight = Some(Flight { end, tenures, nexts, claims, owed: Vec::new(), judged });
-            commands.push(Command::Write(Box::new(batch)));
+            let seeks = self.search == Search::Seek;
+            self.flight = Some(Flight { end, tenures, nexts, claims, owed: Vec::new(), judged, seeks });
+            let batch = Box::new(batch);
+            commands.push(if seeks { Command::Seek(batch) } else { Command::Write(batch) });
             return;
         }
         self.search = Search::None;
         self.staged_since = None;
-    }
-
-    fn claims(&self, tenures: &[TenureId]) -> Vec<(TopicPartition, Generation)> {
-        let held = tenures.iter().filter_map(|id| self.held.get(id));
-        held.map(|held| (held.tenure.partition.clone(), held.tenure.generation)).collect()
     }
 
     fn lingers(&self, now: Millis, segment: &Segment) -> bool {

@@ -1,13 +1,17 @@
 //! Narrowing a batch to the record that the database refuses.
 //!
-//! The search goes in arrival order, so that whatever is quarantined in the end was refused after all of
-//! its predecessors had been committed.
+//! First the store is asked to seek: it tries the batch's records in one transaction that is rolled back.
+//! Where that finds nothing, such as what only a COMMIT refuses, batches are halved. The search goes in
+//! arrival order, so that whatever is quarantined in the end was refused after all of its predecessors had
+//! been committed.
 
 /// How much of the front segment the next batch may take, while a culprit is looked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Search {
     /// Everything.
     None,
+    /// The store looks for the culprits among all.
+    Seek,
     /// The culprit lies within the first `within` places: take `next` of them.
     Halve { next: usize, within: usize },
     /// The error pointed at the place behind these: take these, then that one alone.
@@ -19,7 +23,7 @@ pub(super) enum Search {
 impl Search {
     pub(super) fn limit(self) -> usize {
         match self {
-            Self::None => usize::MAX,
+            Self::None | Self::Seek => usize::MAX,
             Self::Halve { next, .. } => next,
             Self::Before(places) => places,
             Self::Alone => 1,
@@ -29,7 +33,7 @@ impl Search {
     /// The search after `places` places went through without the culprit.
     pub(super) fn passed(self, places: usize) -> Self {
         match self {
-            Self::None | Self::Alone => Self::None,
+            Self::None | Self::Seek | Self::Alone => Self::None,
             Self::Halve { within, .. } if within > places => {
                 Self::Halve { next: (within - places).div_ceil(2), within: within - places }
             }

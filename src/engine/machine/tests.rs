@@ -14,7 +14,7 @@ use super::*;
 use crate::engine::backoff::{Backoff, Growth};
 use crate::engine::batch::{Batch, Pending};
 use crate::engine::breaker::BreakerLimits;
-use crate::engine::commit::{CommitOutcome, Fence, StoredProgress};
+use crate::engine::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::engine::halt::HaltCode;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::{Failure, FailureClass};
@@ -185,7 +185,7 @@ impl Lane {
         let mut answers = Vec::new();
         for command in self.machine.step(self.now, input) {
             answers.extend(words_of(&command));
-            if let Command::Write(batch) = command {
+            if let Command::Write(batch) | Command::Seek(batch) = command {
                 assert!(self.flying.is_none(), "two batches at once");
                 self.flying = Some(batch);
             }
@@ -249,6 +249,16 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
             let (partition, offset) = (place(words.number()) as u32, Offset::new(words.number()));
             CommitOutcome::Refused(vec![Pending { partition, offset, column: 2 }])
         }
+        "sought" => {
+            let mut refusals = Vec::new();
+            while let Some(class) = words.0.next() {
+                let others_pass = !class.ends_with('!');
+                let failure = failure(class.trim_end_matches('!'), None, None);
+                let (partition, offset) = (place(words.number()) as u32, Offset::new(words.number()));
+                refusals.push(Refusal { partition, offset, failure, others_pass });
+            }
+            CommitOutcome::Sought(refusals)
+        }
         word => panic!("no input is called {word:?}"),
     }
 }
@@ -276,8 +286,9 @@ fn failure(class: &str, suspect: Option<u32>, table: Option<String>) -> Failure 
 
 fn words_of(command: &Command) -> Option<String> {
     Some(match command {
-        Command::Write(batch) => {
-            let mut words = vec!["write".to_owned()];
+        Command::Write(batch) | Command::Seek(batch) => {
+            let verb = if matches!(command, Command::Seek(_)) { "seek" } else { "write" };
+            let mut words = vec![verb.to_owned()];
             for moved in &batch.moves {
                 let (from, to) = (moved.delta.from(), moved.delta.to());
                 let gaps = if moved.gaps > 0 { format!(" gaps {}", moved.gaps) } else { String::new() };

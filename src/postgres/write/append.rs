@@ -5,6 +5,9 @@
 //! by a statement of their own: the rows that it affects are that partition's, the others were filtered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_postgres::Error;
 
 use super::copy::Rows;
 use super::ordered;
@@ -14,16 +17,22 @@ use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
 use crate::engine::batch::TableBatch;
 use crate::engine::outcome::Outcome;
+use crate::engine::shape::Table;
 
-/// Writes all rows of an `append` route.
-pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &TableBatch) -> Result<(), Stop> {
+/// Writes the given rows of an `append` route.
+pub(super) async fn write(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+    entries: Vec<usize>,
+) -> Result<(), Stop> {
     // Without a key nothing can exist: what lacks required columns is refused.
-    work.refused.extend(rows.entries.iter().flat_map(|entry| &entry.needs_existing));
+    work.refused.extend(entries.iter().flat_map(|&entry| &rows.entries[entry].needs_existing));
     if !work.refused.is_empty() {
         return Ok(());
     }
     let straight = !target::append_needs_stage(&target.table);
-    for (columns, entries) in work::by_columns(rows, 0..rows.entries.len()) {
+    for (columns, entries) in work::by_columns(rows, entries.into_iter()) {
         let set = target.set(&columns);
         let into = if straight && !columns.is_empty() { Into::Target } else { Into::Stage };
         if into == Into::Stage && !target.has_stage() {
@@ -64,14 +73,16 @@ pub(super) async fn copy(
             Some(first)
         }
     };
-    let statement =
-        set.copy(work.client, into, rows.encoding).await.map_err(|error| Stop::rows(error, table, None))?;
+    let statement = set
+        .copy(work.client, into, rows.encoding)
+        .await
+        .map_err(|error| stop_at(into, error, table, None))?;
     let sent = Rows { table: rows, entries, width, first_ord };
     let taken = sent.send(work.client, statement).await.map_err(|error| {
         let line = crate::postgres::classify::copy_line(&error).map(|(line, _)| line as usize);
         let at = line.and_then(|line| entries.get(line.checked_sub(1)?));
         let suspect = at.map(|&entry| rows.entries[entry].arrival);
-        Stop::rows(error, table, suspect)
+        stop_at(into, error, table, suspect)
     })?;
     if taken != entries.len() as u64 {
         let message = format!("COPY into {table} took {taken} of {} rows without an error", entries.len());
@@ -79,6 +90,13 @@ pub(super) async fn copy(
     }
     work.lap(Stage::Copy);
     Ok(())
+}
+
+fn stop_at(into: Into, error: Error, table: &Arc<Table>, suspect: Option<u32>) -> Stop {
+    match into {
+        Into::Target => Stop::rows(error, table, suspect),
+        Into::Stage => Stop::staging(error, table, suspect),
+    }
 }
 
 async fn insert(

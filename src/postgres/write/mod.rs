@@ -16,6 +16,7 @@ mod keys;
 mod ordered;
 mod progress;
 mod quarantine;
+mod seek;
 mod small;
 mod shapes;
 mod sql;
@@ -47,6 +48,7 @@ use super::ledger::Ledger;
 use super::session::Session;
 use crate::engine::arena::Arena;
 use crate::engine::batch::{Batch, TableBatch};
+use crate::engine::commit::Refusal;
 use crate::engine::outcome::Tally;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::position::{Epoch, TopicPartition};
@@ -225,8 +227,12 @@ impl Writer {
     /// Before anything is blamed for a refusal, the tables are asked whether they are still what the batch
     /// was made for: partitions and types can change without a lock that ours would wait for.
     async fn suspect_shapes(&mut self, batch: &Batch, outcome: CommitOutcome) -> CommitOutcome {
-        let CommitOutcome::RolledBack(failure) = &outcome else { return outcome };
-        if batch.shapes.is_empty() || !can_be_of_a_shape(failure) {
+        let suspected = match &outcome {
+            CommitOutcome::RolledBack(failure) => can_be_of_a_shape(failure),
+            CommitOutcome::Sought(refusals) => !refusals.is_empty(),
+            _ => false,
+        };
+        if batch.shapes.is_empty() || !suspected {
             return outcome;
         }
         let Ok(mut connection) = self.connection().await else { return outcome };
@@ -254,6 +260,25 @@ impl Store for Writer {
 
     async fn write(&mut self, batch: &Batch, settling: impl FnOnce() + Send) -> CommitOutcome {
         self.write_batch(batch, settling).await
+    }
+
+    async fn seek(&mut self, batch: &Batch) -> CommitOutcome {
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(failure) => return CommitOutcome::RolledBack(failure),
+        };
+        connection.in_doubt = true;
+        let outcome = match connection.seek(batch).await {
+            Ok(refusals) => {
+                connection.roll_back(true).await;
+                CommitOutcome::Sought(refusals)
+            }
+            Err(stop) => connection.stop(stop).await,
+        };
+        if connection.is_usable() {
+            self.connection = Some(connection);
+        }
+        self.suspect_shapes(batch, outcome).await
     }
 
     async fn note_halt(
@@ -299,6 +324,11 @@ impl Connection {
     ) -> Result<Vec<Tally>, Stop> {
         let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
         transaction::run(session.client(), &mut self.prepared, batch, choice, timings, settling).await
+    }
+
+    async fn seek(&mut self, batch: &Batch) -> Result<Vec<Refusal>, Stop> {
+        let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
+        seek::run(session.client(), &mut self.prepared, batch).await
     }
 
     /// Writes a small batch. `None` where the general path has to write it: then nothing is written, and no
@@ -373,12 +403,13 @@ impl Connection {
                 CommitOutcome::RolledBack(*failure)
             }
             Stop::Server(server) => {
-                let mut failure = self.failure(&server.error, server.phase).await;
-                failure.table = failure.table.or(server.table);
-                failure.suspect = server.suspect;
-                if server.error.as_db_error().is_some() {
+                if let Some(failure) = server.answer() {
                     self.roll_back(keeps_session(&failure)).await;
+                    return CommitOutcome::RolledBack(failure);
                 }
+                let mut failure = self.failure(&server.error, server.phase).await;
+                failure.table = failure.table.or(server.table.map(|table| table.to_string()));
+                failure.suspect = server.suspect;
                 CommitOutcome::RolledBack(failure)
             }
         }
@@ -405,24 +436,24 @@ impl Connection {
 fn can_be_of_a_shape(failure: &Failure) -> bool {
     match failure.class {
         FailureClass::Record
+        | FailureClass::Doubtful
         | FailureClass::Collision
         | FailureClass::Schema
         | FailureClass::Integrity
         | FailureClass::Ambiguous
         | FailureClass::Defect => true,
-        // Rows that a statement of ours didn't affect, and forms of values that the server can't read.
+        // Rows that a statement of ours didn't affect.
         FailureClass::Conflict => failure.sqlstate.is_none(),
-        FailureClass::Unavailable => failure.sqlstate.as_deref() == Some("08P01"),
-        FailureClass::Resources => false,
+        FailureClass::Unavailable | FailureClass::Resources => false,
     }
 }
 
 /// Whether a session is as good as before after this failure.
 fn keeps_session(failure: &Failure) -> bool {
     match failure.class {
-        // A prepared statement whose plan can't be renewed (0A000) fails again in the same session.
-        FailureClass::Conflict => failure.sqlstate.as_deref() != Some("0A000"),
-        FailureClass::Record | FailureClass::Collision => true,
+        // A prepared statement that is gone or whose plan can't be renewed fails again in the same session.
+        FailureClass::Conflict => !matches!(failure.sqlstate.as_deref(), Some("0A000" | "26000" | "42P05")),
+        FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision => true,
         // What a session prepared can be stale or the server unwell: a new session finds out.
         FailureClass::Unavailable
         | FailureClass::Resources

@@ -73,11 +73,15 @@ pub(super) fn takes(rows: &TableBatch) -> bool {
     }
 }
 
-/// Writes the rows of a table where the order across keys counts.
-pub(super) async fn write(work: &mut Work<'_>, target: &mut Target, rows: &TableBatch) -> Result<(), Stop> {
+/// Writes these entries, in the order of arrival, of a table where the order across keys counts.
+pub(super) async fn write(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+    entries: &[usize],
+) -> Result<(), Stop> {
     begin(work.client, target).await?;
-    let entries: Vec<usize> = (0..rows.entries.len()).collect();
-    let mut rest = &entries[..];
+    let mut rest = entries;
     while !rest.is_empty() {
         let (run, adds) = next_run(target, rows, rest);
         let (now, later) = rest.split_at(run);
@@ -97,10 +101,20 @@ pub(super) async fn write_entries(
     rows: &TableBatch,
     entries: &[usize],
 ) -> Result<usize, Stop> {
-    twins::refuse(work.client, target, rows, entries).await?;
+    refuse_twins(work.client, target, rows, entries).await?;
     let begun = work.client.batch_execute(PLANS).await;
     begun.map_err(|error| Stop::rows(error, &target.table, None))?;
     one_by_one(work, target, rows, entries).await
+}
+
+/// Refuses entries of which two have one key, where there is no stage to compare them in.
+pub(super) async fn refuse_twins(
+    client: &Client,
+    target: &mut Target,
+    rows: &TableBatch,
+    entries: &[usize],
+) -> Result<(), Stop> {
+    twins::refuse(client, target, rows, entries).await
 }
 
 async fn begin(client: &Client, target: &Target) -> Result<(), Stop> {

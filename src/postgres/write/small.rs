@@ -313,7 +313,8 @@ pub(super) fn judge(error: &Error, client: &Client) -> Option<Tried> {
     if client.is_closed() || is_plain(&failure) {
         return None;
     }
-    let of_record = matches!(failure.class, FailureClass::Record | FailureClass::Collision);
+    let of_record =
+        matches!(failure.class, FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision);
     Some(if of_record { Tried::Unclear } else { Tried::Unfit })
 }
 
@@ -322,6 +323,7 @@ pub(super) fn is_plain(failure: &Failure) -> bool {
     match failure.class {
         FailureClass::Unavailable | FailureClass::Resources | FailureClass::Conflict => true,
         FailureClass::Record
+        | FailureClass::Doubtful
         | FailureClass::Collision
         | FailureClass::Schema
         | FailureClass::Integrity

@@ -83,6 +83,7 @@ fn is_forbidden(error: &Error, client: &Client) -> bool {
             FailureClass::Unavailable | FailureClass::Resources | FailureClass::Integrity => false,
             FailureClass::Conflict
             | FailureClass::Record
+            | FailureClass::Doubtful
             | FailureClass::Collision
             | FailureClass::Schema
             | FailureClass::Ambiguous

@@ -148,6 +148,24 @@ pub(super) async fn are_equal(
     Ok(presence.iter().all(|presence| *presence == Presence::Same))
 }
 
+/// Whether keys that differ in bytes can be equal.
+pub(super) fn may_have_twins(rows: &TableBatch) -> bool {
+    !rows.route.table.traits.bytewise_key || rows.encoding == Encoding::Text
+}
+
+/// Refuses rows of which two have one key; their keys are all that is looked at.
+pub(super) async fn look_for_twins(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    keys: &TableBatch,
+) -> Result<(), Stop> {
+    let all: Vec<usize> = (0..keys.entries.len()).collect();
+    if !target.has_stage() {
+        return ordered::refuse_twins(work.client, target, keys, &all).await;
+    }
+    Merge::stage(work, target, keys, all).await.map(drop)
+}
+
 /// Takes back what was written since the savepoint and closes it.
 pub(super) async fn take_back(client: &Client, target: &Target) -> Result<(), Stop> {
     let sql = "ROLLBACK TO SAVEPOINT tidegate_rows; RELEASE SAVEPOINT tidegate_rows";
@@ -173,7 +191,7 @@ impl<'a> Merge<'a> {
             order.extend(entries);
         }
         let merge = Self { rows, order, base, groups };
-        if !target.table.traits.bytewise_key || rows.encoding == Encoding::Text {
+        if may_have_twins(rows) {
             merge.refuse_twins(work, target).await?;
         }
         Ok(merge)

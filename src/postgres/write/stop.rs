@@ -8,7 +8,8 @@ use crate::engine::batch::Pending;
 use crate::engine::commit::Fence;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::shape::Table;
-use crate::postgres::classify::{self, Phase};
+use crate::postgres::classify::{self, Phase, Place};
+use crate::postgres::words;
 
 /// Why a transaction doesn't go on.
 #[derive(Debug)]
@@ -32,7 +33,10 @@ pub(super) enum Stop {
 pub(super) struct ServerError {
     pub(super) error: Error,
     pub(super) phase: Phase,
-    pub(super) table: Option<String>,
+    /// The table that rows were going to.
+    pub(super) table: Option<Arc<Table>>,
+    /// They were going into its stage.
+    pub(super) staged: bool,
     pub(super) suspect: Option<u32>,
 }
 
@@ -43,29 +47,49 @@ impl ServerError {
     }
 }
 
+impl ServerError {
+    /// What the server's answer means; `None` where it is the connection that failed.
+    pub(super) fn answer(&self) -> Option<Failure> {
+        self.error.as_db_error()?;
+        words::tell_server_message(&self.error);
+        let place = self.table.as_deref().map(|table| Place { table, staged: self.staged });
+        let failure = classify::classify_at(&self.error, self.phase, place);
+        Some(Failure { suspect: self.suspect, ..failure })
+    }
+}
+
 impl Stop {
     /// A failed statement on the ledger or the catalogue.
     pub(super) fn ledger(error: Error) -> Self {
-        Self::server(error, Phase::Ledger, None, None)
+        Self::server(error, Phase::Ledger, None)
     }
 
     /// A failed statement on a target; `suspect` is the arrival number of the row that the error points at.
-    pub(super) fn rows(error: Error, table: &Table, suspect: Option<u32>) -> Self {
-        Self::server(error, Phase::Rows, Some(table.to_string()), suspect)
+    pub(super) fn rows(error: Error, table: &Arc<Table>, suspect: Option<u32>) -> Self {
+        let table = Some(Arc::clone(table));
+        let server = ServerError { error, phase: Phase::Rows, table, staged: false, suspect };
+        Self::Server(Box::new(server))
+    }
+
+    /// A failed COPY into a table's stage.
+    pub(super) fn staging(error: Error, table: &Arc<Table>, suspect: Option<u32>) -> Self {
+        let table = Some(Arc::clone(table));
+        let server = ServerError { error, phase: Phase::Rows, table, staged: true, suspect };
+        Self::Server(Box::new(server))
     }
 
     /// A refusal by constraints that were put off until the end.
     pub(super) fn constraints(error: Error) -> Self {
-        Self::server(error, Phase::Rows, None, None)
+        Self::server(error, Phase::Rows, None)
     }
 
     /// A failed insert into the quarantine.
     pub(super) fn quarantine(error: Error) -> Self {
-        Self::server(error, Phase::Quarantine, None, None)
+        Self::server(error, Phase::Quarantine, None)
     }
 
-    fn server(error: Error, phase: Phase, table: Option<String>, suspect: Option<u32>) -> Self {
-        Self::Server(Box::new(ServerError { error, phase, table, suspect }))
+    fn server(error: Error, phase: Phase, table: Option<Arc<Table>>) -> Self {
+        Self::Server(Box::new(ServerError { error, phase, table, staged: false, suspect: None }))
     }
 
     /// Something that we found by ourselves.

@@ -158,14 +158,15 @@ async fn write_table(
     split: Option<Split>,
 ) -> Result<(), Stop> {
     let target = targets.get_mut(rows)?;
+    let all: Vec<usize> = (0..rows.entries.len()).collect();
     if ordered::takes(rows) {
-        ordered::write(work, target, rows).await
+        ordered::write(work, target, rows, &all).await
     } else if rows.route.key.is_empty() {
-        append::write(work, target, rows).await
+        append::write(work, target, rows, all).await
     } else if choice.allows_copy() && direct::takes(rows) {
         direct::write(work, target, choice, rows, split).await
     } else {
-        staged::write(work, target, rows, (0..rows.entries.len()).collect()).await.map(drop)
+        staged::write(work, target, rows, all).await.map(drop)
     }
 }
 

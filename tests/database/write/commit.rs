@@ -97,7 +97,8 @@ async fn a_refusal_at_commit_is_a_roll_back() {
             CommitOutcome::RolledBack(failure) => {
                 assert_eq!(
                     (failure.class, failure.constraint.as_deref()),
-                    (FailureClass::Record, Some("late"))
+                    (FailureClass::Record, None),
+                    "a name that a function chose is not believed"
                 );
             }
             other => panic!("{other:?}"),

@@ -60,6 +60,8 @@ struct Lane {
     path: Path,
     machine: Machine,
     flying: Option<Box<Batch>>,
+    /// It is one that looks for what is refused.
+    seeks: bool,
     now: u64,
     end: i64,
     reshaped: usize,
@@ -108,7 +110,17 @@ impl Lane {
             }),
         );
         let _ = machine.step(0, Input::Validated(partition, Generation(1)));
-        Self { bench, path, machine, flying: None, now: 0, end: 0, reshaped: 0, halts: Vec::new() }
+        Self {
+            bench,
+            path,
+            machine,
+            flying: None,
+            seeks: false,
+            now: 0,
+            end: 0,
+            reshaped: 0,
+            halts: Vec::new(),
+        }
     }
 
     /// Hands records over; the first batch of them is cut, and not yet written.
@@ -127,7 +139,8 @@ impl Lane {
             self.now += 10;
             for command in self.machine.step(self.now, input) {
                 match command {
-                    Command::Write(batch) => self.flying = Some(batch),
+                    Command::Write(batch) => (self.flying, self.seeks) = (Some(batch), false),
+                    Command::Seek(batch) => (self.flying, self.seeks) = (Some(batch), true),
                     Command::Reshape(_) => {
                         self.reshaped += 1;
                         inputs.push(self.shape().await);
@@ -169,7 +182,10 @@ impl Lane {
             self.step(Input::Tick).await;
             return None;
         };
-        let outcome = self.bench.writer.write(&batch, || {}).await;
+        let outcome = match self.seeks {
+            true => self.bench.writer.seek(&batch).await,
+            false => self.bench.writer.write(&batch, || {}).await,
+        };
         Some(self.written(batch, outcome).await)
     }
 
@@ -178,6 +194,7 @@ impl Lane {
             CommitOutcome::Committed(_) => "committed".to_owned(),
             CommitOutcome::Reshaped(_) => "reshaped".to_owned(),
             CommitOutcome::Refused(_) => "refused".to_owned(),
+            CommitOutcome::Sought(_) => "sought".to_owned(),
             CommitOutcome::RolledBack(failure) => format!("{:?}: {}", failure.class, failure.message),
             other => panic!("{:?}: {other:?}", self.path),
         };

@@ -88,6 +88,7 @@ fn what_was_cut_ahead_waits_for_the_batch_before_it() {
                 ("records 0 g1: 0 1", "write 0: 0-2"),
                 ("records 0 g1: 2 3", ""),
                 ("settling", ""),
+                ("failed record @1", "seek 0: 0-2"),
                 ("failed record @1", "write 0: 0-1"),
                 ("settling", ""),
                 ("committed", "write 0: 1-2"),

@@ -136,6 +136,7 @@ fn a_refused_record_is_found_behind_its_predecessors() {
                 "the error points at it",
                 &[
                     ("records 0 g1: 0 1 2 3", "write 0: 0-4"),
+                    ("failed record @2", "seek 0: 0-4"),
                     ("failed record @2", "write 0: 0-2"),
                     ("committed", "write 0: 2-3"),
                     ("failed record @0", "write 0: 2-4 bad 2"),
@@ -143,9 +144,40 @@ fn a_refused_record_is_found_behind_its_predecessors() {
                 ],
             ),
             (
+                "a search in one transaction finds all",
+                &[
+                    ("records 0 g1: 0 1 2 3", "write 0: 0-4"),
+                    ("failed record", "seek 0: 0-4"),
+                    ("sought record 0 1 collision 0 3", "write 0: 0-4 bad 1 3"),
+                    ("committed", ""),
+                ],
+            ),
+            (
+                "a search meets an outage",
+                &[
+                    ("records 0 g1: 0 1", "write 0: 0-2"),
+                    ("failed record", "seek 0: 0-2"),
+                    ("failed unavailable", "retry unavailable"),
+                    ("tick 1000", "seek 0: 0-2"),
+                    ("sought record 0 1", "write 0: 0-2 bad 1"),
+                    ("committed", ""),
+                ],
+            ),
+            (
+                "one by one all go through, and what only a COMMIT refuses is searched by halves",
+                &[
+                    ("records 0 g1: 0 1", "write 0: 0-2"),
+                    ("failed record", "seek 0: 0-2"),
+                    ("sought", "write 0: 0-1"),
+                    ("committed", "write 0: 1-2"),
+                    ("failed record", "write 0: 1-2 bad 1"),
+                ],
+            ),
+            (
                 "the error points nowhere",
                 &[
                     ("records 0 g1: 0 1 2 3", "write 0: 0-4"),
+                    ("failed record", "seek 0: 0-4"),
                     ("failed record", "write 0: 0-2"),
                     ("committed", "write 0: 2-3"),
                     ("committed", "write 0: 3-4"),
@@ -157,6 +189,7 @@ fn a_refused_record_is_found_behind_its_predecessors() {
                 "one that collides alone meets another unique index",
                 &[
                     ("records 0 g1: 0 1", "write 0: 0-2"),
+                    ("failed collision", "seek 0: 0-2"),
                     ("failed collision", "write 0: 0-1"),
                     ("failed collision", "write 0: 0-2 bad 0"),
                 ],
@@ -178,6 +211,89 @@ fn a_refused_record_is_found_behind_its_predecessors() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_record_in_doubt_is_at_fault_only_where_other_rows_of_its_table_go_through() {
+    let begin = [
+        ("assign 0 g1 at 0 to good", ""),
+        ("valid 0 g1", ""),
+        ("assign 1 g2 at 0 to bad", ""),
+        ("valid 1 g2", ""),
+        ("end 0 g1 at 1", "write 0: 0-1 gaps 1"),
+        ("records 1 g2: 0 1", ""),
+        ("records 0 g1: 1 2", ""),
+        ("committed", "write 1: 0-2 0: 1-3"),
+        ("failed doubtful", "seek 1: 0-2 0: 1-3"),
+    ];
+    play_all(
+        limits(),
+        &begin,
+        &[
+            ("others go through", &[("sought doubtful 1 0", "write 1: 0-2 0: 1-3 bad 0"), ("committed", "")]),
+            (
+                "all of its table are refused, and only that halts",
+                &[
+                    ("sought doubtful! 1 0 doubtful! 1 1", "dropped 2 of 1, halt 1 TG-303, write 0: 1-3"),
+                    ("committed", ""),
+                ],
+            ),
+            (
+                "it is the only one, until another comes and goes through",
+                &[
+                    ("sought doubtful! 1 0", "retry doubtful"),
+                    ("records 1 g2: 2", ""),
+                    ("tick 1000", "write 1: 0-3 0: 1-3"),
+                    ("failed doubtful", "seek 1: 0-3 0: 1-3"),
+                    ("sought doubtful 1 0", "write 1: 0-3 0: 1-3 bad 0"),
+                    ("committed", ""),
+                ],
+            ),
+            (
+                "it is the only one for a bounded time",
+                &[
+                    ("sought doubtful! 1 0", "retry doubtful"),
+                    ("tick 1000", "write 1: 0-2 0: 1-3"),
+                    ("failed doubtful", "seek 1: 0-2 0: 1-3"),
+                    ("sought doubtful! 1 0", "retry doubtful"),
+                    ("tick 2000", "write 1: 0-2 0: 1-3"),
+                    ("failed doubtful", "seek 1: 0-2 0: 1-3"),
+                    ("sought doubtful! 1 0", "dropped 2 of 1, halt 1 TG-303, write 0: 1-3"),
+                ],
+            ),
+        ],
+    );
+    play_all(
+        limits(),
+        &HELD,
+        &[(
+            "a batch of one record",
+            &[
+                ("records 0 g1: 0", "write 0: 0-1"),
+                ("failed doubtful", "retry doubtful"),
+                ("tick 1000", "write 0: 0-1"),
+                ("failed doubtful", "retry doubtful"),
+                ("tick 2000", "write 0: 0-1"),
+                ("failed doubtful", "dropped 1 of 0, halt 0 TG-303"),
+            ],
+        )],
+    );
+}
+
+#[test]
+fn a_conflict_that_does_not_pass_has_a_name() {
+    let mut lane = Lane::new(limits());
+    for (line, expected) in HELD {
+        assert_eq!(lane.give(line), expected);
+    }
+    lane.give("records 0 g1: 0");
+    for hour in 1..=12 {
+        assert_eq!(lane.give("failed unavailable"), "retry unavailable");
+        lane.give(&format!("tick {}", hour * 7_200_000));
+        assert_eq!(lane.give("failed conflict"), "retry conflict");
+        lane.give(&format!("tick {}", hour * 7_200_000 + 3_600_000));
+    }
+    assert_eq!(lane.give("failed conflict"), "dropped 1 of 0, halt 0 TG-305");
 }
 
 #[test]
@@ -330,6 +446,7 @@ fn a_value_that_only_the_server_reads_turns_the_waiting_records_to_text() {
     let ids: Vec<&[u8]> =
         batch.tables[0].entries.iter().map(|entry| &batch.tables[0].key(entry)[4..]).collect();
     assert_eq!(ids, [b"1", b"3", b"4"]);
+    assert_eq!(lane.give("failed record @2"), "seek 0: 1-5 bad 2");
     assert_eq!(lane.give("failed record @2"), "write 0: 1-3 bad 2");
 }
 

@@ -185,7 +185,7 @@ fn a_revoked_partition_leaves_when_its_flight_has_ended() {
                     ("records 1 g2: 1", ""),
                     ("committed", "write 0: 0-1 1: 1-2"),
                     ("revoke 0 g1", ""),
-                    ("failed record", "dropped 1 of 0, released 0 g1, write 1: 1-2"),
+                    ("failed record", "dropped 1 of 0, released 0 g1, seek 1: 1-2"),
                 ],
             ),
             (

@@ -1,0 +1,232 @@
+//! Which records of a batch the table refuses, found in one transaction that is rolled back.
+//!
+//! The batch is tried as a whole, then in halves, each under a savepoint and in arrival order: what goes
+//! through stays, so that a record is tried behind all of its predecessors that aren't refused themselves, as
+//! it would be in a transaction of its own. Where an error points at a row, that one is tried by itself at
+//! once.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::append;
+use super::ordered;
+use super::progress::Standing;
+use super::staged;
+use super::stop::Stop;
+use super::target::Targets;
+use super::timings::Timings;
+use super::transaction::Prepared;
+use super::work::Work;
+use crate::engine::arena::Arena;
+use crate::engine::batch::{Batch, Entry, TableBatch};
+use crate::engine::commit::Refusal;
+use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::policy::{Failure, FailureClass};
+use crate::engine::row::{self, push_field};
+use crate::engine::shape::ColumnSet;
+
+/// How long a search goes on once it has found something: its transaction holds locks.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// Closes a piece and opens the next one. Constraints that were put off are checked for each piece.
+const KEEP: &str =
+    "SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT tidegate_piece; SAVEPOINT tidegate_piece";
+const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT tidegate_piece";
+
+/// An entry of the batch.
+#[derive(Clone, Copy)]
+struct Place {
+    arrival: u32,
+    table: usize,
+    entry: usize,
+}
+
+/// A search under way.
+struct Seek<'a> {
+    batch: &'a Batch,
+    work: Work<'a>,
+    targets: &'a mut Targets,
+    /// All entries, as they arrived.
+    places: Vec<Place>,
+    refused: Vec<(Place, Failure)>,
+    /// For each table of the batch, whether a row of it was inserted or updated.
+    passes: Vec<bool>,
+}
+
+/// Opens a transaction and tries the batch in it; the caller rolls it back.
+pub(super) async fn run(
+    client: &Client,
+    prepared: &mut Prepared,
+    batch: &Batch,
+) -> Result<Vec<Refusal>, Stop> {
+    prepared.shapes.prepare(client, batch).await?;
+    for rows in &batch.tables {
+        prepared.targets.prepare(client, rows).await?;
+    }
+    let locks = prepared.shapes.locks(batch);
+    match prepared.progress.begin(client, batch, &locks).await.map_err(Stop::ledger)? {
+        Standing::Ready => {}
+        Standing::Applied => return Err(Stop::Applied),
+        Standing::Fenced(fences) => return Err(Stop::Fenced(fences)),
+    }
+    let changed = prepared.shapes.changed(client, batch).await?;
+    if !changed.is_empty() {
+        return Err(Stop::Reshaped(changed));
+    }
+    client.batch_execute("SAVEPOINT tidegate_piece").await.map_err(Stop::ledger)?;
+    let mut places = Vec::new();
+    for (table, rows) in batch.tables.iter().enumerate() {
+        let entries = rows.entries.iter().enumerate();
+        places.extend(entries.map(|(entry, row)| Place { arrival: row.arrival, table, entry }));
+    }
+    places.sort_unstable_by_key(|place| place.arrival);
+    let mut seek = Seek {
+        batch,
+        work: Work::new(client, batch, Timings::default()),
+        targets: &mut prepared.targets,
+        places,
+        refused: Vec::new(),
+        passes: vec![false; batch.tables.len()],
+    };
+    seek.look_for_twins().await?;
+    seek.all().await?;
+    Ok(seek.refusals())
+}
+
+/// The same entries with nothing but their keys.
+fn keys_of(rows: &TableBatch) -> TableBatch {
+    let set = ColumnSet::new(rows.route.table.columns.len(), rows.route.key.iter().copied());
+    let mut arena = Arena::default();
+    let mut keys = Vec::with_capacity(rows.entries.len());
+    for entry in &rows.entries {
+        let fields = entry.columns.iter().zip(row::fields(rows.row(entry)));
+        let write = |chunk: &mut Vec<u8>| {
+            fields.filter(|(place, _)| set.contains(*place)).for_each(|(_, field)| push_field(chunk, field));
+        };
+        let fields = arena.put(0, write).1;
+        keys.push(Entry { columns: set.clone(), fields, ..entry.clone() });
+    }
+    TableBatch { route: Arc::clone(&rows.route), encoding: rows.encoding, arena, entries: keys }
+}
+
+impl Seek<'_> {
+    /// Records of one key are folded, and pieces come in the order of what they fold to. That is the order of
+    /// all of a key's records only where no other entry is of the same key to PostgreSQL.
+    async fn look_for_twins(&mut self) -> Result<(), Stop> {
+        for rows in &self.batch.tables {
+            // Where the order across keys counts, nothing is folded, and a key may come again.
+            let folds = !rows.route.key.is_empty() && !ordered::takes(rows);
+            if folds && staged::may_have_twins(rows) {
+                let target = self.targets.get_mut(rows)?;
+                staged::look_for_twins(&mut self.work, target, &keys_of(rows)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn all(&mut self) -> Result<(), Stop> {
+        let begin = Instant::now();
+        let mut pieces = Vec::from_iter([0..self.places.len()]);
+        while let Some(piece) = pieces.pop() {
+            if !self.refused.is_empty() && begin.elapsed() > LONGEST {
+                return Ok(());
+            }
+            let before = self.work.tallies.clone();
+            match self.attempt(piece.clone()).await {
+                Ok(()) => self.passed(&piece, &before),
+                Err(stop) => {
+                    self.work.tallies = before;
+                    let failure = searchable(stop)?;
+                    let taken_back = self.work.client.batch_execute(TAKE_BACK).await;
+                    taken_back.map_err(Stop::ledger)?;
+                    if piece.len() == 1 {
+                        self.refused.push((self.places[piece.start], failure));
+                    } else {
+                        pieces.extend(self.split(piece, failure.suspect));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a piece and checks what was put off.
+    async fn attempt(&mut self, piece: Range<usize>) -> Result<(), Stop> {
+        let mut by_table: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for place in &self.places[piece] {
+            by_table.entry(place.table).or_default().push(place.entry);
+        }
+        let mut last = None;
+        for (table, mut entries) in by_table {
+            entries.sort_unstable();
+            let rows = &self.batch.tables[table];
+            let target = self.targets.get_mut(rows)?;
+            if ordered::takes(rows) {
+                ordered::write(&mut self.work, target, rows, &entries).await?;
+            } else if rows.route.key.is_empty() {
+                append::write(&mut self.work, target, rows, entries).await?;
+            } else {
+                staged::write(&mut self.work, target, rows, entries).await?;
+            }
+            if !self.work.refused.is_empty() {
+                return Err(Stop::Refused(std::mem::take(&mut self.work.refused)));
+            }
+            last = Some(&rows.route.table);
+        }
+        let kept = self.work.client.batch_execute(KEEP).await;
+        kept.map_err(|error| match last {
+            Some(table) => Stop::rows(error, table, None),
+            None => Stop::constraints(error),
+        })
+    }
+
+    fn passed(&mut self, piece: &Range<usize>, before: &[Tally]) {
+        let written = |tally: &Tally| tally.get(Outcome::Inserted) + tally.get(Outcome::Updated);
+        for place in &self.places[piece.clone()] {
+            // A partition's records all go to one table.
+            let partition = self.batch.tables[place.table].entries[place.entry].partition as usize;
+            let moved = written(&self.work.tallies[partition]) > written(&before[partition]);
+            self.passes[place.table] |= moved;
+        }
+    }
+
+    /// The parts of a piece that failed, the first one last.
+    fn split(&self, piece: Range<usize>, suspect: Option<u32>) -> Vec<Range<usize>> {
+        let at = suspect.and_then(|arrival| {
+            let found = self.places[piece.clone()].binary_search_by_key(&arrival, |place| place.arrival);
+            Some(piece.start + found.ok()?)
+        });
+        let middle = piece.start + piece.len() / 2;
+        let parts = match at {
+            Some(at) => vec![at + 1..piece.end, at..at + 1, piece.start..at],
+            None => vec![middle..piece.end, piece.start..middle],
+        };
+        parts.into_iter().filter(|part| !part.is_empty()).collect()
+    }
+
+    fn refusals(self) -> Vec<Refusal> {
+        let refusal = |(place, failure): (Place, Failure)| {
+            let entry = &self.batch.tables[place.table].entries[place.entry];
+            let (partition, offset) = (entry.partition, entry.offset);
+            Refusal { partition, offset, failure, others_pass: self.passes[place.table] }
+        };
+        self.refused.into_iter().map(refusal).collect()
+    }
+}
+
+/// The failure, where a record can be its cause.
+fn searchable(stop: Stop) -> Result<Failure, Stop> {
+    let failure = match &stop {
+        Stop::Server(server) => server.answer(),
+        Stop::Own(failure) => Some(Failure::clone(failure)),
+        Stop::Applied | Stop::Fenced(_) | Stop::Reshaped(_) | Stop::Refused(_) => None,
+    };
+    let of_record = |failure: &Failure| {
+        matches!(failure.class, FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision)
+    };
+    failure.filter(of_record).ok_or(stop)
+}

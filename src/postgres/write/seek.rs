@@ -130,7 +130,8 @@ impl Seek<'_> {
 
     async fn all(&mut self) -> Result<(), Stop> {
         let begin = Instant::now();
-        let mut pieces = Vec::from_iter([0..self.places.len()]);
+        let whole = 0..self.places.len();
+        let mut pieces = vec![whole];
         while let Some(piece) = pieces.pop() {
             if !self.refused.is_empty() && begin.elapsed() > LONGEST {
                 return Ok(());

@@ -54,6 +54,10 @@ impl Link {
                 if let AsyncMessage::Notice(notice) = message? {
                     // Functions of the user's tables send notices too, and put values of rows into them.
                     let (sqlstate, said) = (notice.code().code(), notice.message());
+                    // A roll-back is sent also where the trouble came before BEGIN, and that is no news.
+                    if sqlstate == "25P01" {
+                        continue;
+                    }
                     tracing::debug!(sqlstate, "PostgreSQL sent a notice");
                     tracing::warn!(target: SERVER_MESSAGES, sqlstate, "PostgreSQL noticed: {said}");
                 }

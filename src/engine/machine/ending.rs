@@ -11,6 +11,9 @@ use crate::engine::policy::{Disposition, Failure, FailureClass, dispose};
 use crate::engine::position::{Generation, NextOffset, TopicPartition};
 use crate::engine::segment::{Segment, TenureId};
 
+/// The SQLSTATE of a wait for a lock that was given up.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 impl Machine {
     pub(super) fn written(
         &mut self,
@@ -297,10 +300,13 @@ impl Machine {
     /// Puts the next try off, for ever if it must be.
     fn back_off(&mut self, now: Millis, failure: &Failure, commands: &mut Vec<Command>) {
         self.trouble.attempts = self.trouble.attempts.saturating_add(1);
-        if failure.class == FailureClass::Conflict {
+        // A try that ended by waiting for a lock was itself the wait, and somebody's DDL may take hours.
+        let has_waited = failure.sqlstate.as_deref() == Some(LOCK_NOT_AVAILABLE);
+        if failure.class == FailureClass::Conflict && !has_waited {
             self.trouble.conflicts = self.trouble.conflicts.saturating_add(1);
         }
-        self.wait(now, self.limits.transient, self.trouble.attempts, failure, commands);
+        let attempt = if has_waited { 1 } else { self.trouble.attempts };
+        self.wait(now, self.limits.transient, attempt, failure, commands);
     }
 
     /// Sets the next try's time; `false` when the tries are used up.

@@ -238,7 +238,8 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
             let rest: Vec<&str> = words.0.collect();
             let suspect = rest.iter().find_map(|word| word.strip_prefix('@')).and_then(|at| at.parse().ok());
             let table = rest.iter().find(|word| word.contains('.')).map(|table| (*table).to_owned());
-            CommitOutcome::RolledBack(failure(class, suspect, table))
+            let sqlstate = rest.iter().find_map(|word| word.strip_prefix('#')).map(str::to_owned);
+            CommitOutcome::RolledBack(Failure { sqlstate, ..failure(class, suspect, table) })
         }
         "fenced" => {
             let index = place(words.number());

@@ -92,6 +92,19 @@ impl Connector {
         Self(Arc::new(any)).connect().await
     }
 
+    /// One whose sessions wait for a lock for at most `lock`, or for as long as this one's if that is less.
+    #[must_use]
+    pub fn waiting_for_locks(&self, lock: Duration) -> Self {
+        let Inner { server, application_name, timeouts, session_pooling } = &*self.0;
+        let timeouts = SessionTimeouts { lock: timeouts.lock.min(lock), ..*timeouts };
+        Self(Arc::new(Inner {
+            server: server.clone(),
+            application_name: application_name.clone(),
+            timeouts,
+            session_pooling: session_pooling.clone(),
+        }))
+    }
+
     /// The limits that its sessions have.
     pub fn timeouts(&self) -> SessionTimeouts {
         self.0.timeouts

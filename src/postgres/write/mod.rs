@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use self::failpoint::Failpoint;
 use self::guess::Choice;
 use self::progress::Progress;
-use self::shapes::Shapes;
+use self::shapes::{Shapes, TABLE_WAIT};
 use self::small::Tried;
 use self::sql::ProgressSql;
 use self::stop::Stop;
@@ -79,6 +79,8 @@ pub enum Paths {
 /// Writes the batches of one lane.
 pub struct Writer {
     connector: Connector,
+    /// Waits for locks on rows.
+    row_wait: Duration,
     ledger: Ledger,
     pipeline: String,
     sql: ProgressSql,
@@ -104,7 +106,8 @@ impl Writer {
     pub fn new(connector: Connector, ledger: Ledger, pipeline: &str) -> Self {
         let sql = ProgressSql::new(&ledger);
         Self {
-            connector,
+            row_wait: connector.timeouts().lock,
+            connector: connector.waiting_for_locks(TABLE_WAIT),
             ledger,
             pipeline: pipeline.to_owned(),
             sql,
@@ -161,7 +164,7 @@ impl Writer {
                 let pipeline = self.pipeline.clone();
                 let progress_table = self.sql.progress.clone();
                 let targets = Targets::avoiding_stages(self.avoid_stage);
-                let shapes = Shapes::default();
+                let shapes = Shapes::new(self.row_wait);
                 let repertoire = session.repertoire();
                 let prepared =
                     Prepared { pipeline, progress_table, progress, quarantine, repertoire, targets, shapes };

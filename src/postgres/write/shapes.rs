@@ -4,8 +4,13 @@
 //! versions then: `ALTER TABLE`, `DROP INDEX`, `CREATE TRIGGER` and a rename wait from there on until it has
 //! ended. The locks come before those on progress, so that a wait for somebody's DDL holds up nobody else's
 //! claim. What doesn't conflict with that lock shows in a second comparison, before progress moves.
+//!
+//! That wait is made of short ones: while a transaction waits, its lane gives no partition back, and a
+//! rebalance or a drain would last as long as somebody's DDL.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Error, Statement};
@@ -21,9 +26,16 @@ use crate::postgres::identifier::{self, IdentifierError};
 /// makes another one.
 const SHAPES_MAX: usize = 256;
 
+/// The longest single wait for the lock on a table, within which a lane can't give a partition back. Above
+/// PostgreSQL's `deadlock_timeout`, so that deadlocks are found.
+pub(super) const TABLE_WAIT: Duration = Duration::from_secs(2);
+
 /// What one session needs to compare shapes.
-#[derive(Default)]
-pub(super) struct Shapes(Vec<Known>);
+pub(super) struct Shapes {
+    known: Vec<Known>,
+    /// Waits for locks on rows, as the configuration has them.
+    row_wait: Duration,
+}
 
 struct Known {
     table: Arc<Table>,
@@ -34,6 +46,12 @@ struct Known {
 }
 
 impl Shapes {
+    /// For a session whose waits are bounded by [`TABLE_WAIT`]; behind the tables' locks they are by
+    /// `row_wait`.
+    pub(super) fn new(row_wait: Duration) -> Self {
+        Self { known: Vec::new(), row_wait }
+    }
+
     /// Makes ready what comparing the batch's shapes needs. Runs outside of a transaction, and waits for no
     /// lock.
     ///
@@ -43,26 +61,31 @@ impl Shapes {
         for table in &batch.shapes {
             if self.of(table).is_none() {
                 let known = Known::make(client, table).await?;
-                if self.0.len() >= SHAPES_MAX {
-                    self.0.clear();
+                if self.known.len() >= SHAPES_MAX {
+                    self.known.clear();
                 }
-                self.0.push(known);
+                self.known.push(known);
             }
         }
         Ok(())
     }
 
     fn of(&self, table: &Arc<Table>) -> Option<&Known> {
-        self.0.iter().find(|known| known.table == *table)
+        self.known.iter().find(|known| known.table == *table)
     }
 
     fn of_batch(&self, batch: &Batch) -> impl Iterator<Item = &Known> {
         batch.shapes.iter().filter_map(|table| self.of(table))
     }
 
-    /// Locks the batch's tables, in the order of their oids.
+    /// Locks the batch's tables, in the order of their oids, and lets waits be longer from there on.
     pub(super) fn locks(&self, batch: &Batch) -> String {
-        self.of_batch(batch).map(|known| format!("; {}", known.lock)).collect()
+        let mut locks: String = self.of_batch(batch).map(|known| format!("; {}", known.lock)).collect();
+        if self.row_wait > TABLE_WAIT {
+            // Writing to a String can't fail.
+            let _ = write!(locks, "; SET LOCAL lock_timeout = {}", self.row_wait.as_millis());
+        }
+        locks
     }
 
     /// The batch's shapes that aren't their tables' any more.

@@ -10,6 +10,7 @@ mod drain;
 mod log;
 mod outage;
 mod refusals;
+mod reshape;
 mod unknown_commit;
 mod ownership;
 

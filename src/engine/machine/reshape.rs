@@ -18,7 +18,7 @@ use crate::engine::shape::Table;
 
 /// Looks at a table without a commit in between, after which it isn't the table that changes: the session
 /// that reads the shape and the one that writes see different things.
-const RESHAPES_MAX: u32 = 20;
+const RESHAPES_MAX: u32 = 100;
 
 impl Machine {
     /// The batch that ended was made for these shapes, and they are gone.

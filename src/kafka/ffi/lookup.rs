@@ -1,7 +1,7 @@
 //! Blocking look-ups: which topics there are, what their identities are, and where their logs begin
 //! and end. Each has a time limit, and any thread may ask.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -43,21 +43,33 @@ pub(in crate::kafka) fn topics(client: &Client, timeout: Duration) -> Result<Vec
     }
 }
 
-/// Asks how many brokers the cluster has. Unlike a request for metadata, this names no topic that was looked
-/// up before, and so brings none back that was deleted.
+/// The topic that every cluster with groups has.
+const GROUPS_TOPIC: &CStr = c"__consumer_offsets";
+
+/// Asks how many brokers the cluster has. It names one internal topic: a request for the topics that were
+/// looked up before may bring one back that was deleted, and one for all topics is large. librdkafka's
+/// DescribeCluster asserts where a broker that has just started lists none.
 pub(in crate::kafka) fn brokers(client: &Client, timeout: Duration) -> Result<usize, Fault> {
-    let kind = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
-    let request = Request::new(client, kind, timeout)?;
-    // SAFETY: client, options and queue are alive. The event is read for the type of result that was asked
-    // for.
-    unsafe {
-        c::rd_kafka_DescribeCluster(client.raw(), request.options.as_ptr(), request.queue.as_ptr());
-        let answer = request.answer()?;
-        let result = c::rd_kafka_event_DescribeCluster_result(answer.raw());
-        let mut count = 0;
-        c::rd_kafka_DescribeCluster_result_nodes(result, &raw mut count);
-        Ok(count)
+    // SAFETY: the client is alive and the name is copied; without settings of its own the topic takes the
+    // client's.
+    let topic = unsafe { c::rd_kafka_topic_new(client.raw(), GROUPS_TOPIC.as_ptr(), ptr::null_mut()) };
+    if topic.is_null() {
+        return Err(Fault::of(INVALID_ARGUMENT));
     }
+    let mut answer: *const c::rd_kafka_metadata_t = ptr::null();
+    // SAFETY: client and topic are alive; on success the answer is ours until destroyed below.
+    let asked =
+        code(unsafe { coded::rd_kafka_metadata(client.raw(), 0, topic, &raw mut answer, millis(timeout)) });
+    // SAFETY: the topic is ours, and nothing refers to it any more.
+    unsafe { c::rd_kafka_topic_destroy(topic) };
+    asked?;
+    // SAFETY: the answer is valid after success, and is destroyed once.
+    let count = unsafe {
+        let count = (*answer).broker_cnt;
+        c::rd_kafka_metadata_destroy(answer);
+        count
+    };
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// A topic's name with its identity, or with its own error.

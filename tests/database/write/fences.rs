@@ -165,10 +165,10 @@ async fn quarantined_records_are_kept_to_the_last_byte() {
     let expected = [
         "t/00000000-0000-0000-0000-000000007064/0/0/\\x6b00/{\"\\\\x6800\",\"\\\\x6800\"}/\
          {\"\\\\xff\",NULL}/\
-         2023-11-14 22:13:20.123/public.target/f/bad_value/22P02/a/no\u{2400} value/0",
+         2023-11-14 22:13:20.123/public.target/f/bad_value/22P02/a/no\\u0000 value/0",
         "t/00000000-0000-0000-0000-000000007064/0/1/{\"\\\\x6800\",\"\\\\x6800\"}/\
          {\"\\\\xff\",NULL}/\
-         2023-11-14 22:13:20.123/public.target/t/32/bad_value/22P02/a/no\u{2400} value/0",
+         2023-11-14 22:13:20.123/public.target/t/32/bad_value/22P02/a/no\\u0000 value/0",
     ];
     assert_eq!(bench.texts(sql).await, expected);
 

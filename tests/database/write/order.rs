@@ -135,6 +135,8 @@ struct Run {
     now: u64,
     ends: [i64; 2],
     flying: Option<Box<tidegate::engine::batch::Batch>>,
+    /// What flies is only searched for what the table refuses.
+    seeks: bool,
     tally: Tally,
 }
 
@@ -163,14 +165,15 @@ impl Run {
             let _ = machine.step(0, Input::Assigned(tenure));
             let _ = machine.step(0, Input::Validated(partition, Generation(1)));
         }
-        Self { bench, machine, now: 0, ends: [0; 2], flying: None, tally: Tally::default() }
+        Self { bench, machine, now: 0, ends: [0; 2], flying: None, seeks: false, tally: Tally::default() }
     }
 
     fn step(&mut self, input: Input) {
         self.now += 10;
         for command in self.machine.step(self.now, input) {
             match command {
-                Command::Write(batch) => self.flying = Some(batch),
+                Command::Write(batch) => (self.flying, self.seeks) = (Some(batch), false),
+                Command::Seek(batch) => (self.flying, self.seeks) = (Some(batch), true),
                 Command::Advise(..) | Command::Report(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -210,7 +213,10 @@ impl Run {
                 continue;
             };
             self.step(Input::Settling);
-            let outcome = self.bench.writer.write(&batch, || {}).await;
+            let outcome = match self.seeks {
+                true => self.bench.writer.seek(&batch).await,
+                false => self.bench.writer.write(&batch, || {}).await,
+            };
             if let CommitOutcome::Committed(tallies) = &outcome {
                 tallies.iter().for_each(|tally| self.tally.merge(tally));
             }

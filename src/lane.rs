@@ -190,6 +190,7 @@ fn perform(
         Command::Released(partition, generation) => source.released(&partition, generation),
         Command::Reclaim(partition, generation) => source.reclaim(&partition, generation),
         Command::Reshape(topic) => source.reshape(&topic),
+        Command::Rest(partition, generation, rests) => source.rest(&partition, generation, rests),
         Command::Fenced(partition, generation, stored) => source.fenced(&partition, generation, &stored),
         Command::Halt(partition, generation, epoch, halt) => {
             source.halted(&partition, generation, &halt);

@@ -17,6 +17,9 @@ pub trait Source: Send + 'static {
     /// The partition stands still: nothing more is wanted of it.
     fn halted(&self, partition: &TopicPartition, generation: Generation, halt: &Halt);
 
+    /// Bring no more records of the partition (`rests`), or go on with the first that wasn't brought.
+    fn rest(&self, partition: &TopicPartition, generation: Generation, rests: bool);
+
     /// Another owner was seen.
     fn fenced(&self, partition: &TopicPartition, generation: Generation, stored: &StoredProgress);
 

@@ -49,6 +49,9 @@ pub const BAD_RECORDS_OVER: Duration = Duration::from_secs(60);
 /// `bad_records.at_least`: a share of fewer records says little.
 pub const BAD_RECORDS_AT_LEAST: u64 = 1000;
 
+/// `on_missing_parent.wait`: two topics that are read side by side are rarely further apart.
+pub const MISSING_PARENT_WAIT: Duration = Duration::from_secs(30);
+
 /// `retry.transient.first`: shorter than a person notices, longer than a fail-over's first refusals.
 pub const TRANSIENT_FIRST: Duration = Duration::from_millis(50);
 

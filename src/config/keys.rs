@@ -31,7 +31,10 @@ pub(super) const ROUTE: &[&str] = &[
     "unknown_fields",
     "on_tombstone",
     "on_bad_record",
+    "on_missing_parent",
 ];
+/// `routes[].on_missing_parent`
+pub(super) const MISSING_PARENT: &[&str] = &["wait", "then"];
 /// A column written as a section.
 pub(super) const COLUMN: &[&str] = &["from", "unit", "parse"];
 /// `limits`
@@ -58,6 +61,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ("postgres", POSTGRES),
     ("routes[]", ROUTE),
     ("routes[].columns{}", COLUMN),
+    ("routes[].on_missing_parent", MISSING_PARENT),
     ("limits", LIMITS),
     ("bad_records", BAD_RECORDS),
     ("retry", RETRY),

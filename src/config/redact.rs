@@ -218,11 +218,19 @@ fn route(route: &RouteSettings) -> Value {
             OnTombstone::Ignore => "ignore",
             OnTombstone::Delete => "delete",
         },
-        "on_bad_record": match route.on_bad_record {
-            OnBadRecord::Quarantine => "quarantine",
-            OnBadRecord::Halt => "halt",
+        "on_bad_record": bad(route.on_bad_record),
+        "on_missing_parent": {
+            "wait": duration(Duration::from_millis(route.on_missing_parent.wait_ms)),
+            "then": bad(route.on_missing_parent.then),
         },
     })
+}
+
+fn bad(policy: OnBadRecord) -> &'static str {
+    match policy {
+        OnBadRecord::Quarantine => "quarantine",
+        OnBadRecord::Halt => "halt",
+    }
 }
 
 fn column(column: &ColumnSettings) -> (String, Value) {

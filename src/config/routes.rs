@@ -1,14 +1,16 @@
 //! The section `routes`: topics, tables, keys and columns.
 
+use std::time::Duration;
+
 use super::error::Place;
-use super::keys;
 use super::names::{FieldPath, MAX_NAME_BYTES, TableTemplate, TopicPattern, is_topic_name};
 use super::reader::{Field, Report, Section, choice};
 use super::settings::{
-    ColumnSettings, ColumnSource, EpochUnit, Format, OnBadRecord, OnTombstone, Parse, RouteSettings,
-    TopicSelector, UnknownFields, WriteMode,
+    ColumnSettings, ColumnSource, EpochUnit, Format, OnBadRecord, OnMissingParent, OnTombstone, Parse,
+    RouteSettings, TopicSelector, UnknownFields, WriteMode,
 };
 use super::tree::Value;
+use super::{defaults, keys};
 
 const SOURCES: &str = "a source is a path into the record (user.id, \"a.b\".c) or one of $key, $key.PATH, \
     $value, $headers.NAME, $topic, $partition, $offset, $timestamp";
@@ -22,6 +24,10 @@ const UNITS: &[(&str, EpochUnit)] = &[
     ("us", EpochUnit::Micros),
     ("ns", EpochUnit::Nanos),
 ];
+
+const BAD: &[(&str, OnBadRecord)] = &[("quarantine", OnBadRecord::Quarantine), ("halt", OnBadRecord::Halt)];
+/// The longest wait for a missing parent.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads the list; a topic named in two routes is a problem.
 pub(super) fn read(field: Option<Field>, report: &mut Report) -> Vec<RouteSettings> {
@@ -42,6 +48,15 @@ pub(super) fn read(field: Option<Field>, report: &mut Report) -> Vec<RouteSettin
     }
     overlaps(&routes, &written, report);
     routes
+}
+
+/// What isn't written about an orphan is what is written about bad records.
+fn read_missing_parent(section: &mut Section, bad: OnBadRecord, report: &mut Report) -> OnMissingParent {
+    let mut section = section.section("on_missing_parent", keys::MISSING_PARENT, report);
+    let bounds = Duration::ZERO..=LONGEST_WAIT;
+    let wait = section.duration("wait", defaults::MISSING_PARENT_WAIT, bounds, report);
+    let then = section.choice("then", BAD, bad, report);
+    OnMissingParent { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), then }
 }
 
 fn topic_place(route: &Field) -> Place {
@@ -112,8 +127,8 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
     let on_tombstone = on_tombstone_field
         .and_then(|field| choice(&field, &tombstones, report))
         .unwrap_or(OnTombstone::Quarantine);
-    let bad = [("quarantine", OnBadRecord::Quarantine), ("halt", OnBadRecord::Halt)];
-    let on_bad_record = section.choice("on_bad_record", &bad, OnBadRecord::Quarantine, report);
+    let on_bad_record = section.choice("on_bad_record", BAD, OnBadRecord::Quarantine, report);
+    let on_missing_parent = read_missing_parent(&mut section, on_bad_record, report);
     if report.problems.len() > before {
         return None;
     }
@@ -128,6 +143,7 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
         unknown_fields,
         on_tombstone,
         on_bad_record,
+        on_missing_parent,
     };
     let places = Places {
         table: table_place.unwrap_or(place),

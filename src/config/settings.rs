@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-pub use crate::engine::route::{EpochUnit, OnBadRecord, OnTombstone, WriteMode};
+pub use crate::engine::route::{EpochUnit, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};
 
 pub use super::kafka::{GroupProtocol, KafkaSettings};
 pub use super::names::{FieldPath, NameTooLong, PipelineName, TableName, TableTemplate, TopicPattern};
@@ -103,6 +103,8 @@ pub struct RouteSettings {
     pub on_tombstone: OnTombstone,
     /// What happens to a record that can't be written.
     pub on_bad_record: OnBadRecord,
+    /// What happens to a record whose foreign key leads to a row that isn't there.
+    pub on_missing_parent: OnMissingParent,
 }
 
 /// The topics of a route.

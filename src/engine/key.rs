@@ -95,7 +95,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::position::Offset;
-    use super::super::route::{OnBadRecord, OnTombstone, UnknownFields, WriteMode};
+    use super::super::route::{OnBadRecord, OnMissingParent, OnTombstone, UnknownFields, WriteMode};
     use super::super::row::{fields, push_field};
     use super::super::shape::{Table, TableTraits};
     use super::*;
@@ -118,6 +118,7 @@ mod tests {
             unknown_fields: UnknownFields::Ignore,
             on_tombstone: OnTombstone::Quarantine,
             on_bad_record: OnBadRecord::Quarantine,
+            on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
             record_bytes_max: 100,
             demanded_since: Vec::new(),
         }

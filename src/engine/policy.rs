@@ -19,6 +19,9 @@ pub enum FailureClass {
     /// Raised while a row was written, by code that can also fail for every row (a trigger, a policy, a
     /// function of a domain): the record is to blame only where other rows of the table go through.
     Doubtful,
+    /// A foreign key leads from a record to a row that isn't there. It may come yet: bisect, then wait by the
+    /// route's policy.
+    MissingParent,
     /// Two entries of the batch are one key to PostgreSQL, or order matters to a second unique index: bisect.
     Collision,
     /// The table, a column or a privilege is missing or differs: halt with the remedy, and look again later.
@@ -32,13 +35,28 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Whether the data of one record can be the cause.
+    pub const fn is_of_record(self) -> bool {
+        match self {
+            Self::Record | Self::Doubtful | Self::MissingParent | Self::Collision => true,
+            Self::Conflict
+            | Self::Unavailable
+            | Self::Resources
+            | Self::Schema
+            | Self::Integrity
+            | Self::Ambiguous
+            | Self::Defect => false,
+        }
+    }
+
     /// All classes, for metrics that are exported from the start.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Conflict,
         Self::Unavailable,
         Self::Resources,
         Self::Record,
         Self::Doubtful,
+        Self::MissingParent,
         Self::Collision,
         Self::Schema,
         Self::Integrity,
@@ -54,6 +72,7 @@ impl FailureClass {
             Self::Resources => "resources",
             Self::Record => "record",
             Self::Doubtful => "doubtful",
+            Self::MissingParent => "missing_parent",
             Self::Collision => "collision",
             Self::Schema => "schema",
             Self::Integrity => "integrity",
@@ -92,7 +111,10 @@ pub fn dispose(class: FailureClass, attempts: u32) -> Disposition {
         FailureClass::Conflict if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
         FailureClass::Resources if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
         FailureClass::Conflict | FailureClass::Unavailable | FailureClass::Resources => Disposition::Wait,
-        FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision => Disposition::Search,
+        FailureClass::Record
+        | FailureClass::Doubtful
+        | FailureClass::MissingParent
+        | FailureClass::Collision => Disposition::Search,
         FailureClass::Schema => Disposition::Halt(HaltCode::SchemaMismatch),
         FailureClass::Integrity => Disposition::Halt(HaltCode::DatabaseDamaged),
         FailureClass::Ambiguous => Disposition::WaitBounded,
@@ -107,6 +129,8 @@ pub enum Verdict {
     Reject,
     /// The table can be at fault as well: other rows have to tell.
     Doubt,
+    /// The row that it refers to may come yet: it waits by its route's policy.
+    Await,
     /// No record's data is the cause.
     Defect,
 }
@@ -119,6 +143,7 @@ pub fn judge(class: FailureClass, others_pass: bool) -> Verdict {
         FailureClass::Record | FailureClass::Collision => Verdict::Reject,
         FailureClass::Doubtful if others_pass => Verdict::Reject,
         FailureClass::Doubtful => Verdict::Doubt,
+        FailureClass::MissingParent => Verdict::Await,
         FailureClass::Conflict
         | FailureClass::Unavailable
         | FailureClass::Resources
@@ -167,6 +192,7 @@ mod tests {
             let expected = match class {
                 FailureClass::Record | FailureClass::Collision => [Verdict::Reject; 2],
                 FailureClass::Doubtful => [Verdict::Doubt, Verdict::Reject],
+                FailureClass::MissingParent => [Verdict::Await; 2],
                 _ => [Verdict::Defect; 2],
             };
             assert_eq!([judge(class, false), judge(class, true)], expected, "{class:?}");

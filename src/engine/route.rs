@@ -25,6 +25,8 @@ pub struct Route {
     pub on_tombstone: OnTombstone,
     /// What a record that doesn't fit does to its partition.
     pub on_bad_record: OnBadRecord,
+    /// What a record does whose foreign key leads to a row that isn't there.
+    pub on_missing_parent: OnMissingParent,
     /// Columns (places in `table.columns`) that the table was given while the topic was read, which a new row
     /// needs and the configuration doesn't mention. That records lack them is not the records' fault.
     pub demanded_since: Vec<usize>,
@@ -33,6 +35,15 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether a partition stops in front of a record that is refused like this.
+    pub fn stops_at(&self, reject: &Reject) -> bool {
+        let policy = match reject.code {
+            RejectCode::MissingParent => self.on_missing_parent.then,
+            _ => self.on_bad_record,
+        };
+        policy == OnBadRecord::Halt || self.demands(reject)
+    }
+
     /// Whether a record is refused only because it lacks what the table has demanded since lately.
     pub fn demands(&self, reject: &Reject) -> bool {
         let name = |place: &usize| self.table.columns.get(*place).map(|column| column.name.as_str());
@@ -132,6 +143,15 @@ pub enum OnTombstone {
     Ignore,
     /// Its key's row goes.
     Delete,
+}
+
+/// What a record does whose foreign key leads to a row that isn't there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnMissingParent {
+    /// Milliseconds for which its partition waits for that row; 0 for not at all.
+    pub wait_ms: u64,
+    /// What happens to it then.
+    pub then: OnBadRecord,
 }
 
 /// What a record that doesn't fit does to its partition.

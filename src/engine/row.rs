@@ -83,11 +83,13 @@ pub enum RejectCode {
     Tombstone,
     /// PostgreSQL refused the row when it was written alone.
     Refused,
+    /// A foreign key leads to a row that didn't come while it was waited for.
+    MissingParent,
 }
 
 impl RejectCode {
     /// All codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadJson,
         Self::BadUtf8,
         Self::NulCharacter,
@@ -101,6 +103,7 @@ impl RejectCode {
         Self::UnknownField,
         Self::Tombstone,
         Self::Refused,
+        Self::MissingParent,
     ];
 
     /// The code's word in the quarantine.
@@ -119,6 +122,7 @@ impl RejectCode {
             Self::UnknownField => "unknown_field",
             Self::Tombstone => "tombstone",
             Self::Refused => "refused",
+            Self::MissingParent => "missing_parent",
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct TableTraits {
     /// deterministic collation, …, without a length or precision modifier). Otherwise two different
     /// byte strings may be one key.
     pub bytewise_key: bool,
+    /// Rows go into partitions, whose names errors tell.
+    pub partitioned: bool,
     /// Whether records of different keys can be in each other's way.
     pub key_order: KeyOrder,
 }

@@ -31,6 +31,8 @@ pub struct Consumer {
     assigned: BTreeSet<TopicPartition>,
     /// What is paused: librdkafka would keep a partition paused over assignments.
     paused: BTreeSet<TopicPartition>,
+    /// What is to stay paused when all go on.
+    resting: BTreeSet<TopicPartition>,
     /// Whether partitions begin paused, since all are.
     rests: bool,
     /// Each topic's name once, so that records share it.
@@ -119,11 +121,12 @@ impl Consumer {
     /// reached are no error.
     pub fn connect(user: &[(String, String)], memory_bytes: u64) -> Result<Self, Error> {
         let client = Client::new(&properties::member(user, memory_bytes)?).map_err(Error::created)?;
-        let (assigned, paused) = (BTreeSet::new(), BTreeSet::new());
+        let (assigned, paused, resting) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         Ok(Self {
             client,
             assigned,
             paused,
+            resting,
             rests: false,
             topics: Vec::new(),
             latest: 0,
@@ -253,6 +256,7 @@ impl Consumer {
         let list: Vec<TopicPartition> = ours.iter().cloned().collect();
         self.client.unassign(&list).map_err(|fault| Error::refused("letting go of partitions", fault))?;
         self.assigned.retain(|partition| !ours.contains(partition));
+        self.resting.retain(|partition| !ours.contains(partition));
         let paused: Vec<TopicPartition> = self.paused.intersection(&ours).cloned().collect();
         if paused.is_empty() { Ok(()) } else { self.resume(&paused) }
     }
@@ -283,6 +287,26 @@ impl Consumer {
         Ok(())
     }
 
+    /// Pauses a partition until it is told otherwise or let go of, whatever the others do; or goes on with
+    /// it, unless all are paused.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when the client is dead.
+    pub fn rest(&mut self, partition: &TopicPartition, rests: bool) -> Result<(), Error> {
+        if !self.assigned.contains(partition) {
+            return Ok(());
+        }
+        let partitions = [partition.clone()];
+        if rests {
+            self.resting.insert(partition.clone());
+            self.pause(&partitions)
+        } else if self.resting.remove(partition) && !self.rests {
+            self.resume(&partitions)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Pauses all that is assigned, and what is assigned from now on, until [`Consumer::resume_all`]: a group
     /// that rebalances meanwhile must not bring records that there is no room for.
     ///
@@ -300,7 +324,7 @@ impl Consumer {
     /// [`Error::Refused`], when the client is dead.
     pub fn resume_all(&mut self) -> Result<(), Error> {
         self.rests = false;
-        let all: Vec<TopicPartition> = self.paused.iter().cloned().collect();
+        let all: Vec<TopicPartition> = self.paused.difference(&self.resting).cloned().collect();
         self.resume(&all)
     }
 

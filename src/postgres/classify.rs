@@ -39,6 +39,14 @@ pub struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// Whether the table that an error names is this one, or can be a partition of it.
+    fn is_of(&self, db: &DbError) -> bool {
+        let is_named = |table: &Table| {
+            db.schema() == Some(table.schema.as_str()) && db.table() == Some(table.name.as_str())
+        };
+        self.table.traits.partitioned || is_named(self.table)
+    }
+
     /// The table's column that an error calls by this name. What isn't a column of the table isn't told: it
     /// can be another table's, or a word that a function chose.
     fn column(&self, name: &str) -> Option<&'a Column> {
@@ -88,8 +96,13 @@ pub fn classify_at(error: &Error, phase: Phase, place: Option<Place<'_>>) -> Fai
             words::sentence(code, origin.raised_by, &subject)
         }
     };
+    let class = match class_of(code, constraint.is_some(), &origin, phase) {
+        // Another table's row is in the way of this one, or refers to it.
+        FailureClass::MissingParent if place.is_some_and(|place| !place.is_of(db)) => FailureClass::Record,
+        class => class,
+    };
     Failure {
-        class: class_of(code, constraint.is_some(), &origin, phase),
+        class,
         sqlstate: Some(code.to_owned()),
         column,
         constraint,
@@ -267,7 +280,9 @@ fn class_of_client_error(error: &Error) -> FailureClass {
 }
 
 fn class_of(code: &str, constraint: bool, origin: &Origin, phase: Phase) -> FailureClass {
-    use FailureClass::{Ambiguous, Collision, Conflict, Defect, Doubtful, Record, Schema, Unavailable};
+    use FailureClass::{
+        Ambiguous, Collision, Conflict, Defect, Doubtful, MissingParent, Record, Schema, Unavailable,
+    };
     let writes = matches!(phase, Phase::Rows | Phase::Commit);
     let class = match class_of_code(code, constraint, origin.stale_plan, phase) {
         // The server answers: there is no outage. A function reaches out and fails, or a protocol is broken.
@@ -275,9 +290,14 @@ fn class_of(code: &str, constraint: bool, origin: &Origin, phase: Phase) -> Fail
         class => class,
     };
     let class = match class {
+        // The server checks the row's own foreign key. What it finds in a statement of a function is about
+        // whatever row that writes.
+        Record if writes && constraint && code == "23503" && origin.raised_by == Raiser::Server => {
+            MissingParent
+        }
         // User code chooses its code. Those of conflicts ask for another try, those of data name the row.
         Schema if writes && origin.raised_by == Raiser::User && code == "23514" => Record,
-        Conflict | Record | Collision => class,
+        Conflict | Record | MissingParent | Collision => class,
         _ if writes && origin.raised_by == Raiser::User => Doubtful,
         Schema | Ambiguous | Defect if writes && !is_of_table(code) => {
             if origin.is_of_value() && !is_of_protocol(code) {
@@ -347,7 +367,8 @@ fn class_of_code(code: &str, constraint: bool, stale_plan: bool, phase: Phase) -
 mod tests {
     use super::*;
     use FailureClass::{
-        Ambiguous, Collision, Conflict, Defect, Doubtful, Integrity, Record, Resources, Schema, Unavailable,
+        Ambiguous, Collision, Conflict, Defect, Doubtful, Integrity, MissingParent, Record, Resources,
+        Schema, Unavailable,
     };
 
     /// An error of the server itself, outside of any row.
@@ -392,6 +413,10 @@ mod tests {
             ("23514", true, &PLAIN, Phase::Commit, Record),
             ("23514", true, &PLAIN, Phase::Ledger, Defect),
             ("23514", false, &PLAIN, Phase::Commit, Schema),
+            ("23503", true, &PLAIN, Phase::Rows, MissingParent),
+            ("23503", true, &PLAIN, Phase::Commit, MissingParent),
+            ("23503", true, &PLAIN, Phase::Ledger, Defect),
+            ("23001", true, &PLAIN, Phase::Rows, Record),
             ("0A000", false, &stale, Phase::Rows, Conflict),
             ("0A000", false, &PLAIN, Phase::Rows, Schema),
             ("40003", false, &PLAIN, Phase::Commit, Unavailable),

@@ -86,6 +86,7 @@ impl Facts {
                 FailureClass::Conflict
                 | FailureClass::Record
                 | FailureClass::Doubtful
+                | FailureClass::MissingParent
                 | FailureClass::Collision
                 | FailureClass::Schema
                 | FailureClass::Integrity
@@ -158,6 +159,13 @@ impl Facts {
             Report::Retrying { class, wait_ms } => {
                 self.metrics.retried(class);
                 tracing::debug!(class = class.name(), wait_ms, "the transaction is tried again");
+            }
+            Report::AwaitsParents { partition, waits } => {
+                if waits {
+                    tracing::warn!(%partition, "waiting for rows that foreign keys of its records lead to");
+                } else {
+                    tracing::info!(%partition, "no longer waiting for rows of foreign keys");
+                }
             }
             Report::Dropped { partition, records } => {
                 self.metrics.topic(&partition.topic).discarded(records);

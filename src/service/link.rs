@@ -18,6 +18,8 @@ pub(super) enum Order {
     Released(TopicPartition, Generation),
     /// A partition stands still.
     Halted(TopicPartition, Generation, Halt),
+    /// Fetch no more of it, or go on.
+    Rest(TopicPartition, Generation, bool),
     /// Another owner was seen.
     Fenced(TopicPartition, Generation, StoredProgress),
     /// Claim it anew, if it is ours.
@@ -117,6 +119,10 @@ impl Source for LaneLink {
 
     fn halted(&self, partition: &TopicPartition, generation: Generation, halt: &Halt) {
         self.send(Order::Halted(partition.clone(), generation, halt.clone()));
+    }
+
+    fn rest(&self, partition: &TopicPartition, generation: Generation, rests: bool) {
+        self.send(Order::Rest(partition.clone(), generation, rests));
     }
 
     fn fenced(&self, partition: &TopicPartition, generation: Generation, stored: &StoredProgress) {

@@ -53,6 +53,7 @@ pub fn resolve(
         unknown_fields,
         on_tombstone: route.on_tombstone,
         on_bad_record: route.on_bad_record,
+        on_missing_parent: route.on_missing_parent,
         record_bytes_max: usize::try_from(limits.record_bytes.get()).unwrap_or(usize::MAX),
         demanded_since: Vec::new(),
     })

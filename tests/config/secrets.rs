@@ -160,6 +160,8 @@ fn errors_at_every_key_hide_what_a_reference_yields() {
         "routes.0.columns.x",
         "routes.0.on_tombstone",
         "routes.0.on_bad_record",
+        "routes.0.on_missing_parent.wait",
+        "routes.0.on_missing_parent.then",
     ];
     let source =
         document("postgres://app@localhost/app", "client.rack").to_string().replace("xhunter2y", "a");

@@ -3,7 +3,7 @@
 use futures_util::SinkExt;
 use lab::fixture::Fresh;
 use lab::sql;
-use tidegate::engine::policy::FailureClass::{self, Collision, Conflict, Record, Schema};
+use tidegate::engine::policy::FailureClass::{self, Collision, Conflict, MissingParent, Record, Schema};
 use tidegate::postgres::classify::{self, Phase};
 
 use super::session;
@@ -29,7 +29,7 @@ async fn real_errors_have_their_class_and_never_show_values() {
         ("INSERT INTO t VALUES (1, 2)", Collision, "23505", None, Some("t_pkey")),
         ("INSERT INTO t VALUES (2, 2, 'abcd')", Record, "22001", None, None),
         ("INSERT INTO t VALUES (2, 2, 'a', 98765)", Record, "22003", None, None),
-        ("INSERT INTO refers VALUES (98765)", Record, "23503", None, Some("refers_id_fkey")),
+        ("INSERT INTO refers VALUES (98765)", MissingParent, "23503", None, Some("refers_id_fkey")),
         ("INSERT INTO parts VALUES ('9876-05-01')", Schema, "23514", None, None),
         ("INSERT INTO guarded VALUES (98765)", Record, "P0001", None, None),
         ("INSERT INTO gone VALUES (98765)", Schema, "42P01", None, None),
@@ -43,7 +43,13 @@ async fn real_errors_have_their_class_and_never_show_values() {
             None,
             None,
         ),
-        ("BEGIN; INSERT INTO later VALUES (98765); COMMIT", Record, "23503", None, Some("later_id_fkey")),
+        (
+            "BEGIN; INSERT INTO later VALUES (98765); COMMIT",
+            MissingParent,
+            "23503",
+            None,
+            Some("later_id_fkey"),
+        ),
     ];
     for (statement, class, sqlstate, column, constraint) in cases {
         let error = session.client().batch_execute(statement).await.expect_err(statement);

@@ -27,7 +27,7 @@ use tidegate::engine::batch::{Batch, Entry, Op, PartitionMove, Pending, TableBat
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
-use tidegate::engine::route::{OnBadRecord, OnTombstone, Route, UnknownFields, WriteMode};
+use tidegate::engine::route::{OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode};
 use tidegate::engine::row::{Encoding, push_field};
 use tidegate::engine::shape::{ColumnSet, Table};
 use tidegate::postgres::catalogue;
@@ -357,6 +357,7 @@ async fn route_to(session: &Session, table: &str, key: &[&str], mode: WriteMode)
         unknown_fields: UnknownFields::Ignore,
         on_tombstone: OnTombstone::Delete,
         on_bad_record: OnBadRecord::Quarantine,
+        on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 24,
         demanded_since: Vec::new(),
     })

@@ -146,11 +146,13 @@ fn what_only_the_table_knows_is_searched_for_and_nothing_else_is_quarantined() {
     let flow = Plan { redelivered: 0.1, ..Plan::events(500) };
     scene.send(&flow);
     let mut expected = BTreeSet::new();
+    scene.route = "    on_missing_parent: {wait: 1s}\n".to_owned();
     let mut expect = |partition: i32, offset: i64, sqlstate: &str| {
+        let code = if sqlstate == "23503" { "missing_parent" } else { "refused" };
         expected.insert(vec![
             partition.to_string(),
             offset.to_string(),
-            "refused".to_owned(),
+            code.to_owned(),
             sqlstate.to_owned(),
         ]);
     };

@@ -13,6 +13,7 @@ mod refusals;
 mod reshape;
 mod unknown_commit;
 mod ownership;
+mod parents;
 
 use std::collections::BTreeMap;
 use std::path::Path;

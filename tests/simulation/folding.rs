@@ -144,7 +144,10 @@ impl Run {
                 Ok(None)
             }
             Stop::Failed(failure) if places == 1 => {
-                if !matches!(failure.class, FailureClass::Record | FailureClass::Doubtful) {
+                if !matches!(
+                    failure.class,
+                    FailureClass::Record | FailureClass::Doubtful | FailureClass::MissingParent
+                ) {
                     return Err(format!("one record alone fails as {:?}", failure.class));
                 }
                 let reject = Reject {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use tidegate::engine::position::{Generation, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
-use tidegate::engine::route::{Mapping, OnBadRecord, OnTombstone, Route, Source, UnknownFields, WriteMode};
+use tidegate::engine::route::{
+    Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
+};
 use tidegate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Version};
 
 pub(super) const TOPIC: &str = "deeds";
@@ -94,6 +96,7 @@ impl Spec {
             unknown_fields: UnknownFields::Ignore,
             on_tombstone: self.on_tombstone,
             on_bad_record: self.on_bad_record,
+            on_missing_parent: OnMissingParent { wait_ms: 2_000, then: self.on_bad_record },
             record_bytes_max: 1 << 20,
             demanded_since: Vec::new(),
         })

@@ -106,7 +106,9 @@ pub(super) fn write(
     tallies: &mut [Tally],
     dice: &mut fastrand::Rng,
 ) -> Result<(), Stop> {
-    let is_check = dice.bool();
+    // A check refuses by a code of its own, a trigger by any, a foreign key for the time being.
+    let classes = [FailureClass::Record, FailureClass::Doubtful, FailureClass::MissingParent];
+    let class = classes[dice.usize(0..classes.len())];
     let mut point = |entry: &Entry| dice.bool().then_some(entry.arrival);
     let decoded: Vec<Row> = entries.iter().map(|entry| columns(batch, entry)).collect();
     let says = |row: &Row, place: usize, word: &str| row.get(&place) == Some(&Some(word.to_owned()));
@@ -142,8 +144,6 @@ pub(super) fn write(
             }
             (Op::Merge, Some(_)) if spec.mode == WriteMode::Insert => Outcome::Ignored,
             (Op::Merge | Op::Replace, _) if refuse => {
-                // A check refuses by a code of its own, a trigger by any.
-                let class = if is_check { FailureClass::Record } else { FailureClass::Doubtful };
                 return Err(Stop::Failed(failure(class, point(entry))));
             }
             (Op::Replace, _) | (Op::Merge, None) => {

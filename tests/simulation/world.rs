@@ -278,6 +278,8 @@ impl World {
                 let hold = if stored.owner.is_none() { Hold::Unclaimed } else { Hold::Fenced };
                 self.stand(name, partition, generation, hold);
             }
+            // A hint: what comes all the same has to be right too.
+            Command::Rest(..) => {}
             Command::Reshape(_) => self.worker(name).wants_shape = true,
             Command::Halt(TopicPartition { partition, .. }, generation, _, halt) => {
                 self.halted(name, partition, generation, &halt);
@@ -317,6 +319,8 @@ impl World {
                 self.database.note("an unknown COMMIT was not applied")
             }
             Report::Behind { .. } => self.database.note("a record came behind"),
+            Report::AwaitsParents { waits: true, .. } => self.database.note("a partition waited for parents"),
+            Report::AwaitsParents { waits: false, .. } => {}
             Report::Dropped { .. } => self.database.note("records were dropped"),
             Report::Settled { .. } | Report::Batch { .. } | Report::Failed(_) | Report::Retrying { .. } => {}
         }

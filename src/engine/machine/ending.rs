@@ -111,6 +111,9 @@ impl Machine {
             held.tenure.next = next;
             held.staged = held.staged.max(next);
             held.reshapes = 0;
+            if !held.judged.is_empty() {
+                held.judged.retain(|offset, _| !next.has_passed(*offset));
+            }
             commands.push(Command::Advise(moved.partition.clone(), next));
             commands.push(Command::Report(Report::Settled {
                 partition: moved.partition.clone(),

@@ -1,8 +1,12 @@
 //! A partition in a lane: under which claim, how far its records have come, and what its records wait for.
 
+use std::collections::BTreeMap;
+
 use super::Tenure;
+use super::parents::Orphans;
 use crate::engine::halt::Halt;
-use crate::engine::position::NextOffset;
+use crate::engine::position::{NextOffset, Offset};
+use crate::engine::row::Reject;
 use crate::engine::segment::Waiting;
 
 /// A partition that the lane holds.
@@ -22,6 +26,12 @@ pub(super) struct Held {
     pub(super) parked: Vec<Waiting>,
     /// The offset after the last record staged.
     pub(super) staged: NextOffset,
+    /// Records below were staged before, perhaps under another tenure: what is parked can hold them too.
+    pub(super) staged_once: NextOffset,
+    /// Records whose foreign keys lead nowhere, and the wait for their parents.
+    pub(super) orphans: Option<Orphans>,
+    /// What the database was found to refuse of records that had to be parked since.
+    pub(super) judged: BTreeMap<Offset, Reject>,
     pub(super) log_end: Option<i64>,
     /// What happens to it when the batch in flight has ended.
     pub(super) exit: Option<Exit>,
@@ -40,6 +50,9 @@ impl Held {
     pub(super) fn new(tenure: Tenure) -> Self {
         Self {
             staged: tenure.next,
+            staged_once: NextOffset::new(0),
+            orphans: None,
+            judged: BTreeMap::new(),
             confirmed: tenure.next,
             tenure,
             validated: false,
@@ -55,6 +68,16 @@ impl Held {
     /// Whether its records may be decoded and written.
     pub(super) fn is_ready(&self) -> bool {
         self.validated && !self.reshaping
+    }
+
+    /// Whether nothing but the policy of its orphans stands in the way of its records.
+    pub(super) fn is_able(&self) -> bool {
+        self.is_open() && self.exit.is_none()
+    }
+
+    /// The first offset that isn't staged yet, although it is there.
+    pub(super) fn barrier(&self) -> Option<Offset> {
+        self.orphans.as_ref().and_then(|orphans| orphans.barrier)
     }
 
     /// Whether what arrives now need not wait.

@@ -99,6 +99,9 @@ pub enum Command {
     Advise(TopicPartition, NextOffset),
     /// Nothing of this assignment is in flight or will be written.
     Released(TopicPartition, Generation),
+    /// Bring no more records of this assignment (`true`), or go on at the first that wasn't brought: it
+    /// waits, and what it holds takes room.
+    Rest(TopicPartition, Generation, bool),
     /// Claim the partition anew: its stored position is not the one held.
     Reclaim(TopicPartition, Generation),
     /// Another owner was seen.
@@ -150,6 +153,13 @@ pub enum Report {
         class: FailureClass,
         /// Milliseconds.
         wait_ms: u64,
+    },
+    /// A partition begins or ceases to wait for rows that foreign keys of its records lead to.
+    AwaitsParents {
+        /// The partition.
+        partition: TopicPartition,
+        /// Whether it waits now.
+        waits: bool,
     },
     /// Records that were read are dropped unwritten: their partition left, or is read again.
     Dropped {

@@ -7,6 +7,7 @@
 mod ahead;
 mod held;
 mod message;
+mod parents;
 mod search;
 mod ending;
 mod refusals;
@@ -139,16 +140,23 @@ impl Machine {
             Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
             Input::Tick => {}
         }
+        self.try_orphans(now, &mut commands);
         self.write_next(now, &mut commands);
         commands
     }
 
     /// When the machine wants a [`Input::Tick`], if nothing else happens before.
     pub fn wake(&self) -> Option<Millis> {
-        if self.flight.is_some() || self.waiting() == 0 {
+        if self.flight.is_some() {
             return None;
         }
-        self.trouble.resume_at.or_else(|| self.staged_since.map(|since| since + self.limits.linger_ms))
+        let orphans = self.held.values().filter_map(Held::orphans_due).min();
+        if self.waiting() == 0 {
+            return orphans;
+        }
+        let lingered = || self.staged_since.map(|since| since + self.limits.linger_ms);
+        let written = self.trouble.resume_at.or_else(lingered);
+        written.into_iter().chain(orphans).min()
     }
 
     /// Bytes by which encoded rows exceed the records that they came of. A budget that was charged for both
@@ -242,13 +250,20 @@ impl Machine {
         self.unpark(now, id, commands);
     }
 
-    /// Stages what a partition has parked, once nothing stands in the way.
+    /// Stages what a partition has parked, once nothing stands in the way; while parents are waited for, up
+    /// to the first record that needs one.
     fn unpark(&mut self, now: Millis, id: TenureId, commands: &mut Vec<Command>) {
         let Some(held) = self.held.get_mut(&id).filter(|held| held.is_open()) else { return };
-        for parked in std::mem::take(&mut held.parked) {
-            match parked {
+        let mut parked = std::mem::take(&mut held.parked).into_iter();
+        while let Some(waiting) = parked.next() {
+            match waiting {
                 Waiting::Records(block) => self.stage(now, id, block, commands),
                 Waiting::End(next) => self.stage_end(now, id, next),
+            }
+            let Some(held) = self.held.get_mut(&id) else { return };
+            if !held.parked.is_empty() {
+                held.parked.extend(parked);
+                return;
             }
         }
     }
@@ -261,8 +276,8 @@ impl Machine {
         let Some(held) = self.held.get_mut(&id) else { return };
         match (&held.exit, held.is_open()) {
             (Some(_), _) => commands.push(Command::Report(dropped)),
-            (None, true) => self.stage(now, id, block, commands),
-            (None, false) => held.parked.push(Waiting::Records(block)),
+            (None, true) if held.parked.is_empty() => self.stage(now, id, block, commands),
+            (None, _) => held.parked.push(Waiting::Records(block)),
         }
     }
 
@@ -277,8 +292,8 @@ impl Machine {
         let Some(held) = self.held.get_mut(&id) else { return };
         match (&held.exit, held.is_open()) {
             (Some(_), _) => {}
-            (None, true) => self.stage_end(now, id, next),
-            (None, false) => held.parked.push(Waiting::End(next)),
+            (None, true) if held.parked.is_empty() => self.stage_end(now, id, next),
+            (None, _) => held.parked.push(Waiting::End(next)),
         }
     }
 
@@ -290,9 +305,13 @@ impl Machine {
         let Some(held) = self.held.get_mut(&id) else { return };
         for index in 0..block.len() {
             let offset = block.get(index).offset;
-            if held.reshapes > 0 && held.tenure.next.has_passed(offset) {
-                // A block that was parked again has a part that is committed.
+            if held.staged.has_passed(offset) && held.staged_once.has_passed(offset) {
+                // A block that was parked again has a part that is staged or committed.
                 continue;
+            }
+            if held.barrier().is_some_and(|barrier| offset >= barrier) {
+                held.staged_once = held.staged_once.max(held.staged);
+                return held.parked.push(Waiting::Records(block));
             }
             if held.staged.has_passed(offset) {
                 let partition = held.tenure.partition.clone();
@@ -301,13 +320,11 @@ impl Machine {
             }
             held.staged = offset.next();
             self.staged_since.get_or_insert(now);
-            open_segment(&mut self.segments, cut, &self.limits).push(
-                id,
-                &mut self.routes,
-                route,
-                &block,
-                index as u32,
-            );
+            let segment = open_segment(&mut self.segments, cut, &self.limits);
+            segment.push(id, &mut self.routes, route, &block, index as u32);
+            if let Some(reject) = held.judged.get(&offset) {
+                segment.reject_last(reject.clone());
+            }
         }
     }
 
@@ -345,7 +362,12 @@ impl Machine {
         let staged: usize =
             self.segments.iter().map(|segment| segment.waiting_for(id, held.tenure.next)).sum();
         let next = held.tenure.next;
-        let parked: usize = held.parked.iter().map(|waiting| waiting.records_from(next)).sum();
+        let unstaged = held.staged.max(next);
+        let parked: usize = held.parked.iter().map(|waiting| waiting.records_from(unstaged)).sum();
+        if held.orphans.as_ref().is_some_and(|orphans| orphans.told) {
+            let partition = held.tenure.partition.clone();
+            commands.push(Command::Report(Report::AwaitsParents { partition, waits: false }));
+        }
         if staged + parked > 0 {
             let partition = held.tenure.partition.clone();
             commands.push(Command::Report(Report::Dropped { partition, records: (staged + parked) as u64 }));
@@ -423,7 +445,9 @@ impl Machine {
     }
 
     fn lingers(&self, now: Millis, segment: &Segment) -> bool {
-        let full = segment.len() >= self.limits.batch_rows || segment.bytes() >= self.limits.batch_bytes;
+        let full = segment.is_sealed()
+            || segment.len() >= self.limits.batch_rows
+            || segment.bytes() >= self.limits.batch_bytes;
         let fresh = self.staged_since.is_some_and(|since| now < since + self.limits.linger_ms);
         fresh && !full && self.segments.is_empty() && self.search == Search::None
     }
@@ -449,7 +473,10 @@ impl Machine {
 fn open_segment<'s>(segments: &'s mut VecDeque<Segment>, cut: usize, limits: &LaneLimits) -> &'s mut Segment {
     let sealed = segments.len() <= cut;
     let full = segments.back().is_none_or(|last| {
-        last.start() > 0 || last.len() >= limits.batch_rows || last.bytes() >= limits.batch_bytes
+        last.start() > 0
+            || last.is_sealed()
+            || last.len() >= limits.batch_rows
+            || last.bytes() >= limits.batch_bytes
     });
     if sealed || full {
         segments.push_back(Segment::default());

@@ -52,12 +52,16 @@ impl Machine {
         self.search = Search::None;
         match judge(failure.class, false) {
             Verdict::Reject if is_open => front.reject(place, refused(failure)),
+            Verdict::Await if is_open => {
+                let (id, offset) = front.identity(place);
+                self.meet_orphans(now, vec![(id, offset, failure.clone())], commands);
+            }
             Verdict::Doubt if is_open => {
                 let table = flight.tenures.first().and_then(|id| self.table_of(*id));
                 let doubt = Doubt { records: 1, first: failure.clone() };
                 self.doubt(now, flight, table.zip(Some(doubt)).into_iter().collect(), commands);
             }
-            Verdict::Reject | Verdict::Doubt | Verdict::Defect => {
+            Verdict::Reject | Verdict::Doubt | Verdict::Await | Verdict::Defect => {
                 self.halt_flight(flight, HaltCode::Defect, failure, commands);
             }
         }
@@ -77,6 +81,7 @@ impl Machine {
         // Where everything went through one by one, the next whole batch may too; if not, it is halved.
         self.search = if refusals.is_empty() { Search::failed(places, None) } else { Search::None };
         let mut doubts: BTreeMap<String, Doubt> = BTreeMap::new();
+        let mut orphans = Vec::new();
         for refusal in refusals {
             let id = flight.tenures[refusal.partition as usize];
             match judge(refusal.failure.class, refusal.others_pass) {
@@ -91,9 +96,11 @@ impl Machine {
                     let first = || Doubt { records: 0, first: refusal.failure.clone() };
                     doubts.entry(table).or_insert_with(first).records += 1;
                 }
+                Verdict::Await => orphans.push((id, refusal.offset, refusal.failure.clone())),
                 Verdict::Defect => self.halt_flight(flight, HaltCode::Defect, &refusal.failure, commands),
             }
         }
+        self.meet_orphans(now, orphans, commands);
         if !doubts.is_empty() {
             self.doubt(now, flight, doubts, commands);
         }
@@ -148,7 +155,8 @@ impl Machine {
     }
 }
 
-fn refused(failure: &Failure) -> Reject {
+/// The reject of a record that the database refused on its own.
+pub(super) fn refused(failure: &Failure) -> Reject {
     Reject {
         code: RejectCode::Refused,
         column: failure.column.clone(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::{Command, Flight, Held, Machine, Millis, RouteSlot};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::route::Route;
-use crate::engine::segment::{Cut, TenureId};
+use crate::engine::segment::{Cut, TenureId, Waiting};
 use crate::engine::shape::Table;
 
 /// Looks at a table without a commit in between, after which it isn't the table that changes: the session
@@ -49,19 +49,35 @@ impl Machine {
         commands.extend(topics.into_iter().map(Command::Reshape));
     }
 
-    /// Parks everything that a partition has staged, until its table's shape was read.
-    fn set_aside(&mut self, id: TenureId) {
-        let Some(mut held) = self.held.remove(&id) else { return };
+    /// Parks everything that a partition has staged, until its table's shape was read. Gives the new tenure.
+    fn set_aside(&mut self, id: TenureId) -> Option<TenureId> {
+        let id = self.park(id)?;
+        if let Some(held) = self.held.get_mut(&id) {
+            held.reshaping = true;
+            held.reshapes += 1;
+        }
+        Some(id)
+    }
+
+    /// Parks everything that a partition has staged, and holds it under a new tenure.
+    pub(super) fn park(&mut self, id: TenureId) -> Option<TenureId> {
+        let mut held = self.held.remove(&id)?;
         let next = held.tenure.next;
-        let unstaged = std::mem::take(&mut held.parked);
+        let mut unstaged = std::mem::take(&mut held.parked).into_iter().peekable();
         for segment in &self.segments {
             segment.add_waiting(id, next, &mut held.parked);
         }
+        // A block can be parked behind that part of it which is staged.
+        if let (Some(Waiting::Records(last)), Some(Waiting::Records(first))) =
+            (held.parked.last(), unstaged.peek())
+            && Arc::ptr_eq(last, first)
+        {
+            unstaged.next();
+        }
         held.parked.extend(unstaged);
+        held.staged_once = held.staged_once.max(held.staged);
         held.staged = next;
-        held.reshaping = true;
-        held.reshapes += 1;
-        self.hold(held);
+        Some(self.hold(held))
     }
 
     /// The shape of a topic's table was read: what was made for another one is made anew. A batch in flight
@@ -75,12 +91,14 @@ impl Machine {
             if flies || (fits && !held.reshaping) {
                 continue;
             }
-            let id = if held.reshaping { id } else { self.set_aside_anew(id) };
-            let Some(held) = self.held.get_mut(&id) else { continue };
+            let id = if held.reshaping { Some(id) } else { self.set_aside_anew(id) };
+            let Some(held) = id.and_then(|id| self.held.get_mut(&id)) else { continue };
             if !fits {
                 held.tenure.route = Arc::clone(route);
             }
             held.reshaping = false;
+            held.judged.clear();
+            let Some(id) = id else { continue };
             self.unpark(now, id, commands);
             if let Some(held) = self.held.get_mut(&id) {
                 held.confirmed = held.confirmed.max(held.staged);
@@ -89,10 +107,9 @@ impl Machine {
     }
 
     /// As [`Machine::set_aside`]; gives the new tenure.
-    fn set_aside_anew(&mut self, id: TenureId) -> TenureId {
+    fn set_aside_anew(&mut self, id: TenureId) -> Option<TenureId> {
         self.forget_ahead();
-        self.set_aside(id);
-        self.next_tenure - 1
+        self.set_aside(id)
     }
 
     /// Before partitions stop for records that don't fit, their tables are looked at, once for these records.

@@ -2,12 +2,14 @@
 //!
 //! A record is its offset, with a letter where it is not a plain good one: `b` isn't JSON, `p` is a patch
 //! that makes no new row, `s` a patch of record 0's row, `o` has a value that only the server can
-//! read. A tenure's epoch is the number of its generation. Facts for metrics are left out
+//! read. A table's name with `!` is one whose route halts at bad records, with `~` one that waits for no
+//! parents. A tenure's epoch is the number of its generation. Facts for metrics are left out
 //! of the answers where a scenario isn't about them.
 
 mod ahead;
 mod failures;
 mod ownership;
+mod parents;
 mod reshape;
 
 use super::*;
@@ -19,7 +21,9 @@ use crate::engine::halt::HaltCode;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::position::{Epoch, Offset, TopicId};
-use crate::engine::route::{Mapping, OnBadRecord, OnTombstone, Source, UnknownFields, WriteMode};
+use crate::engine::route::{
+    Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source, UnknownFields, WriteMode,
+};
 use crate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits};
 
 const CALM: BreakerLimits = BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000_000 };
@@ -70,6 +74,7 @@ fn route(table: &str, on_bad_record: OnBadRecord) -> Arc<Route> {
         unknown_fields: UnknownFields::Ignore,
         on_tombstone: OnTombstone::Quarantine,
         on_bad_record,
+        on_missing_parent: OnMissingParent { wait_ms: 3_000, then: on_bad_record },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
     })
@@ -111,7 +116,15 @@ impl Lane {
             Some(name) => (name, OnBadRecord::Halt),
             None => (table, OnBadRecord::Quarantine),
         };
-        Arc::clone(self.routes.entry(table.to_owned()).or_insert_with(|| route(name, on_bad)))
+        let waits = !name.ends_with('~');
+        let make = || {
+            let mut route = route(name.trim_end_matches('~'), on_bad);
+            if !waits {
+                Arc::make_mut(&mut route).on_missing_parent.wait_ms = 0;
+            }
+            route
+        };
+        Arc::clone(self.routes.entry(table.to_owned()).or_insert_with(make))
     }
 
     fn read(&mut self, line: &str) -> Input {
@@ -309,6 +322,14 @@ fn words_of(command: &Command) -> Option<String> {
         }
         Command::Fenced(partition, generation, _) => {
             format!("fenced {} g{}", partition.partition, generation.0)
+        }
+        Command::Rest(partition, generation, rests) => {
+            let word = if *rests { "rest" } else { "wake" };
+            format!("{word} {} g{}", partition.partition, generation.0)
+        }
+        Command::Report(Report::AwaitsParents { partition, waits }) => {
+            let word = if *waits { "awaits" } else { "stops awaiting" };
+            format!("{} {word} parents", partition.partition)
         }
         Command::Reshape(topic) => format!("reshape {topic}"),
         Command::Halt(partition, _, _, halt) => format!("halt {} {}", partition.partition, halt.code.code()),

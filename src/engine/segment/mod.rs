@@ -20,7 +20,7 @@ use crate::engine::key;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
 use crate::engine::record::{Record, RecordBlock};
-use crate::engine::route::{OnBadRecord, Route, WriteMode};
+use crate::engine::route::{Route, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::engine::shape::{ColumnSet, KeyOrder, Table};
 
@@ -64,6 +64,8 @@ pub struct Segment {
     targets: Vec<TargetBuffer>,
     start: usize,
     bytes: usize,
+    /// Nothing is to be added.
+    sealed: bool,
     /// Bytes of the rows that came of them.
     encoded: usize,
 }

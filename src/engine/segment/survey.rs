@@ -26,7 +26,7 @@ impl Segment {
             }
             let route = &routes[staged.route as usize].route;
             if let Content::Rejected(reject) = &staged.content
-                && (route.on_bad_record == OnBadRecord::Halt || route.demands(reject))
+                && route.stops_at(reject)
             {
                 // The partition stops in front of this record; what came before it goes on.
                 if places.get(&staged.tenure) != Some(&None) {

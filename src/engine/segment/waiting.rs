@@ -23,6 +23,14 @@ impl Waiting {
         }
     }
 
+    /// Bytes that it takes, roughly: a record's own and half of those that its place will take.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Records(block) => block.size_bytes() + 80 * block.len(),
+            Self::End(_) => 0,
+        }
+    }
+
     /// Records in it that `next` has not passed.
     pub fn records_from(&self, next: NextOffset) -> usize {
         match self {
@@ -33,6 +41,41 @@ impl Waiting {
 }
 
 impl Segment {
+    /// Takes no more from now on: what it has is a batch of its own.
+    pub fn seal(&mut self) {
+        self.sealed = !self.is_empty();
+    }
+
+    /// Whether nothing is to be added.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether the record at `place` deletes a row.
+    pub fn deletes(&self, place: usize) -> bool {
+        matches!(self.records[place].content, Content::Delete { .. })
+    }
+
+    /// The records of a tenure that are known not to be writable, with why.
+    pub fn rejections(&self, tenure: TenureId) -> impl Iterator<Item = (Offset, &Reject)> {
+        self.records[self.start..].iter().filter(move |staged| staged.tenure == tenure).filter_map(|staged| {
+            let Content::Rejected(reject) = &staged.content else { return None };
+            Some((staged.offset, &**reject))
+        })
+    }
+
+    /// Marks the record that was pushed last as one that can't be written.
+    pub fn reject_last(&mut self, reject: Reject) {
+        if let Some(last) = self.records.last_mut() {
+            last.content = Content::Rejected(Box::new(reject));
+        }
+    }
+
+    /// The tenure and offset of the record at `place`.
+    pub fn identity(&self, place: usize) -> (TenureId, Offset) {
+        (self.records[place].tenure, self.records[place].offset)
+    }
+
     /// Adds what a tenure has waiting from `next` on, as it came: its blocks, and ends of the log, in order.
     /// A block whose records stand in several segments is added once.
     pub fn add_waiting(&self, tenure: TenureId, next: NextOffset, waiting: &mut Vec<Waiting>) {

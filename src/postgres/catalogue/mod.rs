@@ -86,6 +86,7 @@ async fn load_from_snapshot(
             || read.constrained
             || indexes.iter().any(|index| index.refuses_rows(key)),
         bytewise_key,
+        partitioned: relation.is_partitioned,
         key_order: if found.leads_back {
             KeyOrder::Always
         } else if key::sets_keys_against_each_other(&indexes, key) {

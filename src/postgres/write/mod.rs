@@ -440,6 +440,7 @@ fn can_be_of_a_shape(failure: &Failure) -> bool {
     match failure.class {
         FailureClass::Record
         | FailureClass::Doubtful
+        | FailureClass::MissingParent
         | FailureClass::Collision
         | FailureClass::Schema
         | FailureClass::Integrity
@@ -456,7 +457,10 @@ fn keeps_session(failure: &Failure) -> bool {
     match failure.class {
         // A prepared statement that is gone or whose plan can't be renewed fails again in the same session.
         FailureClass::Conflict => !matches!(failure.sqlstate.as_deref(), Some("0A000" | "26000" | "42P05")),
-        FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision => true,
+        FailureClass::Record
+        | FailureClass::Doubtful
+        | FailureClass::MissingParent
+        | FailureClass::Collision => true,
         // What a session prepared can be stale or the server unwell: a new session finds out.
         FailureClass::Unavailable
         | FailureClass::Resources

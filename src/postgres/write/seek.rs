@@ -25,7 +25,7 @@ use crate::engine::arena::Arena;
 use crate::engine::batch::{Batch, Entry, TableBatch};
 use crate::engine::commit::Refusal;
 use crate::engine::outcome::{Outcome, Tally};
-use crate::engine::policy::{Failure, FailureClass};
+use crate::engine::policy::Failure;
 use crate::engine::row::{self, push_field};
 use crate::engine::shape::ColumnSet;
 
@@ -226,8 +226,5 @@ fn searchable(stop: Stop) -> Result<Failure, Stop> {
         Stop::Own(failure) => Some(Failure::clone(failure)),
         Stop::Applied | Stop::Fenced(_) | Stop::Reshaped(_) | Stop::Refused(_) => None,
     };
-    let of_record = |failure: &Failure| {
-        matches!(failure.class, FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision)
-    };
-    failure.filter(of_record).ok_or(stop)
+    failure.filter(|failure| failure.class.is_of_record()).ok_or(stop)
 }

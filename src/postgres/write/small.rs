@@ -313,9 +313,7 @@ pub(super) fn judge(error: &Error, client: &Client) -> Option<Tried> {
     if client.is_closed() || is_plain(&failure) {
         return None;
     }
-    let of_record =
-        matches!(failure.class, FailureClass::Record | FailureClass::Doubtful | FailureClass::Collision);
-    Some(if of_record { Tried::Unclear } else { Tried::Unfit })
+    Some(if failure.class.is_of_record() { Tried::Unclear } else { Tried::Unfit })
 }
 
 /// Whether a failure is of the server or of other sessions.
@@ -324,6 +322,7 @@ pub(super) fn is_plain(failure: &Failure) -> bool {
         FailureClass::Unavailable | FailureClass::Resources | FailureClass::Conflict => true,
         FailureClass::Record
         | FailureClass::Doubtful
+        | FailureClass::MissingParent
         | FailureClass::Collision
         | FailureClass::Schema
         | FailureClass::Integrity

@@ -84,6 +84,7 @@ fn is_forbidden(error: &Error, client: &Client) -> bool {
             FailureClass::Conflict
             | FailureClass::Record
             | FailureClass::Doubtful
+            | FailureClass::MissingParent
             | FailureClass::Collision
             | FailureClass::Schema
             | FailureClass::Ambiguous

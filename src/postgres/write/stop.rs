@@ -119,6 +119,6 @@ impl Stop {
     pub(super) fn is_of_record(&self) -> bool {
         let Self::Server(server) = self else { return false };
         let class = classify::classify(&server.error, server.phase).class;
-        matches!(class, FailureClass::Record | FailureClass::Collision)
+        matches!(class, FailureClass::Record | FailureClass::MissingParent | FailureClass::Collision)
     }
 }

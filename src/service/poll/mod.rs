@@ -263,6 +263,11 @@ impl Thread {
                     self.claim_again(&partition, Duration::ZERO);
                 }
             }
+            Order::Rest(partition, generation, rests) => {
+                if self.is_active(&partition, generation) {
+                    self.rest(&partition, rests);
+                }
+            }
             Order::Retry(partition) => {
                 if matches!(self.owned.get(&partition), Some(Owned::Held(_))) {
                     self.claim_again(&partition, Duration::ZERO);

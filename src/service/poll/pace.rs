@@ -40,6 +40,15 @@ impl Thread {
         self.full_since = None;
     }
 
+    /// Fetches no more of a partition that waits, or goes on with it.
+    pub(super) fn rest(&mut self, partition: &TopicPartition, rests: bool) {
+        let Some(consumer) = &mut self.consumer else { return };
+        match consumer.rest(partition, rests) {
+            Ok(()) => tracing::debug!(%partition, rests, "what a waiting partition is brought changes"),
+            Err(error) => tracing::warn!(%partition, %error, "fetching can't be paused or resumed"),
+        }
+    }
+
     pub(super) fn advise(&mut self) {
         if self.advised_at.elapsed() >= ADVICE_EVERY {
             self.advise_now();

@@ -17,7 +17,9 @@ use futures_util::SinkExt;
 use tidegate::engine::decode::Decoder;
 use tidegate::engine::position::{Generation, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
-use tidegate::engine::route::{Mapping, OnBadRecord, OnTombstone, Route, Source, UnknownFields, WriteMode};
+use tidegate::engine::route::{
+    Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
+};
 use tidegate::engine::row::{Decoded, Encoding, Reject};
 use tidegate::engine::shape::Table;
 use tidegate::postgres::catalogue::load_table;
@@ -45,6 +47,7 @@ fn route(table: Table) -> Arc<Route> {
         unknown_fields: UnknownFields::Ignore,
         on_tombstone: OnTombstone::Quarantine,
         on_bad_record: OnBadRecord::Quarantine,
+        on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
     })

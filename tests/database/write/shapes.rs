@@ -301,7 +301,7 @@ async fn constraints_put_off_are_checked_before_progress_moves() {
             CommitOutcome::RolledBack(failure) => {
                 assert_eq!(
                     (failure.class, failure.sqlstate.as_deref()),
-                    (FailureClass::Record, Some("23503"))
+                    (FailureClass::MissingParent, Some("23503"))
                 );
                 assert_eq!(failure.constraint.as_deref(), Some("has_parent"), "{path:?}");
             }

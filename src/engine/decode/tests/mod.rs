@@ -10,7 +10,7 @@ use super::Decoder;
 use crate::engine::position::{Generation, Offset, TopicPartition};
 use crate::engine::record::RecordBlock;
 use crate::engine::route::{
-    EpochUnit, Mapping, OnBadRecord, OnTombstone, Route, Source, UnknownFields, WriteMode,
+    EpochUnit, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
 };
 use crate::engine::row::{Decoded, Encoding, fields};
 use crate::engine::shape::{Column, ColumnSet, ColumnType, Kind, Table, TableTraits};
@@ -73,6 +73,7 @@ fn route<const N: usize>(columns: [(Column, Source); N]) -> Route {
         unknown_fields: UnknownFields::Ignore,
         on_tombstone: OnTombstone::Quarantine,
         on_bad_record: OnBadRecord::Quarantine,
+        on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
     }

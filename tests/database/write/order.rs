@@ -135,7 +135,7 @@ struct Run {
     now: u64,
     ends: [i64; 2],
     flying: Option<Box<tidegate::engine::batch::Batch>>,
-    /// What flies is only searched for what the table refuses.
+    /// What flies only looks for what is refused.
     seeks: bool,
     tally: Tally,
 }
@@ -212,10 +212,11 @@ impl Run {
                 self.step(Input::Tick);
                 continue;
             };
-            self.step(Input::Settling);
-            let outcome = match self.seeks {
-                true => self.bench.writer.seek(&batch).await,
-                false => self.bench.writer.write(&batch, || {}).await,
+            let outcome = if self.seeks {
+                self.bench.writer.seek(&batch).await
+            } else {
+                self.step(Input::Settling);
+                self.bench.writer.write(&batch, || {}).await
             };
             if let CommitOutcome::Committed(tallies) = &outcome {
                 tallies.iter().for_each(|tally| self.tally.merge(tally));

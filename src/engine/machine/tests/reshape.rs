@@ -29,7 +29,7 @@ fn records_are_decoded_again_under_the_shape_that_was_read() {
                     ("failed record @1", "write 0: 0-1"),
                     ("committed", "write 0: 1-2"),
                     ("reshaped", "reshape events"),
-                    ("shaped events 2", "write 0: 2-4"),
+                    ("shaped events 2", "write 0: 1-4"),
                     ("committed", ""),
                 ],
             ),

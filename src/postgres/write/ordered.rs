@@ -11,6 +11,7 @@
 //!
 //! The same statements need no stage, so that tables are written by them where none can be made.
 
+mod each;
 mod prepared;
 mod sql;
 mod twins;
@@ -21,6 +22,7 @@ use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
+pub(super) use self::each::{Tried, try_each};
 pub(super) use self::prepared::Known;
 use self::prepared::{Field, Kind, prepare, statement_columns};
 use super::stop::Stop;
@@ -61,6 +63,19 @@ enum Verdict {
     Raced,
     /// A statement did something else than it says.
     Impossible,
+}
+
+impl Verdict {
+    /// The verdict on an entry whose earlier statement came to another one.
+    fn behind(self, earlier: Option<Self>) -> Self {
+        match earlier {
+            None => self,
+            // A trigger kept the row that was to be replaced: the new one wasn't inserted.
+            Some(Self::Counts(Outcome::Filtered)) => Self::Counts(Outcome::Filtered),
+            Some(_) if self == Self::Counts(Outcome::Ignored) => Self::Raced,
+            Some(_) => self,
+        }
+    }
 }
 
 /// Whether the order of the rows counts.
@@ -207,7 +222,7 @@ struct Chunk<'a> {
     entries: &'a [usize],
 }
 
-impl Chunk<'_> {
+impl<'a> Chunk<'a> {
     /// Writes the entries; returns how many of their keys existed.
     async fn write(&self, work: &mut Work<'_>, target: &mut Target) -> Result<usize, Stop> {
         let [alone] = self.entries else {
@@ -267,25 +282,13 @@ impl Chunk<'_> {
         for ((at, kind, _), answer) in statements.iter().zip(&answers) {
             let verdict = judge(*kind, answer, &target.table)
                 .map_err(|error| Stop::rows(error, &target.table, Some(arrival(*at))))?;
-            verdicts[*at] = Some(match verdicts[*at] {
-                None => verdict,
-                // A trigger kept the row that was to be replaced: the new one wasn't inserted.
-                Some(Verdict::Counts(Outcome::Filtered)) => Verdict::Counts(Outcome::Filtered),
-                Some(_) if verdict == Verdict::Counts(Outcome::Ignored) => Verdict::Raced,
-                Some(_) => verdict,
-            });
+            verdicts[*at] = Some(verdict.behind(verdicts[*at]));
         }
         Ok(verdicts.into_iter().flatten().collect())
     }
 
-    /// The values of an entry's columns; only the key's where no more are asked for.
-    fn fields(&self, at: usize, target: &Target, kind: Kind) -> Vec<Field<'_>> {
-        let entry = &self.rows.entries[self.entries[at]];
-        let text = self.rows.encoding == Encoding::Text;
-        let columns = statement_columns(target, &entry.columns, kind);
-        let fields = entry.columns.iter().zip(row::fields(self.rows.row(entry)));
-        let asked = fields.filter(|(place, _)| columns.contains(*place));
-        asked.map(|(_, bytes)| Field { bytes, text }).collect()
+    fn fields(&self, at: usize, target: &Target, kind: Kind) -> Vec<Field<'a>> {
+        fields_of(self.rows, self.entries[at], target, kind)
     }
 
     /// Whether the key of the only entry is there.
@@ -370,6 +373,16 @@ where
         }
     }
     failed.map_or(Ok(answers), Err)
+}
+
+/// The values of an entry's columns; only the key's where no more are asked for.
+fn fields_of<'a>(rows: &'a TableBatch, index: usize, target: &Target, kind: Kind) -> Vec<Field<'a>> {
+    let entry = &rows.entries[index];
+    let text = rows.encoding == Encoding::Text;
+    let columns = statement_columns(target, &entry.columns, kind);
+    let fields = entry.columns.iter().zip(row::fields(rows.row(entry)));
+    let asked = fields.filter(|(place, _)| columns.contains(*place));
+    asked.map(|(_, bytes)| Field { bytes, text }).collect()
 }
 
 /// The statements of an entry.

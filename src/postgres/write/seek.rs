@@ -1,9 +1,10 @@
 //! Which records of a batch the table refuses, found in one transaction that is rolled back.
 //!
-//! The batch is tried as a whole, then in halves, each under a savepoint and in arrival order: what goes
+//! The batch is tried as a whole, then in parts, each under a savepoint and in arrival order: what goes
 //! through stays, so that a record is tried behind all of its predecessors that aren't refused themselves, as
 //! it would be in a transaction of its own. Where an error points at a row, that one is tried by itself at
-//! once.
+//! once. Where it doesn't, as for foreign keys, a small part's rows are sent in one flush, each under a
+//! savepoint of its own.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::append;
-use super::ordered;
+use super::ordered::{self, Tried};
 use super::progress::Standing;
 use super::staged;
 use super::stop::Stop;
@@ -31,6 +32,12 @@ use crate::engine::shape::ColumnSet;
 
 /// How long a search goes on once it has found something: its transaction holds locks.
 const LONGEST: Duration = Duration::from_secs(3);
+
+/// Parts of a piece that failed.
+const PARTS: usize = 16;
+/// The largest piece whose rows are sent one by one, and their bytes.
+const SINGLES_MAX: usize = 256;
+const SINGLES_BYTES: usize = 1 << 20;
 
 /// Closes a piece and opens the next one. Constraints that were put off are checked for each piece.
 const KEEP: &str =
@@ -146,6 +153,8 @@ impl Seek<'_> {
                     taken_back.map_err(Stop::ledger)?;
                     if piece.len() == 1 {
                         self.refused.push((self.places[piece.start], failure));
+                    } else if failure.suspect.is_none() && self.are_singles(&piece) {
+                        pieces.extend(self.one_by_one(piece).await?);
                     } else {
                         pieces.extend(self.split(piece, failure.suspect));
                     }
@@ -201,12 +210,51 @@ impl Seek<'_> {
             let found = self.places[piece.clone()].binary_search_by_key(&arrival, |place| place.arrival);
             Some(piece.start + found.ok()?)
         });
-        let middle = piece.start + piece.len() / 2;
-        let parts = match at {
-            Some(at) => vec![at + 1..piece.end, at..at + 1, piece.start..at],
-            None => vec![middle..piece.end, piece.start..middle],
+        if let Some(at) = at {
+            return around(&piece, at);
+        }
+        let least = if piece.len() > SINGLES_MAX { SINGLES_MAX } else { 1 };
+        let size = piece.len().div_ceil(PARTS).max(least);
+        piece.clone().step_by(size).map(|start| start..piece.end.min(start + size)).rev().collect()
+    }
+
+    /// Whether a piece's rows may be sent one by one, in one flush.
+    fn are_singles(&self, piece: &Range<usize>) -> bool {
+        let length = |place: &Place| {
+            let rows = &self.batch.tables[place.table];
+            rows.row(&rows.entries[place.entry]).len()
         };
-        parts.into_iter().filter(|part| !part.is_empty()).collect()
+        piece.len() <= SINGLES_MAX
+            && self.places[piece.clone()].iter().map(length).sum::<usize>() <= SINGLES_BYTES
+    }
+
+    /// Tries the rows of a piece each by itself. Where what became of one isn't clear, all are taken back,
+    /// and the pieces around it are what is left to do.
+    async fn one_by_one(&mut self, piece: Range<usize>) -> Result<Vec<Range<usize>>, Stop> {
+        let places: Vec<(usize, usize)> =
+            self.places[piece.clone()].iter().map(|place| (place.table, place.entry)).collect();
+        let tried = ordered::try_each(self.work.client, self.targets, self.batch, &places).await?;
+        let (mut refused, mut written) = (Vec::new(), Vec::new());
+        for (at, tried) in piece.clone().zip(tried) {
+            let place = self.places[at];
+            match tried {
+                Tried::Through(Outcome::Inserted | Outcome::Updated) => written.push(place.table),
+                Tried::Through(_) => {}
+                // By itself a row finds out whether another writer's is in the way, and COPY tells the column
+                // of a value.
+                Tried::Refused(stop) if stop.is_of_rule() && !stop.is_unique_violation() => {
+                    refused.push((place, searchable(stop)?));
+                }
+                Tried::Refused(_) | Tried::Unclear => {
+                    self.work.client.batch_execute(TAKE_BACK).await.map_err(Stop::ledger)?;
+                    return Ok(around(&piece, at));
+                }
+            }
+        }
+        self.work.client.batch_execute(KEEP).await.map_err(Stop::ledger)?;
+        self.refused.extend(refused);
+        written.into_iter().for_each(|table| self.passes[table] = true);
+        Ok(Vec::new())
     }
 
     fn refusals(self) -> Vec<Refusal> {
@@ -217,6 +265,12 @@ impl Seek<'_> {
         };
         self.refused.into_iter().map(refusal).collect()
     }
+}
+
+/// The pieces in front of a place, with it alone, and behind it; the first one last.
+fn around(piece: &Range<usize>, at: usize) -> Vec<Range<usize>> {
+    let parts = [at + 1..piece.end, at..at + 1, piece.start..at];
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
 /// The failure, where a record can be its cause.

@@ -115,6 +115,12 @@ impl Stop {
         matches!(self, Self::Server(server) if server.sqlstate() == Some("23505"))
     }
 
+    /// Whether a rule of the table refused a row: such an error names the table, that of a value doesn't.
+    pub(super) fn is_of_rule(&self) -> bool {
+        let Self::Server(server) = self else { return false };
+        server.error.as_db_error().is_some_and(|db| db.table().is_some())
+    }
+
     /// Whether the server refused a record's data.
     pub(super) fn is_of_record(&self) -> bool {
         let Self::Server(server) = self else { return false };

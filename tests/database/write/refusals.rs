@@ -127,3 +127,45 @@ async fn a_thousand_refusals_are_found_in_one_search() {
         assert!(!found.is_empty() && found.iter().all(|(offset, _)| offset % i64::from(every) == 0));
     }
 }
+
+#[tokio::test]
+async fn rows_that_only_a_try_by_itself_can_judge_are_told_beside_others() {
+    let ddl = "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1); \
+               CREATE TABLE target (id int PRIMARY KEY, p int REFERENCES parent, u int UNIQUE)";
+    for mode in [WriteMode::Upsert, WriteMode::Insert] {
+        let mut bench = Bench::new(ddl, &["id"], mode).await;
+        let row = |id, p, u| put(&[("id", V::I(id)), ("p", V::I(p)), ("u", V::I(u))]);
+        for path in Path::ALL {
+            // 3 has no parent, 5 is in the way of 9, and what 3 would have taken is free for 11.
+            let records: Vec<Record> = (0..20)
+                .map(|id| match id {
+                    3 => row(3, 9, 300),
+                    9 => row(9, 1, 5),
+                    11 => row(11, 1, 300),
+                    id => row(id, 1, id),
+                })
+                .collect();
+            let found = sought(&mut bench, path, &records).await;
+            let expected = [(3, "23503".to_owned()), (9, "23505".to_owned())];
+            assert_eq!(found, expected, "{path:?} {mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "tells how fast refusals are found; say its figures with the machine's load"]
+async fn refusals_a_second() {
+    let parent = "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1); ";
+    for (rule, column) in [("foreign key", "p int REFERENCES parent"), ("check", "p int CHECK (p < 9)")] {
+        for (share, every) in [("all", 1), ("half", 2), ("one in twenty", 20)] {
+            let ddl = format!("{parent}CREATE TABLE target (id int PRIMARY KEY, {column})");
+            let mut bench = Bench::new(&ddl, &["id"], WriteMode::Upsert).await;
+            let records: Vec<Record> =
+                (0..30_000).map(|id| row(id, if id % every == 0 { 9 } else { 1 })).collect();
+            let begin = Instant::now();
+            let found = sought(&mut bench, Path::StagedBinary, &records).await;
+            let (took, found) = (begin.elapsed().as_secs_f64(), found.len());
+            println!("{rule}, {share} of 30,000 bad: {found} in {took:.2} s, {:.0}/s", found as f64 / took);
+        }
+    }
+}

@@ -57,8 +57,8 @@ pub async fn missing_privileges(
         .collect())
 }
 
-/// Why the role can't make a temporary table in this database, in which large batches are staged; `None` where it
-/// can. It is tried, and taken back: what an event trigger forbids, the catalogue doesn't tell.
+/// Why the role can't make a temporary table in this database, in which large batches are staged; `None`
+/// where it can. It is tried, and taken back: what an event trigger forbids, the catalogue doesn't tell.
 ///
 /// # Errors
 /// A failed statement of another kind.

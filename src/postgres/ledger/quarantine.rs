@@ -24,8 +24,8 @@ pub struct QuarantineFilter {
     pub condition: Option<String>,
     /// Settled ones too.
     pub settled: bool,
-    /// Only with keys, values and headers, which a role may lack the privilege to read; otherwise they are left
-    /// out for such a role.
+    /// Only with keys, values and headers, which a role may lack the privilege to read; otherwise they are
+    /// left out for such a role.
     pub whole: bool,
     /// At most so many.
     pub limit: Option<i64>,
@@ -72,7 +72,8 @@ pub struct QuarantinedRecord {
     pub resolution: Option<String>,
 }
 
-/// What `tidegate_reader` may read, with nothing in the place of the rest. Conditions can't use the rest then.
+/// What `tidegate_reader` may read, with nothing in the place of the rest. Conditions can't use the rest
+/// then.
 const READABLE: &str = "pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, \
     sqlstate, column_name, reason, attempts, first_at, resolved_at, resolution, \
     CAST(NULL AS bytea) AS record_key, CAST(NULL AS bytea) AS record_value, \

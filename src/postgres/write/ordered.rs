@@ -336,8 +336,8 @@ async fn ask(client: &Client, statement: &Statement, fields: &[Field<'_>]) -> Re
     client.query_one(statement, &parameters).await
 }
 
-/// Sends everything in this order, before any answer is waited for. Gives all answers, or the first error with
-/// its place among `sent`.
+/// Sends everything in this order, before any answer is waited for. Gives all answers, or the first error
+/// with its place among `sent`.
 async fn in_order<S, F>(
     opened: Option<MaybeDone<S>>,
     sent: Vec<MaybeDone<F>>,

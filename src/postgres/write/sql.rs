@@ -118,8 +118,8 @@ pub(super) fn unnested<'n>(arrays: impl Iterator<Item = (&'n str, &'n str)>) -> 
     (calls, names)
 }
 
-/// What moving does to a progress row besides counting outcomes, from a row `m` of the batch. A newest time in
-/// the future is one that a producer made up: it doesn't outlast the next batch.
+/// What moving does to a progress row besides counting outcomes, from a row `m` of the batch. A newest time
+/// in the future is one that a producer made up: it doesn't outlast the next batch.
 pub(super) const ADVANCE_ASSIGNMENTS: &str = "next_offset = m.\"to\", \
      gaps = p.gaps OPERATOR(pg_catalog.+) m.gaps, \
      log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \

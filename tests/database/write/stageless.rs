@@ -1,4 +1,5 @@
-//! Databases that allow no temporary table: rows are written all the same, and the stage comes back by itself.
+//! Databases that allow no temporary table: rows are written all the same, and the stage comes back by
+//! itself.
 
 use lab::sql;
 use tidegate::engine::commit::CommitOutcome;

@@ -1,7 +1,7 @@
 //! Keys that differ in bytes and are one to the index: `1.0` and `1.00`, `A` and `a` in citext.
 //!
-//! Folding takes them for two, so that the order between their records is lost in a batch. Without a stage they
-//! are looked for among arrays of the keys.
+//! Folding takes them for two, so that the order between their records is lost in a batch. Without a stage
+//! they are looked for among arrays of the keys.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;

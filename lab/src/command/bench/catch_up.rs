@@ -50,7 +50,9 @@ fn try_upsert(
     let pipeline = Pipeline::prepare(ground, setup)?;
     let cost = pipeline.catch_up(processes)?;
     target.check(&ground.url)?;
-    check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
+    if program.is_none() {
+        check::ledger(&ground.url, &pipeline.name, events.log(), &[("inserted", events.rows)])?;
+    }
     Ok((figures(ground, events, TABLE, &cost)?, cost.rebalanced))
 }
 

@@ -68,8 +68,10 @@ impl Pipeline {
         let name = ground.name("pipeline");
         let key = setup.key.map(|key| format!("    key: [{key}]\n")).unwrap_or_default();
         let workers = format!("workers: {}\n", ground.options.workers);
+        // Another build may know another version of the ledger.
+        let ledger = if setup.program.is_some() { "  ledger: of_another_build\n" } else { "" };
         let config = format!(
-            "pipeline: {name}\nkafka:\n  bootstrap.servers: {}\npostgres:\n  url: {url}\nstart: earliest\n\
+            "pipeline: {name}\nkafka:\n  bootstrap.servers: {}\npostgres:\n  url: {url}\n{ledger}start: earliest\n\
              routes:\n  - topic: {}\n    table: {}\n    format: json\n{key}    write: {}\n{}{workers}{}\
              log: {{format: json, level: info}}\n",
             ground.kafka.bootstrap(),

@@ -108,7 +108,9 @@ pub(super) fn by_tidegate(ground: &Ground, rate: u64, program: Option<&Path>) ->
     running.wait(DEADLINE)?;
     check(ground, &load)?;
     let log = Log { topic: &topic, ends: &load.ends, records: load.rows, unfit: 0 };
-    check::ledger(&ground.url, &pipeline.name, log, &[("inserted", load.rows)])?;
+    if program.is_none() {
+        check::ledger(&ground.url, &pipeline.name, log, &[("inserted", load.rows)])?;
+    }
     let mut figures = latency(ground)?;
     figures.extend(cpu.map(|cpu| (CPU, cpu)));
     figures.extend(servers);

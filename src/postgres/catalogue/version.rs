@@ -61,7 +61,7 @@ pub(in crate::postgres) fn own_of(table: &Table) -> Result<String, IdentifierErr
 ///
 /// # Errors
 /// When the name can't be quoted.
-pub(in crate::postgres) fn whole_of(table: &Table) -> Result<String, IdentifierError> {
+fn whole_of(table: &Table) -> Result<String, IdentifierError> {
     let (own, named) = (own(&table.version.types), named(&table.schema, &table.name)?);
     Ok(format!("SELECT {own}, {TREE} FROM pg_catalog.pg_class AS c WHERE {named}"))
 }

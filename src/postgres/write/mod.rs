@@ -240,7 +240,7 @@ impl Writer {
         }
         let Ok(mut connection) = self.connection().await else { return outcome };
         connection.in_doubt = true;
-        let changed = Shapes::changed_anywhere(connection.session().client(), batch).await;
+        let changed = Shapes::changed_anywhere(connection.session(), batch).await;
         let Ok(changed) = changed else { return outcome };
         connection.in_doubt = false;
         self.connection = Some(connection);

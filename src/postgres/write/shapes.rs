@@ -19,8 +19,9 @@ use super::stop::Stop;
 use crate::engine::batch::Batch;
 use crate::engine::policy::FailureClass;
 use crate::engine::shape::Table;
-use crate::postgres::catalogue::version;
+use crate::postgres::catalogue::{CatalogueError, version};
 use crate::postgres::identifier::{self, IdentifierError};
+use crate::postgres::session::Session;
 
 /// Shapes that a session keeps statements for; beyond that it starts afresh, since each change of a table
 /// makes another one.
@@ -114,16 +115,13 @@ impl Shapes {
     ///
     /// # Errors
     /// The server's refusal.
-    pub(super) async fn changed_anywhere(client: &Client, batch: &Batch) -> Result<Vec<Arc<Table>>, Error> {
+    pub(super) async fn changed_anywhere(
+        session: &Session,
+        batch: &Batch,
+    ) -> Result<Vec<Arc<Table>>, CatalogueError> {
         let mut changed = Vec::new();
         for table in &batch.shapes {
-            let Ok(query) = version::whole_of(table) else { continue };
-            let rows = client.query_typed(&query, &[]).await?;
-            let now = match rows.first() {
-                None => None,
-                Some(row) => Some((row.try_get::<_, i64>(0)?, row.try_get::<_, Option<i64>>(1)?)),
-            };
-            if now != Some((table.version.own, (table.version.tree != 0).then_some(table.version.tree))) {
+            if !version::is_current(session, table).await? {
                 changed.push(Arc::clone(table));
             }
         }

@@ -31,6 +31,8 @@ pub struct Version {
     pub own: i64,
     /// Of its partitions and inheritance children; 0 where it has none.
     pub tree: i64,
+    /// It had neither triggers nor rules nor policies.
+    pub is_plain: bool,
     /// `pg_type.oid` of what its columns are made of, without the types that can't be changed.
     pub types: Arc<[u32]>,
 }

@@ -95,7 +95,8 @@ async fn load_from_snapshot(
             KeyOrder::Free
         },
     };
-    let version = Version { own: version.own, tree: version.tree, types: read.types.into() };
+    let version::Read { own, tree, is_plain, .. } = version;
+    let version = Version { own, tree, is_plain, types: read.types.into() };
     let (schema, name) = (schema.to_owned(), name.to_owned());
     Ok(Table { oid: relation.oid, schema, name, columns, traits, version })
 }

@@ -22,6 +22,8 @@ pub(super) struct Read {
     pub(super) own: i64,
     /// See [`crate::engine::shape::Version::tree`].
     pub(super) tree: i64,
+    /// See [`crate::engine::shape::Version::is_plain`].
+    pub(super) is_plain: bool,
     /// Whether row-level security applies to this session's role.
     pub(super) row_security: bool,
 }
@@ -33,9 +35,9 @@ pub(super) async fn read(
     name: &str,
     types: &[u32],
 ) -> Result<Option<Read>, CatalogueError> {
-    let (own, named) = (own(types), named(schema, name)?);
+    let (own, named) = (own(types, false), named(schema, name)?);
     let sql = format!(
-        "SELECT {own}, {TREE}, pg_catalog.row_security_active(c.oid) \
+        "SELECT {own}, {TREE}, NOT ({RULED}), pg_catalog.row_security_active(c.oid) \
          FROM pg_catalog.pg_class AS c WHERE {named}"
     );
     let rows = session.client().query_typed(&sql, &[]).await;
@@ -43,18 +45,24 @@ pub(super) async fn read(
     Ok(rows.first().map(|row| Read {
         own: row.get(0),
         tree: row.get::<_, Option<i64>>(1).unwrap_or_default(),
-        row_security: row.get(2),
+        is_plain: row.get(2),
+        row_security: row.get(3),
     }))
 }
 
 /// An expression that gives [`crate::engine::shape::Version::own`] of the table that has this name now; NULL
-/// where none has.
+/// where none has. Every transaction evaluates it, so that it opens as few catalogues as it can: the name is
+/// looked up in the server's cache, which knows at least as much as the statement's snapshot.
 ///
 /// # Errors
 /// When the name can't be quoted.
 pub(in crate::postgres) fn own_of(table: &Table) -> Result<String, IdentifierError> {
-    let (own, named) = (own(&table.version.types), named(&table.schema, &table.name)?);
-    Ok(format!("(SELECT {own} FROM pg_catalog.pg_class AS c WHERE {named})"))
+    let own = own(&table.version.types, table.version.is_plain);
+    let name = identifier::literal(&identifier::qualified(&table.schema, &table.name)?)?;
+    Ok(format!(
+        "(SELECT {own} FROM pg_catalog.pg_class AS c \
+         WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({name}))"
+    ))
 }
 
 /// A query for the table that has this name now: its own version, and that of its tree.
@@ -62,7 +70,8 @@ pub(in crate::postgres) fn own_of(table: &Table) -> Result<String, IdentifierErr
 /// # Errors
 /// When the name can't be quoted.
 fn whole_of(table: &Table) -> Result<String, IdentifierError> {
-    let (own, named) = (own(&table.version.types), named(&table.schema, &table.name)?);
+    let own = own(&table.version.types, table.version.is_plain);
+    let named = named(&table.schema, &table.name)?;
     Ok(format!("SELECT {own}, {TREE} FROM pg_catalog.pg_class AS c WHERE {named}"))
 }
 
@@ -89,8 +98,11 @@ fn named(schema: &str, name: &str) -> Result<String, IdentifierError> {
     ))
 }
 
-fn own(types: &[u32]) -> String {
-    let mut parts = OWN.to_owned();
+/// The number that stands for all of a table's own row versions. What a plain table has none of is left out:
+/// NULL counts for nothing in it, and with the first of them the row of `pg_class` is another one.
+fn own(types: &[u32], is_plain: bool) -> String {
+    let mut parts =
+        if is_plain { format!("{OWN}, {SESSION}") } else { format!("{OWN}, {OF_RULES}, {SESSION}") };
     if !types.is_empty() {
         let list = types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let _ = write!(parts, "{}", OF_TYPES.replace("{types}", &format!("'{{{list}}}'::pg_catalog.oid[]")));
@@ -103,14 +115,22 @@ const OWN: &str = "c.oid, c.xmin, \
      ARRAY(SELECT a.xmin FROM pg_catalog.pg_attribute AS a \
      WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 ORDER BY a.attnum), \
      ARRAY(SELECT i.xmin FROM pg_catalog.pg_index AS i \
-     WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid ORDER BY i.indexrelid), \
-     CASE WHEN c.relhastriggers THEN ARRAY(SELECT t.xmin FROM pg_catalog.pg_trigger AS t \
+     WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid ORDER BY i.indexrelid)";
+
+/// Whether the table `c` has, or had once, triggers, rules or policies.
+const RULED: &str = "c.relhastriggers OR c.relhasrules OR c.relrowsecurity";
+
+/// Row versions of what few tables have.
+const OF_RULES: &str = "CASE WHEN c.relhastriggers THEN ARRAY(SELECT t.xmin FROM pg_catalog.pg_trigger AS t \
      WHERE t.tgrelid OPERATOR(pg_catalog.=) c.oid ORDER BY t.tgname) END, \
      CASE WHEN c.relhasrules THEN ARRAY(SELECT r.xmin FROM pg_catalog.pg_rewrite AS r \
      WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid ORDER BY r.rulename) END, \
      CASE WHEN c.relrowsecurity THEN ARRAY(SELECT p.xmin FROM pg_catalog.pg_policy AS p \
-     WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid ORDER BY p.polname) END, \
-     pg_catalog.row_security_active(c.oid), pg_catalog.current_setting('session_replication_role')";
+     WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid ORDER BY p.polname) END";
+
+/// What is the session's.
+const SESSION: &str =
+    "pg_catalog.row_security_active(c.oid), pg_catalog.current_setting('session_replication_role')";
 
 /// Row versions of types: their own, labels of enums, constraints of domains, fields of composites.
 const OF_TYPES: &str = ", \

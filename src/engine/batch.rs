@@ -27,6 +27,8 @@ pub struct Batch {
     /// The shapes under which all of this was decided, in the order of the tables' oids. The store writes
     /// nothing unless each is still its table's.
     pub shapes: Vec<Arc<Table>>,
+    /// Other tables wait for this one: locks are waited for a moment only.
+    pub hurried: bool,
 }
 
 /// The progress of one partition.

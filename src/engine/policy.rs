@@ -173,6 +173,16 @@ pub struct Failure {
     pub suspect: Option<u32>,
 }
 
+/// The SQLSTATE of a wait for a lock that was given up.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+impl Failure {
+    /// Whether a lock was waited for in vain.
+    pub fn is_lock_wait(&self) -> bool {
+        self.sqlstate.as_deref() == Some(LOCK_NOT_AVAILABLE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -167,6 +167,12 @@ impl Facts {
                     tracing::info!(%partition, "no longer waiting for rows of foreign keys");
                 }
             }
+            Report::AwaitsTable { partition, table: Some(table) } => {
+                tracing::warn!(%partition, table, "waiting for a table that another session has locked");
+            }
+            Report::AwaitsTable { partition, table: None } => {
+                tracing::info!(%partition, "no longer waiting for a locked table");
+            }
             Report::Dropped { partition, records } => {
                 self.metrics.topic(&partition.topic).discarded(records);
             }

@@ -220,7 +220,7 @@ impl Cut {
             .collect();
         let rows = self.rows_of(path, records, &moved);
         let shapes = vec![Arc::clone(&self.route.table)];
-        Batch { moves, tables: vec![rows], quarantine: Vec::new(), shapes }
+        Batch { moves, tables: vec![rows], quarantine: Vec::new(), shapes, hurried: false }
     }
 
     /// The move of a partition over this many offsets.

@@ -320,7 +320,8 @@ impl World {
             }
             Report::Behind { .. } => self.database.note("a record came behind"),
             Report::AwaitsParents { waits: true, .. } => self.database.note("a partition waited for parents"),
-            Report::AwaitsParents { waits: false, .. } => {}
+            Report::AwaitsTable { table: Some(_), .. } => self.database.note("a table was waited for"),
+            Report::AwaitsParents { waits: false, .. } | Report::AwaitsTable { table: None, .. } => {}
             Report::Dropped { .. } => self.database.note("records were dropped"),
             Report::Settled { .. } | Report::Batch { .. } | Report::Failed(_) | Report::Retrying { .. } => {}
         }

@@ -11,9 +11,6 @@ use crate::engine::policy::{Disposition, Failure, FailureClass, dispose};
 use crate::engine::position::{Generation, NextOffset, TopicPartition};
 use crate::engine::segment::{Segment, TenureId};
 
-/// The SQLSTATE of a wait for a lock that was given up.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-
 impl Machine {
     pub(super) fn written(
         &mut self,
@@ -123,6 +120,7 @@ impl Machine {
                 newest_at_ms: moved.newest_at_ms,
             }));
         }
+        self.unlocked(&flight.tenures, commands);
         self.leave_behind_flight(flight, commands);
         let records = tallies.iter().map(Tally::total).sum();
         for (route, (records, bad)) in &flight.judged {
@@ -251,6 +249,9 @@ impl Machine {
         let start = self.segments.front().map_or(0, Segment::start);
         let places = flight.end - start;
         self.take_back(batch);
+        if self.leave_locked(now, &failure, commands) {
+            return commands.push(Command::Report(Report::Failed(failure)));
+        }
         let met = match failure.class {
             FailureClass::Conflict => self.trouble.conflicts,
             _ => self.trouble.attempts,
@@ -304,7 +305,7 @@ impl Machine {
     fn back_off(&mut self, now: Millis, failure: &Failure, commands: &mut Vec<Command>) {
         self.trouble.attempts = self.trouble.attempts.saturating_add(1);
         // A try that ended by waiting for a lock was itself the wait, and somebody's DDL may take hours.
-        let has_waited = failure.sqlstate.as_deref() == Some(LOCK_NOT_AVAILABLE);
+        let has_waited = failure.is_lock_wait();
         if failure.class == FailureClass::Conflict && !has_waited {
             self.trouble.conflicts = self.trouble.conflicts.saturating_add(1);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Tenure;
+use super::locked::Locked;
 use super::parents::Orphans;
 use crate::engine::halt::Halt;
 use crate::engine::position::{NextOffset, Offset};
@@ -30,6 +31,10 @@ pub(super) struct Held {
     pub(super) staged_once: NextOffset,
     /// Records whose foreign keys lead nowhere, and the wait for their parents.
     pub(super) orphans: Option<Orphans>,
+    /// Its table is locked by somebody else.
+    pub(super) locked: Option<Locked>,
+    /// No more of its records are brought meanwhile.
+    pub(super) rests: bool,
     /// What the database was found to refuse of records that had to be parked since.
     pub(super) judged: BTreeMap<Offset, Reject>,
     pub(super) log_end: Option<i64>,
@@ -52,6 +57,8 @@ impl Held {
             staged: tenure.next,
             staged_once: NextOffset::new(0),
             orphans: None,
+            locked: None,
+            rests: false,
             judged: BTreeMap::new(),
             confirmed: tenure.next,
             tenure,
@@ -67,7 +74,7 @@ impl Held {
 
     /// Whether its records may be decoded and written.
     pub(super) fn is_ready(&self) -> bool {
-        self.validated && !self.reshaping
+        self.validated && !self.reshaping && self.lock_due().is_none()
     }
 
     /// Whether nothing but the policy of its orphans stands in the way of its records.

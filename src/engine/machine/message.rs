@@ -161,6 +161,13 @@ pub enum Report {
         /// Whether it waits now.
         waits: bool,
     },
+    /// A partition begins or ceases to wait for a table that somebody else has locked.
+    AwaitsTable {
+        /// The partition.
+        partition: TopicPartition,
+        /// The table, while it waits.
+        table: Option<String>,
+    },
     /// Records that were read are dropped unwritten: their partition left, or is read again.
     Dropped {
         /// The partition.

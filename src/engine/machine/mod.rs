@@ -6,11 +6,13 @@
 
 mod ahead;
 mod held;
+mod locked;
 mod message;
 mod parents;
 mod search;
 mod ending;
 mod refusals;
+mod room;
 mod reshape;
 mod stops;
 #[cfg(test)]
@@ -141,6 +143,8 @@ impl Machine {
             Input::Tick => {}
         }
         self.try_orphans(now, &mut commands);
+        self.try_locked(now, &mut commands);
+        self.make_room(&mut commands);
         self.write_next(now, &mut commands);
         commands
     }
@@ -150,13 +154,14 @@ impl Machine {
         if self.flight.is_some() {
             return None;
         }
-        let orphans = self.held.values().filter_map(Held::orphans_due).min();
+        let due = |held: &Held| held.lock_due().or_else(|| held.orphans_due());
+        let aside = self.held.values().filter_map(due).min();
         if self.waiting() == 0 {
-            return orphans;
+            return aside;
         }
         let lingered = || self.staged_since.map(|since| since + self.limits.linger_ms);
         let written = self.trouble.resume_at.or_else(lingered);
-        written.into_iter().chain(orphans).min()
+        written.into_iter().chain(aside).min()
     }
 
     /// Bytes by which encoded rows exceed the records that they came of. A budget that was charged for both
@@ -358,7 +363,8 @@ impl Machine {
 
     /// Takes a partition out of the lane; what it has staged is never written under this tenure.
     fn remove(&mut self, id: TenureId, commands: &mut Vec<Command>) -> Option<Held> {
-        let held = self.held.remove(&id)?;
+        let mut held = self.held.remove(&id)?;
+        held.end_of_lock(commands);
         let staged: usize =
             self.segments.iter().map(|segment| segment.waiting_for(id, held.tenure.next)).sum();
         let next = held.tenure.next;
@@ -425,13 +431,14 @@ impl Machine {
             }
             self.stop_at_bad_records(&cut, commands);
             let Cut { batch, end, tenures, judged, .. } = cut;
-            let Some(batch) = batch else {
+            let Some(mut batch) = batch else {
                 self.search = self.search.passed(end - start);
                 if let Some(front) = self.segments.front_mut() {
                     front.advance_to(end);
                 }
                 continue;
             };
+            batch.hurried = self.is_hurried(&tenures);
             let claims = self.claims(&tenures);
             let nexts = batch.moves.iter().map(|moved| moved.delta.to()).collect();
             let seeks = self.search == Search::Seek;

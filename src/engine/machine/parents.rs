@@ -13,19 +13,15 @@ use std::collections::BTreeMap;
 
 use super::held::Held;
 use super::refusals::refused;
-use super::{Command, Machine, Millis, Report, Tenure};
+use super::{Command, Machine, Millis, Report};
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::position::Offset;
 use crate::engine::row::{Reject, RejectCode};
-use crate::engine::segment::{Segment, TenureId, Waiting};
+use crate::engine::segment::{Segment, TenureId};
 
 /// The first wait before an orphan is tried again, and the longest one; each is twice the one before.
 const FIRST_WAIT_MS: u64 = 50;
 const LONGEST_WAIT_MS: u64 = 1_000;
-
-/// The part of `limits.batch_bytes` that all waiting partitions of a lane may hold before they are brought no
-/// more.
-const PARKED_PART: usize = 4;
 
 /// The orphans of a partition that aren't settled yet.
 pub(super) struct Orphans {
@@ -41,14 +37,12 @@ pub(super) struct Orphans {
     stride: usize,
     /// It was told that the partition waits.
     pub(super) told: bool,
-    /// No more records of the partition are brought.
-    rests: bool,
 }
 
 impl Orphans {
     fn new() -> Self {
         let refused = BTreeMap::new();
-        Self { refused, barrier: None, retry_at: None, tries: 0, stride: 1, told: false, rests: false }
+        Self { refused, barrier: None, retry_at: None, tries: 0, stride: 1, told: false }
     }
 
     /// The first of those at `from` or behind it whose time isn't over.
@@ -146,11 +140,7 @@ impl Machine {
     /// Tries the orphans whose turn it is, and goes on behind those that went through.
     pub(super) fn try_orphans(&mut self, now: Millis, commands: &mut Vec<Command>) {
         let waiting = self.ids(|held| held.orphans.is_some() && held.is_able());
-        let room = self.limits.batch_bytes / PARKED_PART / waiting.len().max(1);
-        for id in waiting {
-            self.try_orphans_of(now, id, commands);
-            self.make_room(id, room, commands);
-        }
+        waiting.into_iter().for_each(|id| self.try_orphans_of(now, id, commands));
     }
 
     fn try_orphans_of(&mut self, now: Millis, id: TenureId, commands: &mut Vec<Command>) {
@@ -163,10 +153,6 @@ impl Machine {
             if orphans.told {
                 let partition = held.tenure.partition.clone();
                 commands.push(Command::Report(Report::AwaitsParents { partition, waits: false }));
-            }
-            if orphans.rests {
-                let Tenure { partition, generation, .. } = held.tenure.clone();
-                commands.push(Command::Rest(partition, generation, false));
             }
             held.orphans = None;
             return self.unpark(now, id, commands);
@@ -189,21 +175,7 @@ impl Machine {
     }
 
     /// What is staged from now on is another batch.
-    fn seal_last(&mut self) {
+    pub(super) fn seal_last(&mut self) {
         self.segments.back_mut().into_iter().for_each(Segment::seal);
-    }
-
-    /// A partition that waits and holds more than its share is brought no more: the room is for those that
-    /// the parents come by.
-    fn make_room(&mut self, id: TenureId, room: usize, commands: &mut Vec<Command>) {
-        let Some(held) = self.held.get_mut(&id) else { return };
-        let Some(orphans) = &mut held.orphans else { return };
-        let parked: usize = held.parked.iter().map(Waiting::weight).sum();
-        let rests = if orphans.rests { parked > room / 2 } else { parked > room };
-        if rests != orphans.rests {
-            orphans.rests = rests;
-            let Tenure { partition, generation, .. } = held.tenure.clone();
-            commands.push(Command::Rest(partition, generation, rests));
-        }
     }
 }

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod failures;
+mod locked;
 mod ownership;
 mod parents;
 mod reshape;
@@ -308,6 +309,9 @@ fn words_of(command: &Command) -> Option<String> {
                 let gaps = if moved.gaps > 0 { format!(" gaps {}", moved.gaps) } else { String::new() };
                 words.push(format!("{}: {from}-{to}{gaps}", moved.partition.partition));
             }
+            if batch.hurried {
+                words.push("hurried".to_owned());
+            }
             let bad: Vec<String> = batch.quarantine.iter().map(|bad| bad.offset.to_string()).collect();
             if !bad.is_empty() {
                 words.push(format!("bad {}", bad.join(" ")));
@@ -331,6 +335,10 @@ fn words_of(command: &Command) -> Option<String> {
             let word = if *waits { "awaits" } else { "stops awaiting" };
             format!("{} {word} parents", partition.partition)
         }
+        Command::Report(Report::AwaitsTable { partition, table }) => match table {
+            Some(table) => format!("{} awaits {table}", partition.partition),
+            None => format!("{} has its table", partition.partition),
+        },
         Command::Reshape(topic) => format!("reshape {topic}"),
         Command::Halt(partition, _, _, halt) => format!("halt {} {}", partition.partition, halt.code.code()),
         Command::Report(Report::Dropped { partition, records }) => {

@@ -410,7 +410,7 @@ impl Segment {
                 }
             })
             .collect();
-        Some(Batch { moves, tables, quarantine, shapes })
+        Some(Batch { moves, tables, quarantine, shapes, hurried: false })
     }
 }
 

@@ -7,6 +7,7 @@
 //! transaction it didn't see end: when a write is abandoned half-way (its future is dropped), the statement
 //! is cancelled and the session closed.
 
+mod afterwards;
 mod append;
 mod copy;
 mod direct;
@@ -224,27 +225,8 @@ impl Writer {
         if connection.is_usable() {
             self.connection = Some(connection);
         }
+        let outcome = self.name_locked(batch, outcome).await;
         self.suspect_shapes(batch, outcome).await
-    }
-
-    /// Before anything is blamed for a refusal, the tables are asked whether they are still what the batch
-    /// was made for: partitions and types can change without a lock that ours would wait for.
-    async fn suspect_shapes(&mut self, batch: &Batch, outcome: CommitOutcome) -> CommitOutcome {
-        let suspected = match &outcome {
-            CommitOutcome::RolledBack(failure) => can_be_of_a_shape(failure),
-            CommitOutcome::Sought(refusals) => !refusals.is_empty(),
-            _ => false,
-        };
-        if batch.shapes.is_empty() || !suspected {
-            return outcome;
-        }
-        let Ok(mut connection) = self.connection().await else { return outcome };
-        connection.in_doubt = true;
-        let changed = Shapes::changed_anywhere(connection.session(), batch).await;
-        let Ok(changed) = changed else { return outcome };
-        connection.in_doubt = false;
-        self.connection = Some(connection);
-        if changed.is_empty() { outcome } else { CommitOutcome::Reshaped(changed) }
     }
 }
 
@@ -432,23 +414,6 @@ impl Connection {
                 tokio::time::timeout(ROLLBACK, self.session().client().batch_execute("ROLLBACK")).await;
             self.in_doubt = !matches!(answer, Ok(Ok(())));
         }
-    }
-}
-
-/// Whether a table that isn't what the batch was made for can look like this.
-fn can_be_of_a_shape(failure: &Failure) -> bool {
-    match failure.class {
-        FailureClass::Record
-        | FailureClass::Doubtful
-        | FailureClass::MissingParent
-        | FailureClass::Collision
-        | FailureClass::Schema
-        | FailureClass::Integrity
-        | FailureClass::Ambiguous
-        | FailureClass::Defect => true,
-        // Rows that a statement of ours didn't affect.
-        FailureClass::Conflict => failure.sqlstate.is_none(),
-        FailureClass::Unavailable | FailureClass::Resources => false,
     }
 }
 

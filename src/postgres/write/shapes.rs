@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
 
 use super::stop::Stop;
@@ -30,6 +31,9 @@ const SHAPES_MAX: usize = 256;
 /// The longest single wait for the lock on a table, within which a lane can't give a partition back. Above
 /// PostgreSQL's `deadlock_timeout`, so that deadlocks are found.
 pub(super) const TABLE_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest single wait for any lock while other tables of the lane could be written, in milliseconds.
+const MOMENT_MS: u32 = 100;
 
 /// What one session needs to compare shapes.
 pub(super) struct Shapes {
@@ -81,12 +85,41 @@ impl Shapes {
 
     /// Locks the batch's tables, in the order of their oids, and lets waits be longer from there on.
     pub(super) fn locks(&self, batch: &Batch) -> String {
-        let mut locks: String = self.of_batch(batch).map(|known| format!("; {}", known.lock)).collect();
-        if self.row_wait > TABLE_WAIT {
-            // Writing to a String can't fail.
+        let mut locks = String::new();
+        if batch.hurried {
+            locks = short_wait();
+        }
+        // Writing to a String can't fail.
+        for known in self.of_batch(batch) {
+            let _ = write!(locks, "; {}", known.lock);
+        }
+        if !batch.hurried && self.row_wait > TABLE_WAIT {
             let _ = write!(locks, "; SET LOCAL lock_timeout = {}", self.row_wait.as_millis());
         }
         locks
+    }
+
+    /// Which of the batch's tables can't be locked at this moment: the error of a wait doesn't tell. Runs
+    /// outside of a transaction, and leaves none.
+    ///
+    /// # Errors
+    /// What isn't such a wait.
+    pub(super) async fn locked_by_others(
+        &self,
+        client: &Client,
+        batch: &Batch,
+    ) -> Result<Option<Arc<Table>>, Error> {
+        for known in self.of_batch(batch) {
+            let tried = client.batch_execute(&format!("BEGIN{}; {}", short_wait(), known.lock)).await;
+            client.batch_execute("ROLLBACK").await?;
+            match tried {
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                    return Ok(Some(Arc::clone(&known.table)));
+                }
+                tried => tried?,
+            }
+        }
+        Ok(None)
     }
 
     /// The batch's shapes that aren't their tables' any more.
@@ -127,6 +160,10 @@ impl Shapes {
         }
         Ok(changed)
     }
+}
+
+fn short_wait() -> String {
+    format!("; SET LOCAL lock_timeout = {MOMENT_MS}")
 }
 
 impl Known {

@@ -114,6 +114,7 @@ pub(super) fn takes(batch: &Batch) -> Option<&TableBatch> {
             .iter()
             .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
         && batch.quarantine.is_empty()
+        && !batch.hurried
         && matches!(&batch.shapes[..], [shape] if *shape == rows.route.table)
         && batch.moves.iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
     (fits && !failpoint::forces_general_path()).then_some(rows)

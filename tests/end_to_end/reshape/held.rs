@@ -86,3 +86,50 @@ fn claims_and_the_drain_don_t_wait_for_an_alter_that_holds_the_table() {
     ground.verify(&third);
     ground.never_halted(&third);
 }
+
+#[test]
+fn a_locked_table_holds_up_no_other_table_of_its_lanes() {
+    let mut ground = Ground::new("locked", vec![plain("taken"), plain("free")]);
+    let worker = ground.worker();
+    let send = |ground: &mut Ground, ids: std::ops::Range<i64>| {
+        ground.send("taken", records(ids.clone()));
+        ground.send("free", records(ids));
+    };
+    send(&mut ground, 0..1_000);
+    ground.await_settled(&worker, &["taken", "free"]);
+    let held_by = [
+        ("the whole table", "LOCK TABLE s.taken IN SHARE MODE"),
+        ("rows", "SELECT * FROM s.taken FOR UPDATE"),
+        (
+            "a key that isn't committed",
+            "INSERT INTO s.taken SELECT n, n * 3 FROM generate_series(3000, 3009) n",
+        ),
+    ];
+    for (round, (what, lock)) in held_by.into_iter().enumerate() {
+        let session = ground.session();
+        session.run(&format!("BEGIN; {lock}"));
+        let before = ground.settled("taken");
+        let first = 900 * (round as i64 + 1);
+        for batch in 0..5 {
+            // Some rows that are there already, some that aren't.
+            let ids = first + batch * 200..first + 200 + batch * 200;
+            ground.send(
+                "taken",
+                ids.clone().map(|id| (id, format!("{{\"id\":{id},\"v\":{}}}", id * 3 + 1 + round as i64))),
+            );
+            ground.send("free", records(ids));
+            ground.await_settled(&worker, &["free"]);
+        }
+        let waits = worker.await_condition("a partition is said to wait", PATIENCE, |it| {
+            it.errors().matches("waiting for a table that another session has locked").count() > round
+        });
+        waits.unwrap_or_else(|error| panic!("{what}: {error:#}"));
+        assert!(ground.settled("taken") < before + 1_000, "{what}: nothing was held up");
+        session.run("ROLLBACK");
+        ground.await_settled(&worker, &["taken"]);
+    }
+    ground.prove(&worker, "taken", 3_700, "v BETWEEN id * 3 AND id * 3 + 3");
+    ground.prove(&worker, "free", 3_700, "v = id * 3");
+    ground.verify(&worker);
+    ground.never_halted(&worker);
+}

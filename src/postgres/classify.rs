@@ -334,14 +334,17 @@ fn class_of_code(code: &str, constraint: bool, stale_plan: bool, phase: Phase) -
         Ambiguous, Collision, Conflict, Defect, Integrity, Record, Resources, Schema, Unavailable,
     };
     match code {
-        "40001" | "40P01" | "55P03" | "55P04" | "55006" | "57014" => Conflict,
+        "40001" | "40P01" | "55P03" | "55P04" | "55006" => Conflict,
+        // A limit on time, of statements or of whole transactions (`transaction_timeout` of PostgreSQL 17): a
+        // smaller batch may keep it.
+        "57014" | "25P04" => Conflict,
         // A statement that another session's owner prepared or dropped: a pooler stands between.
         "26000" | "42P05" => Conflict,
         "40003" if phase == Phase::Commit => Unavailable,
         "40003" => Conflict,
         // A plan that DDL made stale; by the routine, since the message is localised.
         "0A000" if stale_plan => Conflict,
-        "25006" | "25P03" | "25P04" => Unavailable,
+        "25006" | "25P03" => Unavailable,
         "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "58000" | "58030" => Unavailable,
         "28000" | "28P01" | "53000" | "53100" | "53200" | "53400" | "58P01" | "58P02" => Resources,
         // A missing partition. Whether the row or the table is at fault can't be known here: the halt keeps
@@ -382,8 +385,9 @@ mod tests {
     fn each_code_has_its_class_while_rows_are_written() {
         let rows: &[(FailureClass, &[&str])] = &[
             (Conflict, &["40001", "40P01", "55P03", "57014", "55006", "40003", "55P04", "26000", "42P05"]),
+            (Conflict, &["25P04"]),
             (Unavailable, &["08000", "08001", "08003", "08004", "08006", "08007", "08P01"]),
-            (Unavailable, &["57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300"]),
+            (Unavailable, &["57P01", "57P02", "57P03", "57P05", "25P03", "53300"]),
             (Unavailable, &["25006", "58000", "58030"]),
             (Resources, &["53000", "53100", "53200", "53400", "58P01", "58P02", "28P01", "28000"]),
             (Record, &["22000", "22001", "22003", "22004", "22007", "22008", "22009", "2200G", "22012"]),

@@ -110,7 +110,10 @@ fn of_statement(code: &str) -> &'static str {
         "21000" => "two rows of one statement are one key to PostgreSQL",
         "22012" => "a division by zero",
         "25006" => "the server takes no writes: it is a standby or read-only",
-        "25P03" | "25P04" | "57P05" => "the server ended the session for its idleness",
+        "25P03" | "57P05" => "the server ended the session for its idleness",
+        "25P04" => {
+            "the transaction took longer than transaction_timeout allows, a setting of role, database or server"
+        }
         "26000" | "42P05" => "a prepared statement isn't what the session knows: a pooler may stand between",
         "28000" | "28P01" => "the login was refused",
         "3D000" => "the database isn't there",

@@ -211,6 +211,11 @@ async fn a_session_is_set_up_and_leaves_the_roles_own_settings() {
         "lc_monetary = 'C.utf8'",
         "default_transaction_isolation = 'serializable'",
         "default_text_search_config = 'simple'",
+        "statement_timeout = '7s'",
+        "lock_timeout = '7s'",
+        "idle_in_transaction_session_timeout = '7s'",
+        "idle_session_timeout = '7s'",
+        "temp_file_limit = '7MB'",
     ] {
         let set = format!("ALTER DATABASE \"{}\" SET {setting}", fresh.database);
         sql::query(&fresh.superuser_url, &set).unwrap();
@@ -231,6 +236,8 @@ async fn a_session_is_set_up_and_leaves_the_roles_own_settings() {
         ("statement_timeout", "1min"),
         ("lock_timeout", "1500ms"),
         ("idle_in_transaction_session_timeout", "1min"),
+        ("idle_session_timeout", "0"),
+        ("temp_file_limit", "7MB"),
         ("default_transaction_isolation", "read committed"),
         ("client_connection_check_interval", "5s"),
         ("search_path", "own, public"),

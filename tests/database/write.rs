@@ -4,6 +4,7 @@ mod commit;
 mod crashes;
 mod fences;
 mod guesses;
+mod limits;
 mod order;
 mod outcomes;
 mod property;

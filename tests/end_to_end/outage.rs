@@ -6,7 +6,7 @@ use lab::fixture::Fresh;
 use lab::generator::{Options, Plan};
 use lab::process::{Running, free_address, get};
 use lab::proxy::{Link, Proxy};
-use lab::servers::{Kafka, KafkaOptions, PgOptions, Postgres};
+use lab::servers::{Kafka, KafkaOptions, PgOptions, PgVersion, Postgres};
 use lab::{checker, sql};
 
 use super::log::{prove_untouched, recreate, series};
@@ -103,6 +103,26 @@ fn a_server_that_turns_read_only_is_waited_for_and_nothing_is_written() {
     prove_recovered(&scene, &worker);
     up(1.0);
     worker.await_http(&http, "/readyz", SOON).unwrap();
+}
+
+#[test]
+fn a_limit_on_transactions_makes_batches_smaller_and_is_no_outage() {
+    let options = PgOptions { version: PgVersion::V18, ..PgOptions::default() };
+    let postgres = Postgres::start(&options).unwrap();
+    let mut scene = on_postgres("transaction limit", &postgres);
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+                'BEGIN PERFORM pg_catalog.pg_sleep(0.01); RETURN new; END'; \
+                CREATE TRIGGER slow BEFORE INSERT ON public.events FOR EACH ROW EXECUTE FUNCTION slow()";
+    sql::query(&scene.fresh.url, slow).unwrap();
+    sql::query(&postgres.superuser_url(), "ALTER ROLE app SET transaction_timeout = '2s'").unwrap();
+    scene.send(&Plan::events(1_000));
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    prove_recovered(&scene, &worker);
+    let told = worker.errors();
+    assert!(told.contains("transaction_timeout"), "{told}");
+    assert!(!told.contains("PostgreSQL is away"), "{told}");
+    assert!(series(&http, "tidegate_retries_total{class=\"conflict\"").unwrap_or_default() > 0.0, "{told}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 SET statement_timeout = {statement_ms};
 SET lock_timeout = {lock_ms};
 SET idle_in_transaction_session_timeout = {idle_ms};
+SET idle_session_timeout = 0;
 SET default_transaction_isolation = 'read committed';
 SET standard_conforming_strings = on;
 SET client_min_messages = warning;

@@ -420,8 +420,11 @@ impl Connection {
 /// Whether a session is as good as before after this failure.
 fn keeps_session(failure: &Failure) -> bool {
     match failure.class {
-        // A prepared statement that is gone or whose plan can't be renewed fails again in the same session.
-        FailureClass::Conflict => !matches!(failure.sqlstate.as_deref(), Some("0A000" | "26000" | "42P05")),
+        // A prepared statement that is gone or whose plan can't be renewed fails again in the same session,
+        // and a limit on transactions ends the session with the transaction.
+        FailureClass::Conflict => {
+            !matches!(failure.sqlstate.as_deref(), Some("0A000" | "26000" | "42P05" | "25P04"))
+        }
         FailureClass::Record
         | FailureClass::Doubtful
         | FailureClass::MissingParent

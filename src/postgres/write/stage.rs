@@ -88,6 +88,6 @@ fn is_forbidden(error: &Error, client: &Client) -> bool {
             | FailureClass::Collision
             | FailureClass::Schema
             | FailureClass::Ambiguous
-            | FailureClass::Defect => !matches!(code, "40001" | "40P01" | "55P03" | "57014"),
+            | FailureClass::Defect => !matches!(code, "40001" | "40P01" | "55P03" | "57014" | "25P04"),
         }
 }

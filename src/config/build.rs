@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use super::adapt::adapt;
 use super::error::{Place, Problem};
+use super::interpolate::FileText;
 use super::names::PipelineName;
 use super::reader::{Field, Report, Section};
 use super::settings::{
@@ -114,18 +115,21 @@ fn pipeline(root: &mut Section, report: &mut Report) -> Option<PipelineName> {
 
 fn postgres(mut section: Section, report: &mut Report) -> PostgresSettings {
     let url = section.take("url").and_then(|field| connection_string(&field, report));
+    let (url, url_files) = url.unwrap_or_else(|| (defaults::POSTGRES_URL.to_owned(), None));
     let ledger = section.take("ledger").and_then(|field| schema(&field, report));
     PostgresSettings {
-        url: SecretString::from(url.unwrap_or_else(|| defaults::POSTGRES_URL.to_owned())),
+        url: SecretString::from(url),
+        url_files,
         ledger: ledger.unwrap_or_else(|| defaults::LEDGER.to_owned()),
     }
 }
 
-fn connection_string(field: &Field, report: &mut Report) -> Option<String> {
-    let text = &field.scalar("a connection string", report)?.text;
+fn connection_string(field: &Field, report: &mut Report) -> Option<(String, Option<FileText>)> {
+    let scalar = field.scalar("a connection string", report)?;
+    let text = &scalar.text;
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     if is_url || (text.contains('=') && !text.contains("://")) {
-        return Some(text.clone());
+        return Some((text.clone(), scalar.files.clone()));
     }
     // The value isn't shown: it may hold a password.
     let help = "postgres://user:password@host:5432/database?sslmode=verify-full, or host=… dbname=… user=…; \

@@ -7,10 +7,46 @@
 //! final already).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+
+use secrecy::SecretString;
 
 use super::error::Problem;
 use super::tree::{Node, Origin, Scalar, Value};
+
+/// A text that is made of files, which may be written anew while it is in use: secrets that rotate.
+#[derive(Clone)]
+pub struct FileText(Vec<Part>);
+
+#[derive(Clone)]
+enum Part {
+    Text(String),
+    File(String),
+}
+
+impl FileText {
+    /// The text as its files say it now.
+    ///
+    /// # Errors
+    /// A sentence that names the file which can't be read; it holds no secret.
+    pub fn read(&self) -> Result<SecretString, String> {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::File(path) => text.push_str(&read(path).map_err(|fault| fault.message)?),
+            }
+        }
+        Ok(text.into())
+    }
+}
+
+impl fmt::Debug for FileText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileText(***)")
+    }
+}
 
 /// Resolves every reference below a node.
 pub(super) fn resolve(
@@ -50,17 +86,31 @@ pub(super) fn resolve(
 }
 
 fn apply(scalar: &mut Scalar, expanded: Expanded) {
-    let written = std::mem::replace(&mut scalar.text, expanded.text);
+    let written = std::mem::replace(&mut scalar.text, expanded.text.clone());
     if expanded.references {
         scalar.written = Some(written);
     }
-    scalar.from_file = expanded.from_file;
+    scalar.files = expanded.files();
 }
 
+#[derive(Default)]
 struct Expanded {
     text: String,
     references: bool,
-    from_file: bool,
+    parts: Vec<Part>,
+}
+
+impl Expanded {
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.parts.push(Part::Text(text.to_owned()));
+    }
+
+    /// How to read it again, where files are part of it.
+    fn files(self) -> Option<FileText> {
+        let is_file = |part: &Part| matches!(part, Part::File(_));
+        self.parts.iter().any(is_file).then_some(FileText(self.parts))
+    }
 }
 
 struct Fault {
@@ -69,12 +119,12 @@ struct Fault {
 }
 
 fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<Expanded, Fault> {
-    let mut expanded = Expanded { text: String::new(), references: false, from_file: false };
+    let mut expanded = Expanded::default();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
-        expanded.text.push_str(before);
+        expanded.push(before);
         if let Some(next) = after.strip_prefix('$') {
-            expanded.text.push('$');
+            expanded.push("$");
             rest = next;
         } else if let Some(inside) = after.strip_prefix('{') {
             let Some((reference, next)) = inside.split_once('}') else {
@@ -83,24 +133,25 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<Expanded, Fault>
                     help: "write ${VAR}, ${VAR:-default} or ${file:/path}; $$ stands for a dollar".to_owned(),
                 });
             };
-            let from_file = reference.starts_with("file:");
-            expanded.text.push_str(&look_up(reference, env)?);
+            match reference.strip_prefix("file:") {
+                Some(path) => {
+                    expanded.text.push_str(&read(path)?);
+                    expanded.parts.push(Part::File(path.to_owned()));
+                }
+                None => expanded.push(&look_up(reference, env)?),
+            }
             expanded.references = true;
-            expanded.from_file |= from_file;
             rest = next;
         } else {
-            expanded.text.push('$');
+            expanded.push("$");
             rest = after;
         }
     }
-    expanded.text.push_str(rest);
+    expanded.push(rest);
     Ok(expanded)
 }
 
 fn look_up(reference: &str, env: &BTreeMap<String, String>) -> Result<String, Fault> {
-    if let Some(path) = reference.strip_prefix("file:") {
-        return read(path);
-    }
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (reference, None),

@@ -191,7 +191,7 @@ fn value(name: &str, field: &Field, report: &mut Report) -> Option<Property> {
         report.add(field, "the value is empty", "");
         return None;
     }
-    if is_secret_property(name) || scalar.from_file {
+    if is_secret_property(name) || scalar.files.is_some() {
         return Some(Property::Secret(SecretString::from(scalar.text.clone())));
     }
     Some(Property::Plain(scalar.text.clone()))

@@ -31,6 +31,7 @@ mod values;
 mod yaml;
 
 pub use error::{ConfigError, Place, Problem};
+pub use interpolate::FileText;
 pub use keys::SECTIONS;
 pub use load::{FileFormat, LoadOptions};
 pub use settings::*;

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use crate::engine::route::{EpochUnit, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};
 
+use super::interpolate::FileText;
 pub use super::kafka::{GroupProtocol, KafkaSettings};
 pub use super::names::{FieldPath, NameTooLong, PipelineName, TableName, TableTemplate, TopicPattern};
 use super::redact;
@@ -51,11 +52,21 @@ pub struct PostgresSettings {
     /// Connection string, `postgres://…` or `key=value …`. May hold a password. What it lacks comes from
     /// PG* variables, .pgpass and service files.
     pub url: SecretString,
+    /// How to read the connection string again, where `${file:…}` is part of it.
+    pub url_files: Option<FileText>,
     /// Schema of the ledger: lower-case letters, digits and underscores, at most 63 bytes.
     pub ledger: String,
 }
 
 impl PostgresSettings {
+    /// The connection string as the files in it say it now.
+    ///
+    /// # Errors
+    /// A sentence without secrets, where a file can't be read.
+    pub fn current_url(&self) -> Result<SecretString, String> {
+        self.url_files.as_ref().map_or_else(|| Ok(self.url.clone()), FileText::read)
+    }
+
     /// The connection string without its secrets, for logs and errors.
     pub fn redacted_url(&self) -> String {
         redact::connection_string(self.url.expose_secret())

@@ -6,6 +6,7 @@
 //! Nothing here implements `Debug`: a tree holds secrets in the clear.
 
 use super::error::Place;
+use super::interpolate::FileText;
 
 /// A value and its place.
 #[derive(Clone)]
@@ -46,8 +47,9 @@ pub(super) struct Scalar {
     pub(super) written: Option<String>,
     /// Whether a reference couldn't be resolved: told already, so nothing else is said of the value.
     pub(super) broken: bool,
-    /// Whether a part came from `${file:…}`, which makes it a secret wherever secrets are told by origin.
-    pub(super) from_file: bool,
+    /// How to read it again where a part came from `${file:…}`, which makes it a secret wherever secrets are
+    /// told by origin.
+    pub(super) files: Option<FileText>,
 }
 
 /// How a scalar was written.
@@ -67,7 +69,7 @@ pub(super) enum Origin {
 
 impl Scalar {
     pub(super) fn new(text: impl Into<String>, origin: Origin) -> Self {
-        Scalar { text: text.into(), origin, written: None, broken: false, from_file: false }
+        Scalar { text: text.into(), origin, written: None, broken: false, files: None }
     }
 
     /// The value as an error may show it: what the writer typed, shortened, never a resolved reference.

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -118,20 +118,25 @@ impl StartError {
     }
 }
 
-/// The connector of a pipeline's sessions.
+/// The connector of a pipeline's sessions. Files that the connection string is made of, and a service file,
+/// are read again for each of them.
 ///
 /// # Errors
 /// When the connection settings can't be used. `env` gives PG* variables and HOME.
 pub fn connector(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Connector, SettingsError> {
-    let look_up = |name: &str| env.get(name).cloned();
-    let server = ServerSettings::resolve(settings.postgres.url.expose_secret(), &look_up)?;
+    let (env, postgres) = (env.clone(), settings.postgres.clone());
+    let resolve = move |url: &SecretString| {
+        ServerSettings::resolve(url.expose_secret(), &|name| env.get(name).cloned())
+    };
+    let server = resolve(&settings.postgres.url)?;
+    let renew = move || resolve(&postgres.current_url()?).map_err(|error| error.to_string());
     let timeouts = SessionTimeouts {
         connect: settings.timeouts.connect,
         statement: settings.timeouts.statement,
         lock: settings.timeouts.lock,
         idle_in_transaction: settings.timeouts.idle_in_transaction,
     };
-    Connector::new(server, settings.pipeline.as_str(), timeouts)
+    Connector::renewing(server, Some(Box::new(renew)), settings.pipeline.as_str(), timeouts)
 }
 
 /// The properties for Kafka's client, secrets included.

@@ -10,14 +10,14 @@ use lab::sql;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 /// Roles: `app` as it likes, `secure` over TLS only, `plain` without TLS only, `certified` with its
-/// certificate, `pass` with the password `hush`.
+/// certificate, `pass` with the password `hush`, `rotating` with a password that one test changes.
 const HBA: &str = "\
 local all all trust
 host all postgres,app 127.0.0.1/32 trust
 hostssl all secure 127.0.0.1/32 trust
 hostnossl all plain 127.0.0.1/32 trust
 hostssl all certified 127.0.0.1/32 cert
-host all pass 127.0.0.1/32 scram-sha-256
+host all pass,rotating 127.0.0.1/32 scram-sha-256
 ";
 
 /// The server and its certificates.
@@ -92,7 +92,7 @@ impl TlsServer {
         self.write("ca.crt", &ca);
         self.write("pg_hba.conf", HBA);
         self.run("CREATE ROLE secure LOGIN; CREATE ROLE plain LOGIN; CREATE ROLE certified LOGIN");
-        self.run("CREATE ROLE pass LOGIN PASSWORD 'hush'");
+        self.run("CREATE ROLE pass LOGIN PASSWORD 'hush'; CREATE ROLE rotating LOGIN");
         self.run("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'");
         self.run("ALTER SYSTEM SET ssl = on");
         self.reload();

@@ -1,13 +1,16 @@
 //! Connecting to real servers, and to peers that aren't.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lab::fixture::Fresh;
 use lab::servers::{PgOptions, Postgres};
 use lab::sql;
+use tidegate::config::{FileFormat, LoadOptions, Settings};
 use tidegate::engine::policy::FailureClass;
 use tidegate::postgres::classify::Phase;
 use tidegate::postgres::connect::{ConnectError, Connector, ServerSettings, SessionTimeouts};
+use tidegate::service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -134,6 +137,57 @@ async fn passwords_come_from_the_string_or_a_closed_file() {
     let refused = outcome(&with_file).await.unwrap_err();
     assert_eq!(refused.failure().class, FailureClass::Resources, "{refused}");
     assert!(refused.to_string().contains("chmod 0600"), "{refused}");
+}
+
+/// The connector of a configuration with this connection string and environment.
+fn configured(url: &str, env: &[(&str, &str)]) -> Connector {
+    let text = serde_json::json!({
+        "pipeline": "p",
+        "kafka": {"bootstrap.servers": "localhost:9092"},
+        "postgres": {"url": url},
+        "routes": [{"topic": "t", "table": "public.t", "key": ["id"]}],
+    });
+    let env: BTreeMap<_, _> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let options = LoadOptions { path: None, sets: Vec::new(), env: env.clone() };
+    let settings =
+        Settings::parse(&text.to_string(), FileFormat::Json, std::path::Path::new("t.json"), &options);
+    service::connector(&settings.unwrap(), &env).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_in_files_are_read_again_for_each_connection() {
+    let server = tls_server();
+    let (secret, services) = (server.folder().join("secret"), server.folder().join("services"));
+    let set = |password: &str| server.run(&format!("ALTER ROLE rotating PASSWORD '{password}'"));
+    let write = |password: &str| {
+        std::fs::write(&secret, format!("{password}\n")).unwrap();
+        std::fs::write(&services, format!("[s]\nuser=rotating\npassword={password}\n")).unwrap();
+    };
+    let place = format!("host=localhost hostaddr=127.0.0.1 port={} dbname=app", server.port());
+    set("first");
+    write("first");
+    let by_file =
+        configured(&format!("{place} user=rotating password='${{file:{}}}'", secret.display()), &[]);
+    let file = services.display().to_string();
+    let by_service = configured(&format!("{place} service=s"), &[("PGSERVICEFILE", &file)]);
+    for (connector, named) in [(&by_file, secret.display().to_string()), (&by_service, "\"s\"".to_owned())] {
+        set("first");
+        write("first");
+        connector.connect().await.unwrap();
+        set("second");
+        let error = connector.connect().await.unwrap_err();
+        assert_eq!(error.failure().sqlstate.as_deref(), Some("28P01"), "{error}");
+        write("second");
+        connector.connect().await.unwrap();
+        for file in [&secret, &services] {
+            std::fs::remove_file(file).unwrap();
+        }
+        connector.connect().await.expect("what was read last holds");
+        set("third");
+        let error = connector.connect().await.unwrap_err().to_string();
+        assert!(error.contains("can't be read again") && error.contains(&named), "{error}");
+        assert!(!error.contains("second"), "{error}");
+    }
 }
 
 /// Forwards connections to PostgreSQL and tells the request code that each began with.

@@ -11,6 +11,7 @@ mod log;
 mod outage;
 mod refusals;
 mod reshape;
+mod secrets;
 mod unknown_commit;
 mod ownership;
 mod parents;

@@ -20,7 +20,7 @@ const RECOVERED: Duration = Duration::from_secs(120);
 const QUICK: &str = "retry: {transient: {strategy: exponential, first: 50ms, max: 1s}}\n";
 
 /// A scene on a PostgreSQL of its own.
-fn on_postgres(name: &str, postgres: &Postgres) -> Scene {
+pub(super) fn on_postgres(name: &str, postgres: &Postgres) -> Scene {
     let mut fresh = Fresh::new(name);
     fresh.url = postgres.url();
     fresh.superuser_url = postgres.superuser_database_url("app");
@@ -40,7 +40,7 @@ fn on_kafka(name: &str, kafka: &Kafka) -> Scene {
 }
 
 /// Waits for the end of the log and proves the scene; shows the worker's log where that fails.
-fn prove_recovered(scene: &Scene, worker: &Running) {
+pub(super) fn prove_recovered(scene: &Scene, worker: &Running) {
     let reached = checker::await_offsets(scene.subject(), &scene.ends(), RECOVERED);
     assert!(reached.is_ok(), "{reached:?}\n{}", worker.errors());
     assert!(worker.alive(), "{}", worker.errors());

@@ -15,86 +15,94 @@ use crate::postgres::tls::SslMode;
 /// Longest look at a pooler's mode.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// The first host that will do. Each host may use an equal share of the time that is left.
-pub(super) async fn any_host(
-    inner: &Inner,
-    tls: &MakeRustlsConnect,
-    deadline: Instant,
-) -> Result<Session, ConnectError> {
-    let mut hosts: Vec<&Host> = inner.server.hosts.iter().collect();
-    if inner.server.shuffle_hosts {
-        fastrand::shuffle(&mut hosts);
-    }
-    let mut errors = Vec::new();
-    for (index, host) in hosts.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / (hosts.len() - index) as u32;
-        let limit = inner.server.connect_timeout.unwrap_or(share).min(share);
-        match tokio::time::timeout(limit, one_host(inner, host, tls)).await {
-            Ok(Ok(session)) => return Ok(session),
-            Ok(Err(error)) => errors.push(error),
-            Err(_) => errors.push(ConnectError::TimedOut { hosts: host.to_string(), limit }),
-        }
-    }
-    if errors.len() == 1 {
-        return Err(errors.remove(0));
-    }
-    Err(ConnectError::EveryHost(errors))
+/// One attempt, with the settings as they are now.
+pub(super) struct Attempt<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) server: &'a ServerSettings,
+    pub(super) tls: MakeRustlsConnect,
+    /// What was noticed when the settings were read.
+    pub(super) note: Option<String>,
 }
 
-async fn one_host(inner: &Inner, host: &Host, tls: &MakeRustlsConnect) -> Result<Session, ConnectError> {
-    let link = open(inner, host, tls).await?;
-    let version = link.server_version.clone();
-    if session::major_version(&version).is_none_or(|major| major < 15) {
-        return Err(ConnectError::TooOld { host: host.to_string(), version });
-    }
-    let failed = |error| ConnectError::Failed { host: host.to_string(), error, note: None };
-    let session = Session::set_up(link, &inner.timeouts).await.map_err(failed)?;
-    session.check_target(inner.server.target, host)?;
-    if inner.session_pooling.get().is_none() && pooler::is_between(&session).await {
-        let probe = async {
-            let other = open(inner, host, tls).await?;
-            pooler::shares_transactions(&session, &other).await.map_err(failed)
-        };
-        match tokio::time::timeout(PROBE, probe).await {
-            Ok(Ok(false)) => {
-                let _ = inner.session_pooling.set(());
-            }
-            Ok(Ok(true)) => return Err(ConnectError::TransactionPooler { host: host.to_string() }),
-            Ok(Err(error)) => return Err(error),
-            // A pool in session mode that is full makes the second connection wait; in transaction mode it
-            // would have been served between our own statements.
-            Err(_) => {
-                tracing::warn!("the mode of the connection pooler at {host} can't be told: its pool is full")
+impl Attempt<'_> {
+    /// The first host that will do. Each host may use an equal share of the time that is left.
+    pub(super) async fn any_host(&self, deadline: Instant) -> Result<Session, ConnectError> {
+        let mut hosts: Vec<&Host> = self.server.hosts.iter().collect();
+        if self.server.shuffle_hosts {
+            fastrand::shuffle(&mut hosts);
+        }
+        let mut errors = Vec::new();
+        for (index, host) in hosts.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / (hosts.len() - index) as u32;
+            let limit = self.server.connect_timeout.unwrap_or(share).min(share);
+            match tokio::time::timeout(limit, self.one_host(host)).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => errors.push(error),
+                Err(_) => errors.push(ConnectError::TimedOut { hosts: host.to_string(), limit }),
             }
         }
+        if errors.len() == 1 {
+            return Err(errors.remove(0));
+        }
+        Err(ConnectError::EveryHost(errors))
     }
-    Ok(session)
-}
 
-/// Connects to one host, with and without TLS as the mode asks.
-async fn open(inner: &Inner, host: &Host, tls: &MakeRustlsConnect) -> Result<Link, ConnectError> {
-    let (config, note) = configuration(&inner.server, &inner.application_name, host);
-    let modes = match host.name {
-        // As in libpq, a Unix-domain socket never uses TLS.
-        HostName::Unix(_) => &[config::SslMode::Disable][..],
-        HostName::Tcp(_) => tls_attempts(inner.server.tls.mode),
-    };
-    let mut last = None;
-    for (index, mode) in modes.iter().enumerate() {
-        match Link::open(config.clone().ssl_mode(*mode), tls.clone()).await {
-            Ok(link) => return Ok(link),
-            Err(error) => {
-                let again = index + 1 < modes.len() && is_about_tls(&error);
-                last = Some(error);
-                if !again {
-                    break;
+    async fn one_host(&self, host: &Host) -> Result<Session, ConnectError> {
+        let inner = self.inner;
+        let link = self.open(host).await?;
+        let version = link.server_version.clone();
+        if session::major_version(&version).is_none_or(|major| major < 15) {
+            return Err(ConnectError::TooOld { host: host.to_string(), version });
+        }
+        let failed = |error| ConnectError::Failed { host: host.to_string(), error, note: None };
+        let session = Session::set_up(link, &inner.timeouts).await.map_err(failed)?;
+        session.check_target(inner.target.unwrap_or(self.server.target), host)?;
+        if inner.session_pooling.get().is_none() && pooler::is_between(&session).await {
+            let probe = async {
+                let other = self.open(host).await?;
+                pooler::shares_transactions(&session, &other).await.map_err(failed)
+            };
+            match tokio::time::timeout(PROBE, probe).await {
+                Ok(Ok(false)) => {
+                    let _ = inner.session_pooling.set(());
+                }
+                Ok(Ok(true)) => return Err(ConnectError::TransactionPooler { host: host.to_string() }),
+                Ok(Err(error)) => return Err(error),
+                // A pool in session mode that is full makes the second connection wait; in transaction mode
+                // it would have been served between our own statements.
+                Err(_) => {
+                    tracing::warn!("the mode of the connection pooler at {host} can't be told: its pool is full");
                 }
             }
         }
+        Ok(session)
     }
-    let error = last.expect("each mode has at least one attempt");
-    Err(ConnectError::Failed { host: host.to_string(), error, note })
+
+    /// Connects to one host, with and without TLS as the mode asks.
+    async fn open(&self, host: &Host) -> Result<Link, ConnectError> {
+        let (config, note) = configuration(self.server, &self.inner.application_name, host);
+        let modes = match host.name {
+            // As in libpq, a Unix-domain socket never uses TLS.
+            HostName::Unix(_) => &[config::SslMode::Disable][..],
+            HostName::Tcp(_) => tls_attempts(self.server.tls.mode),
+        };
+        let mut last = None;
+        for (index, mode) in modes.iter().enumerate() {
+            match Link::open(config.clone().ssl_mode(*mode), self.tls.clone()).await {
+                Ok(link) => return Ok(link),
+                Err(error) => {
+                    let again = index + 1 < modes.len() && is_about_tls(&error);
+                    last = Some(error);
+                    if !again {
+                        break;
+                    }
+                }
+            }
+        }
+        let error = last.expect("each mode has at least one attempt");
+        Err(ConnectError::Failed { host: host.to_string(), error, note: note.or_else(|| self.note.clone()) })
+    }
 }
 
 fn tls_attempts(mode: SslMode) -> &'static [config::SslMode] {

@@ -3,13 +3,15 @@
 //! A [`Connector`] is cheap to clone and makes [`Session`]s: it tries the hosts in order, TLS as `sslmode`
 //! means it, and looks at what it reached before anyone uses it. The whole attempt, DNS, TLS and
 //! authentication included, has one limit, since a peer that accepts and stays silent is otherwise waited
-//! for without end. It takes plain settings and never reads the environment by itself.
+//! for without end. It takes plain settings, which may be read again for each connection, and never reads the
+//! environment by itself.
 
 mod attempt;
 pub mod conninfo;
 mod error;
 mod passfile;
 pub mod pooler;
+mod renewal;
 mod service;
 pub mod settings;
 
@@ -19,7 +21,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use self::attempt::Attempt;
 pub use self::error::{ConnectError, SettingsError};
+pub use self::renewal::Renew;
+use self::renewal::Renewal;
 pub use self::settings::ServerSettings;
 use self::settings::TargetSession;
 use super::session::Session;
@@ -44,7 +49,9 @@ pub struct Connector(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    server: ServerSettings,
+    server: Arc<Renewal>,
+    /// Which kind of server will do, whatever the settings say.
+    target: Option<TargetSession>,
     application_name: String,
     timeouts: SessionTimeouts,
     /// Set once a pooler on the way has been seen to keep a server connection for each session.
@@ -61,9 +68,24 @@ impl Connector {
         pipeline: &str,
         timeouts: SessionTimeouts,
     ) -> Result<Self, SettingsError> {
+        Self::renewing(server, None, pipeline, timeouts)
+    }
+
+    /// The same with settings that `renew` reads again for each connection. Where it can't, those that were
+    /// read last hold, and the reason is told.
+    ///
+    /// # Errors
+    /// When a file that TLS needs can't be used.
+    pub fn renewing(
+        server: ServerSettings,
+        renew: Option<Renew>,
+        pipeline: &str,
+        timeouts: SessionTimeouts,
+    ) -> Result<Self, SettingsError> {
         tls::connector(&server.tls)?;
         let application_name = application_name(pipeline);
-        Ok(Self(Arc::new(Inner { server, application_name, timeouts, session_pooling: OnceLock::new() })))
+        let (server, session_pooling) = (Arc::new(Renewal::new(server, renew)), OnceLock::new());
+        Ok(Self(Arc::new(Inner { server, target: None, application_name, timeouts, session_pooling })))
     }
 
     /// Connects to the first host that will do and sets the session up.
@@ -72,9 +94,10 @@ impl Connector {
     /// When no host will do within `timeouts.connect`; see [`ConnectError`].
     pub async fn connect(&self) -> Result<Session, ConnectError> {
         let limit = self.0.timeouts.connect;
-        let tls = tls::connector(&self.0.server.tls)?;
+        let (server, note) = self.0.server.read();
+        let attempt = Attempt { inner: &self.0, tls: tls::connector(&server.tls)?, server: &server, note };
         let deadline = Instant::now() + limit;
-        match tokio::time::timeout_at(deadline, attempt::any_host(&self.0, &tls, deadline)).await {
+        match tokio::time::timeout_at(deadline, attempt.any_host(deadline)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::TimedOut { hosts: self.hosts(), limit }),
         }
@@ -86,19 +109,24 @@ impl Connector {
     /// As [`Connector::connect`].
     pub async fn connect_to_any(&self) -> Result<Session, ConnectError> {
         let inner = &*self.0;
-        let server = ServerSettings { target: TargetSession::Any, ..inner.server.clone() };
-        let (application_name, timeouts) = (inner.application_name.clone(), inner.timeouts);
-        let any = Inner { server, application_name, timeouts, session_pooling: OnceLock::new() };
+        let any = Inner {
+            server: Arc::clone(&inner.server),
+            target: Some(TargetSession::Any),
+            application_name: inner.application_name.clone(),
+            timeouts: inner.timeouts,
+            session_pooling: OnceLock::new(),
+        };
         Self(Arc::new(any)).connect().await
     }
 
     /// One whose sessions wait for a lock for at most `lock`, or for as long as this one's if that is less.
     #[must_use]
     pub fn waiting_for_locks(&self, lock: Duration) -> Self {
-        let Inner { server, application_name, timeouts, session_pooling } = &*self.0;
+        let Inner { server, target, application_name, timeouts, session_pooling } = &*self.0;
         let timeouts = SessionTimeouts { lock: timeouts.lock.min(lock), ..*timeouts };
         Self(Arc::new(Inner {
-            server: server.clone(),
+            server: Arc::clone(server),
+            target: *target,
             application_name: application_name.clone(),
             timeouts,
             session_pooling: session_pooling.clone(),
@@ -117,7 +145,7 @@ impl Connector {
 
     /// The hosts, for messages.
     pub fn hosts(&self) -> String {
-        self.0.server.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        self.0.server.latest().hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -214,9 +214,14 @@ async fn write_all<S: Store>(
     loop {
         let item = match ahead.take() {
             Some(item) => item,
-            None => match work.recv().await {
-                Some(item) => item,
-                None => return,
+            None => tokio::select! {
+                biased;
+                // Between two batches, however many wait.
+                () = store.give_way() => continue,
+                item = work.recv() => match item {
+                    Some(item) => item,
+                    None => return,
+                },
             },
         };
         match item {

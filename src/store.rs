@@ -27,6 +27,12 @@ pub trait Store: Send + 'static {
     /// [`CommitOutcome::Sought`], or tells why nothing was found out.
     fn seek(&mut self, batch: &Batch) -> impl Future<Output = CommitOutcome> + Send;
 
+    /// Waits until somebody else needs what this one holds between two batches, and gives it up; the next
+    /// batch takes it again. Loses nothing where it is dropped half-way.
+    fn give_way(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Records why a partition stands still (`None`: it goes on), as far as this process still owns it.
     fn note_halt(
         &mut self,

@@ -16,6 +16,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, SimpleQue
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::classify::{self, Phase};
+use super::connect::seats::Seat;
 use super::connect::settings::{Host, TargetSession};
 use super::connect::{ConnectError, SessionTimeouts};
 use super::repertoire::Repertoire;
@@ -79,6 +80,8 @@ pub struct Session {
     database: String,
     in_recovery: bool,
     read_only: bool,
+    /// Given back when the session is over.
+    _seat: Option<Seat>,
 }
 
 struct Token(CancelToken);
@@ -111,7 +114,13 @@ impl Session {
             read_only: text(5) == "on",
             cancel: Token(link.client.cancel_token()),
             link,
+            _seat: None,
         })
+    }
+
+    /// The session with the seat that it takes until its end.
+    pub(super) fn seated(self, seat: Seat) -> Self {
+        Self { _seat: Some(seat), ..self }
     }
 
     /// Refuses a server of another kind than the settings ask for.

@@ -1,6 +1,7 @@
 //! The ledger and the catalogue over a session that is made anew when it breaks.
 //!
-//! The poll thread and the keeper have a desk each, beside the lanes' own connections.
+//! The poll thread and the keeper have a desk each. What a desk doesn't use is parked: for another desk, or
+//! to make room where sessions are few.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,6 @@ pub(super) struct Desk {
     pipeline: String,
     owner: String,
     takeover: Duration,
-    session: Option<Session>,
 }
 
 /// Why something could not be had from the database.
@@ -75,25 +75,18 @@ impl Desk {
         takeover: Duration,
     ) -> Self {
         let (pipeline, owner) = (pipeline.to_owned(), owner.to_owned());
-        Self { connector, ledger, pipeline, owner, takeover, session: None }
+        Self { connector, ledger, pipeline, owner, takeover }
     }
 
-    async fn open(&mut self) -> Result<Session, ConnectError> {
-        match self.session.take() {
-            Some(session) if !session.is_closed() => Ok(session),
-            Some(_) | None => self.connector.connect().await,
-        }
+    async fn open(&self) -> Result<Session, ConnectError> {
+        self.connector.unpark().await
     }
 
-    /// Keeps a session whose last call went well; one in doubt is given up.
-    fn settle<T, E: Into<DeskError>>(
-        &mut self,
-        session: Session,
-        result: Result<T, E>,
-    ) -> Result<T, DeskError> {
+    /// Parks a session whose last call went well; one in doubt is given up.
+    fn settle<T, E: Into<DeskError>>(&self, session: Session, result: Result<T, E>) -> Result<T, DeskError> {
         match result {
             Ok(value) => {
-                self.session = Some(session);
+                self.connector.park(session);
                 Ok(value)
             }
             Err(error) => {
@@ -203,9 +196,7 @@ impl Desk {
 
     /// Lets the next call connect anew: settings of a role reach new sessions only, and lanes may have some.
     pub(super) fn forget_session(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.discard();
-        }
+        self.connector.forget_parked();
     }
 
     /// A table's shape.

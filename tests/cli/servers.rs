@@ -386,3 +386,24 @@ fn commands_that_only_read_do_with_a_standby() {
         assert_ne!(place.call(command).status.code(), Some(0), "{command} needs a server that takes writes");
     }
 }
+
+#[test]
+fn limits_on_connections_that_are_too_low_are_found() {
+    let mut place = Place::new("cli_connections").with_table();
+    place.put(0, &GOOD);
+    let role = format!("few_{}", place.fresh.database);
+    let run = |text: String| sql::query(&place.fresh.superuser_url, &text).unwrap();
+    run(format!("CREATE ROLE \"{role}\" LOGIN IN ROLE app CONNECTION LIMIT 5"));
+    run(format!("ALTER ROLE \"{role}\" SET role = 'app'"));
+    run(format!("ALTER DATABASE \"{}\" CONNECTION LIMIT 4", place.fresh.database));
+    place.fresh.url = place.fresh.url.replace("app@", &format!("{role}@"));
+    let report = place.json("check", 0);
+    let findings = report["findings"].as_array().unwrap().iter();
+    let texts: Vec<&str> = findings
+        .filter(|finding| finding["code"] == "connections" && finding["severity"] == "warning")
+        .map(|finding| finding["finding"].as_str().unwrap())
+        .collect();
+    assert_eq!(texts.len(), 2, "{report}");
+    assert!(texts[0].contains(&format!("role {role} allows 5 connections")), "{texts:?}");
+    assert!(texts[1].contains("allows 4 connections, and a process with 4 workers wants 6"), "{texts:?}");
+}

@@ -5,7 +5,7 @@ mod certificates;
 mod classify;
 mod connect;
 mod ledger;
-mod pooler;
+pub(crate) mod pooler;
 mod round_trip;
 mod write;
 

@@ -10,11 +10,11 @@ use tidegate::postgres::connect::ConnectError;
 
 use super::{TIMEOUTS, connector_to};
 
-fn program() -> Option<PathBuf> {
-    ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|program| program.exists())
+/// The program, which `PGBOUNCER` may name.
+pub(crate) fn program() -> Option<PathBuf> {
+    let named = std::env::var_os("PGBOUNCER").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let places = ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
+    named.into_iter().chain(places.map(PathBuf::from)).find(|program| program.exists())
 }
 
 /// A user that isn't root, which PgBouncer refuses: the owner of a file of `/etc/passwd`'s line `nobody`.
@@ -27,30 +27,42 @@ fn nobody() -> Option<(u32, u32)> {
     Some((fields.next()?, fields.next()?))
 }
 
-/// PgBouncer in a pool mode in front of a fresh database; answers its port.
-fn start(program: &Path, fresh: &Fresh, mode: &str, pool_size: u32) -> (Ward, u16) {
-    let folder = keeper().folder("pgbouncer").unwrap();
-    if let Some((user, group)) = nobody() {
-        std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
+/// PgBouncer in front of a fresh database.
+pub(crate) struct Pooler {
+    pub(crate) port: u16,
+    _ward: Ward,
+}
+
+impl Pooler {
+    /// Starts it in a pool mode.
+    pub(crate) fn start(program: &Path, fresh: &Fresh, mode: &str, pool_size: u32) -> Self {
+        let folder = keeper().folder("pgbouncer").unwrap();
+        if let Some((user, group)) = nobody() {
+            std::os::unix::fs::chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = folder.join("pgbouncer.ini");
+        let (database, server) = (&fresh.database, &fresh.postgres_address);
+        std::fs::write(&file, settings(database, server, port, mode, pool_size)).unwrap();
+        let log = folder.join("log");
+        let launch = Launch::new(program, &folder, &log).args([file.display().to_string()]);
+        let ward = launch.user(nobody()).start().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "PgBouncer doesn't listen: see {}", log.display());
+            std::thread::yield_now();
+        }
+        Self { port, _ward: ward }
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (host, server_port) = fresh.postgres_address.split_once(':').unwrap();
-    let settings = format!(
+}
+
+fn settings(database: &str, server: &str, port: u16, mode: &str, pool_size: u32) -> String {
+    let (host, server_port) = server.split_once(':').unwrap();
+    format!(
         "[databases]\n{database} = host={host} port={server_port} dbname={database} user=app\n\
          [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\nunix_socket_dir =\n\
-         pool_mode = {mode}\ndefault_pool_size = {pool_size}\n",
-        database = fresh.database,
-    );
-    let file = folder.join("pgbouncer.ini");
-    std::fs::write(&file, settings).unwrap();
-    let launch = Launch::new(program, &folder, &folder.join("log"));
-    let ward = launch.args([file.display().to_string()]).user(nobody()).start().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "PgBouncer doesn't listen: see {}", folder.join("log").display());
-        std::thread::yield_now();
-    }
-    (ward, port)
+         pool_mode = {mode}\ndefault_pool_size = {pool_size}\n"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,8 +75,8 @@ async fn a_pool_in_transaction_mode_is_refused_and_one_in_session_mode_is_not() 
         [("transaction", 1, false), ("transaction", 5, false), ("statement", 5, false), ("session", 5, true)]
     {
         let fresh = Fresh::new("pooler");
-        let (_ward, port) = start(&program, &fresh, mode, pool_size);
-        let url = format!("postgres://app@127.0.0.1:{port}/{}", fresh.database);
+        let pooler = Pooler::start(&program, &fresh, mode, pool_size);
+        let url = format!("postgres://app@127.0.0.1:{}/{}", pooler.port, fresh.database);
         let connector = connector_to(&url, "p", TIMEOUTS);
         for _ in 0..2 {
             match connector.connect().await {

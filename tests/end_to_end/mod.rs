@@ -5,6 +5,7 @@
 //! once, with the right values, and the accounting adds up.
 
 mod bad;
+mod connections;
 mod crash;
 mod drain;
 mod log;

@@ -95,6 +95,7 @@ impl<'s> Check<'s> {
     async fn all(&mut self, sample: usize) -> Result<(), Failure> {
         let meant = self.meant();
         self.stage().await?;
+        self.connections().await?;
         for (topic, route) in &meant {
             self.topic(topic, route, sample).await?;
         }
@@ -222,6 +223,26 @@ impl<'s> Check<'s> {
             database, role
         );
         self.findings.push(Finding::new(Severity::Warning, "stage", database, text).remedy(remedy));
+        Ok(())
+    }
+
+    /// Whether a process gets the connections that it wants. Others may use some as well, so that a limit
+    /// which is just enough says little, and one below is a finding.
+    async fn connections(&mut self) -> Result<(), Failure> {
+        let limits = catalogue::connection_limits(&self.database.session).await.map_err(Failure::failed)?;
+        let workers = i32::from(self.settings.workers.get());
+        let wanted = workers + 2;
+        for limit in limits.into_iter().filter(|limit| limit.connections < wanted) {
+            let text = format!(
+                "{} allows {}, and a process with {} wants {wanted}: they take turns, which is slower",
+                limit.holder,
+                many(limit.connections.unsigned_abs() as usize, "connection"),
+                many(workers.unsigned_abs() as usize, "worker"),
+            );
+            let finding = Finding::new(Severity::Warning, "connections", limit.holder, text);
+            let remedy = format!("raise it ({} {wanted} for each process), or lower `workers`", limit.raise);
+            self.findings.push(finding.remedy(remedy));
+        }
         Ok(())
     }
 

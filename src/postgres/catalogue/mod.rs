@@ -9,11 +9,13 @@ mod error;
 mod key;
 mod privileges;
 mod column_type;
+mod connections;
 pub mod version;
 
 use tokio_postgres::types::Type;
 
 use self::column_type::Types;
+pub use self::connections::{ConnectionLimit, connection_limits};
 pub use self::error::CatalogueError;
 pub use self::privileges::{MissingPrivilege, missing_privileges, stage_refusal};
 use crate::engine::shape::{Column, KeyOrder, Table, TableTraits, Version};

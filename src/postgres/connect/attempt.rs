@@ -1,5 +1,6 @@
 //! Attempts to connect: hosts in order, with and without TLS, and the look at what was reached.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -36,11 +37,13 @@ impl Attempt<'_> {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / (hosts.len() - index) as u32;
             let limit = self.server.connect_timeout.unwrap_or(share).min(share);
-            match tokio::time::timeout(limit, self.one_host(host)).await {
+            let logged_in = AtomicBool::new(false);
+            errors.push(match tokio::time::timeout(limit, self.one_host(host, &logged_in)).await {
                 Ok(Ok(session)) => return Ok(session),
-                Ok(Err(error)) => errors.push(error),
-                Err(_) => errors.push(ConnectError::TimedOut { hosts: host.to_string(), limit }),
-            }
+                Ok(Err(error)) => error,
+                Err(_) if logged_in.into_inner() => ConnectError::Unanswered { host: host.to_string(), limit },
+                Err(_) => ConnectError::TimedOut { hosts: host.to_string(), limit },
+            });
         }
         if errors.len() == 1 {
             return Err(errors.remove(0));
@@ -48,14 +51,15 @@ impl Attempt<'_> {
         Err(ConnectError::EveryHost(errors))
     }
 
-    async fn one_host(&self, host: &Host) -> Result<Session, ConnectError> {
+    async fn one_host(&self, host: &Host, logged_in: &AtomicBool) -> Result<Session, ConnectError> {
         let inner = self.inner;
         let link = self.open(host).await?;
+        logged_in.store(true, Ordering::Relaxed);
         let version = link.server_version.clone();
         if session::major_version(&version).is_none_or(|major| major < 15) {
             return Err(ConnectError::TooOld { host: host.to_string(), version });
         }
-        let failed = |error| ConnectError::Failed { host: host.to_string(), error, note: None };
+        let failed = |error| ConnectError::of(host, error, None);
         let session = Session::set_up(link, &inner.timeouts).await.map_err(failed)?;
         session.check_target(inner.target.unwrap_or(self.server.target), host)?;
         if inner.session_pooling.get().is_none() && pooler::is_between(&session).await {
@@ -101,7 +105,7 @@ impl Attempt<'_> {
             }
         }
         let error = last.expect("each mode has at least one attempt");
-        Err(ConnectError::Failed { host: host.to_string(), error, note: note.or_else(|| self.note.clone()) })
+        Err(ConnectError::of(host, error, note.or_else(|| self.note.clone())))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::settings::Host;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::postgres::classify::{self, Phase};
 use crate::postgres::tls::TlsError;
@@ -73,6 +74,26 @@ pub enum ConnectError {
         /// What was noticed on the way, such as a password file that isn't read.
         note: Option<String>,
     },
+    /// The server, the role, the database or a pooler takes no more connections.
+    #[error("PostgreSQL at {host} takes no more connections: {}", classify::describe(error))]
+    Full {
+        /// The host.
+        host: String,
+        /// What the server or the pooler said.
+        error: tokio_postgres::Error,
+    },
+    /// The login was accepted, and the first statement isn't answered.
+    #[error(
+        "PostgreSQL at {host} took the login and didn't answer the first statement within {limit:?}: the pool of \
+         a connection pooler is full (PgBouncer: default_pool_size, max_db_connections), or the server is \
+         overloaded"
+    )]
+    Unanswered {
+        /// The host.
+        host: String,
+        /// `timeouts.connect`, or this host's share of it.
+        limit: Duration,
+    },
     /// TLS can't be set up from the settings.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -115,7 +136,38 @@ fn hint(note: Option<&str>) -> String {
     note.map(|note| format!(" ({note})")).unwrap_or_default()
 }
 
+/// Whether an error says that there are too many connections: SQLSTATE 53300 of PostgreSQL, and the words of
+/// PgBouncer, whose own errors are all 08P01 and come in English only.
+fn says_full(error: &tokio_postgres::Error) -> bool {
+    const POOLER: [&str; 2] = ["no more connections allowed", "query_wait_timeout"];
+    error.as_db_error().is_some_and(|db| match db.code().code() {
+        "53300" => true,
+        "08P01" => POOLER.iter().any(|words| db.message().contains(words)),
+        _ => false,
+    })
+}
+
 impl ConnectError {
+    /// What an error of the client means while connecting to `host`.
+    pub(super) fn of(host: &Host, error: tokio_postgres::Error, note: Option<String>) -> Self {
+        let host = host.to_string();
+        if says_full(&error) { Self::Full { host, error } } else { Self::Failed { host, error, note } }
+    }
+
+    /// Whether there are too many connections, as far as can be told.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Unanswered { .. } => true,
+            Self::EveryHost(errors) => errors.iter().any(Self::is_full),
+            Self::TimedOut { .. }
+            | Self::Failed { .. }
+            | Self::Tls(_)
+            | Self::TooOld { .. }
+            | Self::NotWritable { .. }
+            | Self::TransactionPooler { .. } => false,
+        }
+    }
+
     /// Whether a server answered that can be read from, and takes no writes.
     pub fn met_a_reader(&self) -> bool {
         match self {
@@ -123,6 +175,8 @@ impl ConnectError {
             Self::EveryHost(errors) => errors.iter().any(Self::met_a_reader),
             Self::TimedOut { .. }
             | Self::Failed { .. }
+            | Self::Full { .. }
+            | Self::Unanswered { .. }
             | Self::Tls(_)
             | Self::TooOld { .. }
             | Self::TransactionPooler { .. } => false,
@@ -141,7 +195,13 @@ impl ConnectError {
             suspect: None,
         };
         match self {
-            Self::TimedOut { .. } | Self::NotWritable { .. } => plain(FailureClass::Unavailable),
+            Self::TimedOut { .. } | Self::Unanswered { .. } | Self::NotWritable { .. } => {
+                plain(FailureClass::Unavailable)
+            }
+            Self::Full { error, .. } => Failure {
+                sqlstate: error.code().map(|code| code.code().to_owned()),
+                ..plain(FailureClass::Unavailable)
+            },
             Self::Tls(_) => plain(FailureClass::Resources),
             Self::TooOld { .. } | Self::TransactionPooler { .. } => plain(FailureClass::Schema),
             Self::Failed { error, .. } => {

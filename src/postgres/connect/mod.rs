@@ -12,6 +12,7 @@ mod error;
 mod passfile;
 pub mod pooler;
 mod renewal;
+pub(super) mod seats;
 mod service;
 pub mod settings;
 
@@ -25,10 +26,14 @@ use self::attempt::Attempt;
 pub use self::error::{ConnectError, SettingsError};
 pub use self::renewal::Renew;
 use self::renewal::Renewal;
+use self::seats::{Next, Seats};
 pub use self::settings::ServerSettings;
 use self::settings::TargetSession;
 use super::session::Session;
 use super::tls;
+
+/// What an attempt whose time is up may take to say how far it came.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Limits of one session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,15 +52,17 @@ pub struct SessionTimeouts {
 #[derive(Clone, Debug)]
 pub struct Connector(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     server: Arc<Renewal>,
     /// Which kind of server will do, whatever the settings say.
     target: Option<TargetSession>,
     application_name: String,
     timeouts: SessionTimeouts,
+    /// What all connectors of the process share.
+    seats: Arc<Seats>,
     /// Set once a pooler on the way has been seen to keep a server connection for each session.
-    session_pooling: OnceLock<()>,
+    session_pooling: Arc<OnceLock<()>>,
 }
 
 impl Connector {
@@ -84,20 +91,54 @@ impl Connector {
     ) -> Result<Self, SettingsError> {
         tls::connector(&server.tls)?;
         let application_name = application_name(pipeline);
-        let (server, session_pooling) = (Arc::new(Renewal::new(server, renew)), OnceLock::new());
-        Ok(Self(Arc::new(Inner { server, target: None, application_name, timeouts, session_pooling })))
+        Ok(Self(Arc::new(Inner {
+            server: Arc::new(Renewal::new(server, renew)),
+            target: None,
+            application_name,
+            timeouts,
+            seats: Seats::new(),
+            session_pooling: Arc::default(),
+        })))
     }
 
-    /// Connects to the first host that will do and sets the session up.
+    /// Connects to the first host that will do and sets the session up. Where fewer sessions can be had than
+    /// are wanted, it waits for one of the process's own to be given up, however long that takes.
     ///
     /// # Errors
     /// When no host will do within `timeouts.connect`; see [`ConnectError`].
     pub async fn connect(&self) -> Result<Session, ConnectError> {
+        let seats = &self.0.seats;
+        let mut seat = seats.take().await;
+        let mut begun = Instant::now();
+        loop {
+            let error = match self.attempt().await {
+                Ok(session) => return Ok(session.seated(seat.open())),
+                Err(error) if error.is_full() => error,
+                Err(error) => return Err(error),
+            };
+            match seats.refused(begun) {
+                Next::Again => tokio::time::sleep(seats::AGAIN).await,
+                Next::Share(sessions) => {
+                    tracing::warn!(
+                        "{error}; {sessions} are shared until more can be had, which is slower: allow one for \
+                         each of `workers` and two more, or lower `workers`"
+                    );
+                    drop(seat);
+                    seat = seats.take().await;
+                    begun = Instant::now();
+                }
+                Next::GiveUp => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Session, ConnectError> {
         let limit = self.0.timeouts.connect;
         let (server, note) = self.0.server.read();
         let attempt = Attempt { inner: &self.0, tls: tls::connector(&server.tls)?, server: &server, note };
         let deadline = Instant::now() + limit;
-        match tokio::time::timeout_at(deadline, attempt.any_host(deadline)).await {
+        // Each host's share ends by then and tells more.
+        match tokio::time::timeout_at(deadline + GRACE, attempt.any_host(deadline)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::TimedOut { hosts: self.hosts(), limit }),
         }
@@ -109,28 +150,42 @@ impl Connector {
     /// As [`Connector::connect`].
     pub async fn connect_to_any(&self) -> Result<Session, ConnectError> {
         let inner = &*self.0;
-        let any = Inner {
-            server: Arc::clone(&inner.server),
-            target: Some(TargetSession::Any),
-            application_name: inner.application_name.clone(),
-            timeouts: inner.timeouts,
-            session_pooling: OnceLock::new(),
-        };
-        Self(Arc::new(any)).connect().await
+        Self(Arc::new(Inner { target: Some(TargetSession::Any), ..inner.clone() })).connect().await
     }
 
     /// One whose sessions wait for a lock for at most `lock`, or for as long as this one's if that is less.
     #[must_use]
     pub fn waiting_for_locks(&self, lock: Duration) -> Self {
-        let Inner { server, target, application_name, timeouts, session_pooling } = &*self.0;
-        let timeouts = SessionTimeouts { lock: timeouts.lock.min(lock), ..*timeouts };
-        Self(Arc::new(Inner {
-            server: Arc::clone(server),
-            target: *target,
-            application_name: application_name.clone(),
-            timeouts,
-            session_pooling: session_pooling.clone(),
-        }))
+        let timeouts = SessionTimeouts { lock: self.0.timeouts.lock.min(lock), ..self.0.timeouts };
+        Self(Arc::new(Inner { timeouts, ..(*self.0).clone() }))
+    }
+
+    /// A session that was parked, or a new one.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn unpark(&self) -> Result<Session, ConnectError> {
+        match self.0.seats.unpark() {
+            Some(session) => Ok(session),
+            None => self.connect().await,
+        }
+    }
+
+    /// Keeps a session, which must be as it was set up, for whoever comes next; where somebody waits, it is
+    /// closed.
+    pub fn park(&self, session: Session) {
+        self.0.seats.park(session);
+    }
+
+    /// Closes what is parked: settings of a role reach new sessions only.
+    pub fn forget_parked(&self) {
+        while self.0.seats.unpark().is_some() {}
+    }
+
+    /// Returns when somebody in this process waits for a session that can't be had: who holds one that isn't
+    /// needed at this moment closes it.
+    pub async fn asked(&self) {
+        self.0.seats.asked().await;
     }
 
     /// The limits that its sessions have.

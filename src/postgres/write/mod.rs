@@ -247,6 +247,14 @@ impl Store for Writer {
         self.write_batch(batch, settling).await
     }
 
+    async fn give_way(&mut self) {
+        if self.connection.is_none() {
+            return std::future::pending().await;
+        }
+        self.connector.asked().await;
+        self.close().await;
+    }
+
     async fn seek(&mut self, batch: &Batch) -> CommitOutcome {
         let mut connection = match self.connection().await {
             Ok(connection) => connection,

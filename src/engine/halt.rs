@@ -41,11 +41,13 @@ pub enum HaltCode {
     Defect,
     /// The pipeline wrote this topic elsewhere, or with another key or mode.
     RouteChanged,
+    /// The server isn't the one that was written to, nor its heir.
+    StrayServer,
 }
 
 impl HaltCode {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TopicRecreated,
         Self::RetentionPassed,
         Self::LogTruncated,
@@ -62,6 +64,7 @@ impl HaltCode {
         Self::UnknownFailure,
         Self::Defect,
         Self::RouteChanged,
+        Self::StrayServer,
     ];
 
     /// The stable code; its page is `docs/halts/<code>.md`.
@@ -83,6 +86,7 @@ impl HaltCode {
             Self::UnknownFailure => "TG-305",
             Self::Defect => "TG-306",
             Self::RouteChanged => "TG-307",
+            Self::StrayServer => "TG-308",
         }
     }
 
@@ -119,6 +123,9 @@ impl HaltCode {
             Self::UnknownFailure => "look the error up; the partition is tried again by itself",
             Self::Defect => "report the error with its statement; nothing is retried by itself",
             Self::RouteChanged => "give the pipeline a new name, or set table, key and write mode back",
+            Self::StrayServer => {
+                "lead connections to the primary that was written to; restart where this one is meant"
+            }
         }
     }
 
@@ -129,7 +136,8 @@ impl HaltCode {
             | Self::TopicMissing
             | Self::OwnedElsewhere
             | Self::SchemaMismatch
-            | Self::UnknownFailure => true,
+            | Self::UnknownFailure
+            | Self::StrayServer => true,
             Self::TopicRecreated
             | Self::RetentionPassed
             | Self::LogTruncated

@@ -26,6 +26,8 @@ pub enum FailureClass {
     Collision,
     /// The table, a column or a privilege is missing or differs: halt with the remedy, and look again later.
     Schema,
+    /// The server isn't the one that was written to, nor its heir: halt, and look again later.
+    Stray,
     /// The database reports damage: halt, never retried by itself.
     Integrity,
     /// Not known whether data, server or we are the cause: a bounded number of tries, then halt.
@@ -43,6 +45,7 @@ impl FailureClass {
             | Self::Unavailable
             | Self::Resources
             | Self::Schema
+            | Self::Stray
             | Self::Integrity
             | Self::Ambiguous
             | Self::Defect => false,
@@ -50,7 +53,7 @@ impl FailureClass {
     }
 
     /// All classes, for metrics that are exported from the start.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Conflict,
         Self::Unavailable,
         Self::Resources,
@@ -59,6 +62,7 @@ impl FailureClass {
         Self::MissingParent,
         Self::Collision,
         Self::Schema,
+        Self::Stray,
         Self::Integrity,
         Self::Ambiguous,
         Self::Defect,
@@ -75,6 +79,7 @@ impl FailureClass {
             Self::MissingParent => "missing_parent",
             Self::Collision => "collision",
             Self::Schema => "schema",
+            Self::Stray => "stray",
             Self::Integrity => "integrity",
             Self::Ambiguous => "ambiguous",
             Self::Defect => "defect",
@@ -116,6 +121,7 @@ pub fn dispose(class: FailureClass, attempts: u32) -> Disposition {
         | FailureClass::MissingParent
         | FailureClass::Collision => Disposition::Search,
         FailureClass::Schema => Disposition::Halt(HaltCode::SchemaMismatch),
+        FailureClass::Stray => Disposition::Halt(HaltCode::StrayServer),
         FailureClass::Integrity => Disposition::Halt(HaltCode::DatabaseDamaged),
         FailureClass::Ambiguous => Disposition::WaitBounded,
         FailureClass::Defect => Disposition::Halt(HaltCode::Defect),
@@ -148,6 +154,7 @@ pub fn judge(class: FailureClass, others_pass: bool) -> Verdict {
         | FailureClass::Unavailable
         | FailureClass::Resources
         | FailureClass::Schema
+        | FailureClass::Stray
         | FailureClass::Integrity
         | FailureClass::Ambiguous
         | FailureClass::Defect => Verdict::Defect,

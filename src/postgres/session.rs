@@ -16,6 +16,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, SimpleQue
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::classify::{self, Phase};
+use super::connect::lineage::{self, Lineage};
 use super::connect::seats::Seat;
 use super::connect::settings::{Host, TargetSession};
 use super::connect::{ConnectError, SessionTimeouts};
@@ -80,6 +81,7 @@ pub struct Session {
     database: String,
     in_recovery: bool,
     read_only: bool,
+    lineage: Option<Lineage>,
     /// Given back when the session is over.
     _seat: Option<Seat>,
 }
@@ -95,7 +97,10 @@ impl fmt::Debug for Token {
 impl Session {
     /// Sets a connection up, in one round trip.
     pub(super) async fn set_up(link: Link, timeouts: &SessionTimeouts) -> Result<Self, Error> {
-        let messages = link.client.simple_query(&set_up_sql(timeouts)).await?;
+        let set_up = set_up_sql(timeouts);
+        let (messages, lineage) =
+            futures_util::join!(link.client.simple_query(&set_up), lineage::read(&link.client));
+        let messages = messages?;
         let row = messages
             .iter()
             .rev()
@@ -114,8 +119,14 @@ impl Session {
             read_only: text(5) == "on",
             cancel: Token(link.client.cancel_token()),
             link,
+            lineage,
             _seat: None,
         })
+    }
+
+    /// What the primary calls itself, where it tells.
+    pub(super) fn lineage(&self) -> Option<&Lineage> {
+        self.lineage.as_ref()
     }
 
     /// The session with the seat that it takes until its end.

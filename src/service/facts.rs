@@ -89,6 +89,7 @@ impl Facts {
                 | FailureClass::MissingParent
                 | FailureClass::Collision
                 | FailureClass::Schema
+                | FailureClass::Stray
                 | FailureClass::Integrity
                 | FailureClass::Ambiguous
                 | FailureClass::Defect => {}

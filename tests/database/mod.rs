@@ -5,6 +5,7 @@ mod certificates;
 mod classify;
 mod connect;
 mod ledger;
+mod lineage;
 pub(crate) mod pooler;
 mod round_trip;
 mod write;

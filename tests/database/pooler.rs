@@ -30,7 +30,10 @@ fn nobody() -> Option<(u32, u32)> {
 /// PgBouncer in front of a fresh database.
 pub(crate) struct Pooler {
     pub(crate) port: u16,
-    _ward: Ward,
+    ward: Ward,
+    file: PathBuf,
+    database: String,
+    server: String,
 }
 
 impl Pooler {
@@ -52,7 +55,15 @@ impl Pooler {
             assert!(Instant::now() < deadline, "PgBouncer doesn't listen: see {}", log.display());
             std::thread::yield_now();
         }
-        Self { port, _ward: ward }
+        Self { port, ward, file, database: database.clone(), server: server.clone() }
+    }
+
+    /// Lets the running program load another pool mode.
+    fn reload(&self, mode: &str, pool_size: u32) {
+        let text = settings(&self.database, &self.server, self.port, mode, pool_size);
+        std::fs::write(&self.file, text).unwrap();
+        let hangup = std::process::Command::new("kill").args(["-HUP", &self.ward.id().to_string()]).status();
+        assert!(hangup.unwrap().success());
     }
 }
 
@@ -91,5 +102,35 @@ async fn a_pool_in_transaction_mode_is_refused_and_one_in_session_mode_is_not() 
                 }
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_turns_to_transaction_mode_is_refused_from_then_on() {
+    let Some(program) = program() else {
+        println!("SKIPPED: PgBouncer isn't installed");
+        return;
+    };
+    let fresh = Fresh::new("pooler_turns");
+    let pooler = Pooler::start(&program, &fresh, "session", 5);
+    let url = format!("postgres://app@127.0.0.1:{}/{}", pooler.port, fresh.database);
+    let connector = connector_to(&url, "p", TIMEOUTS);
+    for _ in 0..2 {
+        connector.connect().await.unwrap().close().await;
+    }
+    pooler.reload("transaction", 5);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match connector.connect().await {
+            Err(ConnectError::TransactionPooler { .. }) => break,
+            Err(error) => panic!("{error}"),
+            Ok(session) => session.close().await,
+        }
+        assert!(Instant::now() < deadline, "the change isn't noticed");
+    }
+    pooler.reload("session", 5);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = connector.connect().await {
+        assert!(Instant::now() < deadline, "the change back isn't noticed: {error}");
     }
 }

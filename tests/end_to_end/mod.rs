@@ -8,6 +8,7 @@ mod bad;
 mod connections;
 mod crash;
 mod drain;
+mod failover;
 mod log;
 mod outage;
 mod refusals;

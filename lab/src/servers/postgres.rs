@@ -4,6 +4,8 @@
 //! `app` and every database made by [`Postgres::create_database`]. What is tested runs as `app`, as in
 //! production.
 
+mod standby;
+
 use super::compose::Compose;
 use super::maven::Artefact;
 use super::ports;
@@ -131,6 +133,11 @@ impl Postgres {
             std::os::unix::fs::chown(&folder, Some(id), Some(group)).context("chown of the data folder")?;
         }
         init(bin, &folder, user)?;
+        Postgres::serve(bin, folder, user, options)
+    }
+
+    /// Starts a server over the data in a folder, on a free port.
+    fn serve(bin: &Path, folder: PathBuf, user: Option<(u32, u32)>, options: &PgOptions) -> Result<Postgres> {
         let mut failures = String::new();
         for _ in 0..5 {
             let port = ports::free();

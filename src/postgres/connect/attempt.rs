@@ -41,7 +41,9 @@ impl Attempt<'_> {
             errors.push(match tokio::time::timeout(limit, self.one_host(host, &logged_in)).await {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(error)) => error,
-                Err(_) if logged_in.into_inner() => ConnectError::Unanswered { host: host.to_string(), limit },
+                Err(_) if logged_in.into_inner() => {
+                    ConnectError::Unanswered { host: host.to_string(), limit }
+                }
                 Err(_) => ConnectError::TimedOut { hosts: host.to_string(), limit },
             });
         }
@@ -62,25 +64,47 @@ impl Attempt<'_> {
         let failed = |error| ConnectError::of(host, error, None);
         let session = Session::set_up(link, &inner.timeouts).await.map_err(failed)?;
         session.check_target(inner.target.unwrap_or(self.server.target), host)?;
-        if inner.session_pooling.get().is_none() && pooler::is_between(&session).await {
-            let probe = async {
-                let other = self.open(host).await?;
-                pooler::shares_transactions(&session, &other).await.map_err(failed)
-            };
-            match tokio::time::timeout(PROBE, probe).await {
-                Ok(Ok(false)) => {
-                    let _ = inner.session_pooling.set(());
-                }
-                Ok(Ok(true)) => return Err(ConnectError::TransactionPooler { host: host.to_string() }),
-                Ok(Err(error)) => return Err(error),
-                // A pool in session mode that is full makes the second connection wait; in transaction mode
-                // it would have been served between our own statements.
-                Err(_) => {
-                    tracing::warn!("the mode of the connection pooler at {host} can't be told: its pool is full");
-                }
-            }
+        if let Some(lineage) = session.lineage() {
+            let stray = |stray| ConnectError::Stray { host: host.to_string(), stray };
+            inner.memory.admit(lineage).map_err(stray)?;
+        }
+        if pooler::is_between(&session).await {
+            self.check_pooler(host, &session).await?;
         }
         Ok(session)
+    }
+
+    /// Refuses a pooler that hands out server connections for each transaction. It is looked at with each
+    /// session, since its configuration may be loaded anew while a process runs.
+    async fn check_pooler(&self, host: &Host, session: &Session) -> Result<(), ConnectError> {
+        let known = self.inner.session_pooling.get().is_some();
+        if known && self.inner.seats.are_few() {
+            // A second connection would wait for the one that somebody here waits for.
+            return Ok(());
+        }
+        let probe = async {
+            let other = self.open(host).await?;
+            let shares = pooler::shares_transactions(session, &other).await;
+            shares.map_err(|error| ConnectError::of(host, error, None))
+        };
+        match tokio::time::timeout(PROBE, probe).await {
+            Ok(Ok(false)) => {
+                let _ = self.inner.session_pooling.set(());
+                Ok(())
+            }
+            Ok(Ok(true)) => Err(ConnectError::TransactionPooler { host: host.to_string() }),
+            // A pool in session mode that is full makes the second connection wait; in transaction mode it
+            // would have been served between our own statements.
+            Ok(Err(error)) if !error.is_full() => Err(error),
+            Ok(Err(_)) | Err(_) => {
+                if !known {
+                    tracing::warn!(
+                        "the mode of the connection pooler at {host} can't be told: its pool is full"
+                    );
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Connects to one host, with and without TLS as the mode asks.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lineage::Stray;
 use super::settings::Host;
 use crate::engine::policy::{Failure, FailureClass};
 use crate::postgres::classify::{self, Phase};
@@ -113,6 +114,14 @@ pub enum ConnectError {
         /// What makes it so.
         why: &'static str,
     },
+    /// The server isn't the one that was written to, nor its heir.
+    #[error("PostgreSQL at {host} {}", astray(stray))]
+    Stray {
+        /// The host.
+        host: String,
+        /// How.
+        stray: Stray,
+    },
     /// A pooler hands out server connections for each transaction.
     #[error(
         "between here and PostgreSQL at {host} stands a connection pooler in transaction mode, which \
@@ -126,6 +135,18 @@ pub enum ConnectError {
     /// None of several hosts will do.
     #[error("no host will do: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     EveryHost(Vec<ConnectError>),
+}
+
+fn astray(stray: &Stray) -> String {
+    match stray {
+        Stray::Old { timeline, seen } => format!(
+            "is a former primary: it writes timeline {timeline}, and this process has written timeline {seen}"
+        ),
+        Stray::Other { system, seen } => format!(
+            "is another database cluster: its system identifier is {system}, and this process has written \
+             to {seen}"
+        ),
+    }
 }
 
 fn suggest(nearest: Option<&str>) -> String {
@@ -164,6 +185,7 @@ impl ConnectError {
             | Self::Tls(_)
             | Self::TooOld { .. }
             | Self::NotWritable { .. }
+            | Self::Stray { .. }
             | Self::TransactionPooler { .. } => false,
         }
     }
@@ -179,6 +201,7 @@ impl ConnectError {
             | Self::Unanswered { .. }
             | Self::Tls(_)
             | Self::TooOld { .. }
+            | Self::Stray { .. }
             | Self::TransactionPooler { .. } => false,
         }
     }
@@ -203,6 +226,7 @@ impl ConnectError {
                 ..plain(FailureClass::Unavailable)
             },
             Self::Tls(_) => plain(FailureClass::Resources),
+            Self::Stray { .. } => plain(FailureClass::Stray),
             Self::TooOld { .. } | Self::TransactionPooler { .. } => plain(FailureClass::Schema),
             Self::Failed { error, .. } => {
                 Failure { message: self.to_string(), ..classify::classify(error, Phase::Connect) }

@@ -9,6 +9,7 @@
 mod attempt;
 pub mod conninfo;
 mod error;
+pub(super) mod lineage;
 mod passfile;
 pub mod pooler;
 mod renewal;
@@ -24,6 +25,8 @@ use tokio::time::Instant;
 
 use self::attempt::Attempt;
 pub use self::error::{ConnectError, SettingsError};
+use self::lineage::Memory;
+pub use self::lineage::Stray;
 pub use self::renewal::Renew;
 use self::renewal::Renewal;
 use self::seats::{Next, Seats};
@@ -61,6 +64,8 @@ struct Inner {
     timeouts: SessionTimeouts,
     /// What all connectors of the process share.
     seats: Arc<Seats>,
+    /// The primary that was spoken to.
+    memory: Arc<Memory>,
     /// Set once a pooler on the way has been seen to keep a server connection for each session.
     session_pooling: Arc<OnceLock<()>>,
 }
@@ -97,6 +102,7 @@ impl Connector {
             application_name,
             timeouts,
             seats: Seats::new(),
+            memory: Arc::default(),
             session_pooling: Arc::default(),
         })))
     }

@@ -146,6 +146,11 @@ impl Seats {
         Next::Share(sessions)
     }
 
+    /// Whether fewer sessions can be had than are wanted, as far as is known.
+    pub(super) fn are_few(&self) -> bool {
+        self.lock().limit.is_some()
+    }
+
     /// Returns when somebody waits for a session.
     pub(super) async fn asked(&self) {
         let mut waiting = self.waiting.subscribe();

@@ -59,6 +59,6 @@ fn can_be_of_a_shape(failure: &Failure) -> bool {
         | FailureClass::Defect => true,
         // Rows that a statement of ours didn't affect.
         FailureClass::Conflict => failure.sqlstate.is_none(),
-        FailureClass::Unavailable | FailureClass::Resources => false,
+        FailureClass::Unavailable | FailureClass::Resources | FailureClass::Stray => false,
     }
 }

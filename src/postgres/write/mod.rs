@@ -440,6 +440,7 @@ fn keeps_session(failure: &Failure) -> bool {
         // What a session prepared can be stale or the server unwell: a new session finds out.
         FailureClass::Unavailable
         | FailureClass::Resources
+        | FailureClass::Stray
         | FailureClass::Schema
         | FailureClass::Integrity
         | FailureClass::Ambiguous

@@ -326,6 +326,7 @@ pub(super) fn is_plain(failure: &Failure) -> bool {
         | FailureClass::MissingParent
         | FailureClass::Collision
         | FailureClass::Schema
+        | FailureClass::Stray
         | FailureClass::Integrity
         | FailureClass::Ambiguous
         | FailureClass::Defect => false,

@@ -87,6 +87,7 @@ fn is_forbidden(error: &Error, client: &Client) -> bool {
             | FailureClass::MissingParent
             | FailureClass::Collision
             | FailureClass::Schema
+            | FailureClass::Stray
             | FailureClass::Ambiguous
             | FailureClass::Defect => !matches!(code, "40001" | "40P01" | "55P03" | "57014" | "25P04"),
         }

@@ -1,4 +1,5 @@
-//! PgBouncer between us and the server. Needs its program; where it is absent the test says so.
+//! PgBouncer between us and the server. Needs its program, which `./dev test` installs where it may; where it is
+//! absent the tests say so, and fail in CI.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,10 +12,18 @@ use tidegate::postgres::connect::ConnectError;
 use super::{TIMEOUTS, connector_to};
 
 /// The program, which `PGBOUNCER` may name.
+///
+/// # Panics
+/// Where it is absent and the variable `CI` is set: nothing may be left out there.
 pub(crate) fn program() -> Option<PathBuf> {
     let named = std::env::var_os("PGBOUNCER").filter(|name| !name.is_empty()).map(PathBuf::from);
     let places = ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
-    named.into_iter().chain(places.map(PathBuf::from)).find(|program| program.exists())
+    let found = named.into_iter().chain(places.map(PathBuf::from)).find(|program| program.exists());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "PgBouncer is missing: apt-get install pgbouncer");
+        println!("SKIPPED: PgBouncer isn't installed: apt-get install pgbouncer");
+    }
+    found
 }
 
 /// A user that isn't root, which PgBouncer refuses: the owner of a file of `/etc/passwd`'s line `nobody`.
@@ -78,10 +87,7 @@ fn settings(database: &str, server: &str, port: u16, mode: &str, pool_size: u32)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_in_transaction_mode_is_refused_and_one_in_session_mode_is_not() {
-    let Some(program) = program() else {
-        println!("SKIPPED: PgBouncer isn't installed");
-        return;
-    };
+    let Some(program) = program() else { return };
     for (mode, pool_size, accepted) in
         [("transaction", 1, false), ("transaction", 5, false), ("statement", 5, false), ("session", 5, true)]
     {
@@ -107,10 +113,7 @@ async fn a_pool_in_transaction_mode_is_refused_and_one_in_session_mode_is_not() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_turns_to_transaction_mode_is_refused_from_then_on() {
-    let Some(program) = program() else {
-        println!("SKIPPED: PgBouncer isn't installed");
-        return;
-    };
+    let Some(program) = program() else { return };
     let fresh = Fresh::new("pooler_turns");
     let pooler = Pooler::start(&program, &fresh, "session", 5);
     let url = format!("postgres://app@127.0.0.1:{}/{}", pooler.port, fresh.database);

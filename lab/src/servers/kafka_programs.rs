@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+/// The series of Kafka that `pom.xml` pins.
+const SERIES: [&str; 6] = ["3.9", "4.0", "4.1", "4.2", "4.3", "4.4"];
+
 /// A Java and the folder of Kafka's jars.
 #[derive(Debug, Clone)]
 pub(super) struct Installation {
@@ -51,7 +54,12 @@ fn climb() -> Result<Programs> {
         let log4j = maven::log4j_configuration()?;
         Ok(Installation { java, jars, log4j })
     };
-    match with_java(local_jars()) {
+    let asked = series()?;
+    let local = match asked {
+        None => local_jars(),
+        Some(series) => Err(anyhow::anyhow!("TIDEGATE_LAB_KAFKA_VERSION asks for {series}")),
+    };
+    match with_java(local) {
         Ok(installation) => {
             ladder.take("local binaries", installation.jars.display());
             return Ok(Programs::Local(installation));
@@ -62,7 +70,9 @@ fn climb() -> Result<Programs> {
         }
     }
     let fetched = match &java {
-        Ok(_) => with_java(maven::fetch(Artefact::Kafka).map(|folder| folder.join("jars"))),
+        Ok(_) => with_java(
+            maven::fetch(Artefact::Kafka(asked.unwrap_or(maven::KAFKA))).map(|folder| folder.join("jars")),
+        ),
         Err(error) => Err(anyhow::Error::msg(format!("{error:#}"))),
     };
     match fetched {
@@ -90,6 +100,17 @@ fn climb() -> Result<Programs> {
             Err(ladder.exhausted())
         }
     }
+}
+
+/// The series that the environment asks for.
+fn series() -> Result<Option<&'static str>> {
+    let asked = std::env::var("TIDEGATE_LAB_KAFKA_VERSION").unwrap_or_default();
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let found = SERIES.into_iter().find(|series| *series == asked);
+    let allowed = SERIES.join(", ");
+    found.map(Some).with_context(|| format!("TIDEGATE_LAB_KAFKA_VERSION is {asked}; allowed are {allowed}"))
 }
 
 fn local_jars() -> Result<PathBuf> {

@@ -11,44 +11,51 @@ use std::process::{Command, Stdio};
 const POM: &str = include_str!("../../pom.xml");
 const LOG4J: &str = include_str!("log4j2.properties");
 
-/// A server that `pom.xml` can bring.
+/// A server that `pom.xml` can bring. Series are names such as `4.3` and `18`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Artefact {
-    Kafka,
+    Kafka(&'static str),
     /// Kafka Connect with a JDBC sink, and all of Kafka that they need.
     Connect,
-    Postgres18,
-    Postgres15,
+    Postgres(&'static str),
 }
+
+/// The series of Kafka that is used where nothing else is asked for.
+pub(super) const KAFKA: &str = "4.3";
 
 impl Artefact {
     fn execution(self) -> &'static str {
         match self {
-            Artefact::Kafka | Artefact::Connect => "dependency:copy-dependencies@kafka",
-            Artefact::Postgres18 => "dependency:copy@postgres18",
-            Artefact::Postgres15 => "dependency:copy@postgres15",
+            Artefact::Kafka(_) | Artefact::Connect => "dependency:copy-dependencies@kafka",
+            Artefact::Postgres(_) => "dependency:copy@postgres",
         }
     }
 
     /// One packed archive instead of jars.
     fn is_archive(self) -> bool {
-        matches!(self, Artefact::Postgres18 | Artefact::Postgres15)
+        matches!(self, Artefact::Postgres(_))
+    }
+
+    /// The pinned version of the server.
+    fn version(self) -> Result<&'static str> {
+        match self {
+            Artefact::Kafka(series) => pinned(&format!("kafka-{series}")),
+            Artefact::Connect => pinned(&format!("kafka-{KAFKA}")),
+            Artefact::Postgres(series) => pinned(&format!("postgres-{series}")),
+        }
     }
 
     /// The folder's name in the cache holds the version, so that a changed pin is a new folder.
     fn folder(self) -> Result<String> {
+        let version = self.version()?;
         Ok(match self {
-            Artefact::Kafka => {
-                format!("kafka-{}-log4j-{}", pinned("kafka.version")?, pinned("log4j.version")?)
-            }
+            Artefact::Kafka(_) => format!("kafka-{version}-log4j-{}", pinned("log4j.version")?),
             Artefact::Connect => format!(
-                "connect-{}-debezium-{}-log4j-{}",
-                pinned("kafka.version")?,
+                "connect-{version}-debezium-{}-log4j-{}",
                 pinned("debezium.version")?,
                 pinned("log4j.version")?
             ),
-            Artefact::Postgres18 => format!("postgresql-{}-{}", pinned("postgres18.version")?, platform()?),
-            Artefact::Postgres15 => format!("postgresql-{}-{}", pinned("postgres15.version")?, platform()?),
+            Artefact::Postgres(_) => format!("postgresql-{version}-{}", platform()?),
         })
     }
 }
@@ -104,7 +111,10 @@ fn copy(mvn: &Path, artefact: Artefact, out: &Path) -> Result<()> {
         command.arg("-Pconnect");
     }
     if artefact.is_archive() {
+        command.arg(format!("-Dpostgres.version={}", artefact.version()?));
         command.arg(format!("-Dpostgres.platform={}", platform()?));
+    } else {
+        command.arg(format!("-Dkafka.version={}", artefact.version()?));
     }
     let output = command.stdin(Stdio::null()).output().context("running mvn")?;
     if !output.status.success() {
@@ -141,8 +151,9 @@ mod tests {
 
     #[test]
     fn folders_are_named_after_the_pinned_versions() {
-        assert_eq!(Artefact::Kafka.folder().unwrap(), "kafka-4.3.1-log4j-2.25.4");
-        assert!(Artefact::Postgres18.folder().unwrap().starts_with("postgresql-18."));
-        assert!(Artefact::Postgres15.folder().unwrap().starts_with("postgresql-15."));
+        assert_eq!(Artefact::Kafka(KAFKA).folder().unwrap(), "kafka-4.3.1-log4j-2.25.4");
+        assert!(Artefact::Kafka("3.9").folder().unwrap().starts_with("kafka-3.9."));
+        assert!(Artefact::Postgres("18").folder().unwrap().starts_with("postgresql-18."));
+        assert!(Artefact::Postgres("15").folder().unwrap().starts_with("postgresql-15."));
     }
 }

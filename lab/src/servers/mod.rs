@@ -20,7 +20,7 @@ pub use kafka::{Kafka, KafkaOptions};
 pub(crate) use postgres::with_database;
 pub use postgres::{PgOptions, PgVersion, Postgres};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ladder::Ladder;
 use std::sync::OnceLock;
 
@@ -77,12 +77,11 @@ fn start_shared() -> Result<Shared> {
 }
 
 fn version_from_environment() -> Result<PgVersion> {
-    match std::env::var("TIDEGATE_LAB_POSTGRES_VERSION").as_deref() {
-        Err(_) | Ok("" | "any") => Ok(PgVersion::Any),
-        Ok("15") => Ok(PgVersion::V15),
-        Ok("18") => Ok(PgVersion::V18),
-        Ok(other) => bail!("TIDEGATE_LAB_POSTGRES_VERSION is {other}; allowed are any, 15 and 18"),
-    }
+    let name = std::env::var("TIDEGATE_LAB_POSTGRES_VERSION").unwrap_or_default();
+    let name = if name.is_empty() { "any" } else { &name };
+    PgVersion::named(name).with_context(|| {
+        format!("TIDEGATE_LAB_POSTGRES_VERSION is {name}; allowed are {}", PgVersion::NAMES.join(", "))
+    })
 }
 
 /// The address in the environment, if there is one; tells which.

@@ -32,30 +32,61 @@ pub enum PgVersion {
     Any,
     /// PostgreSQL 15.
     V15,
+    /// PostgreSQL 16.
+    V16,
+    /// PostgreSQL 17.
+    V17,
     /// PostgreSQL 18.
     V18,
 }
 
 impl PgVersion {
+    /// The names of all versions.
+    pub const NAMES: [&str; 5] = ["any", "15", "16", "17", "18"];
+
+    /// The version of one of [`PgVersion::NAMES`].
+    pub fn named(name: &str) -> Option<PgVersion> {
+        Some(match name {
+            "any" => PgVersion::Any,
+            "15" => PgVersion::V15,
+            "16" => PgVersion::V16,
+            "17" => PgVersion::V17,
+            "18" => PgVersion::V18,
+            _ => return None,
+        })
+    }
+
     pub(super) fn accepts(self, major: u32) -> bool {
         match self {
             PgVersion::Any => major >= 15,
-            PgVersion::V15 => major == 15,
-            PgVersion::V18 => major == 18,
+            PgVersion::V15 | PgVersion::V16 | PgVersion::V17 | PgVersion::V18 => {
+                self.series() == major.to_string()
+            }
         }
     }
 
     pub(super) fn artefact(self) -> Artefact {
-        match self {
-            PgVersion::Any | PgVersion::V18 => Artefact::Postgres18,
-            PgVersion::V15 => Artefact::Postgres15,
-        }
+        Artefact::Postgres(self.series())
     }
 
-    fn tag(self) -> &'static str {
+    /// The major version, that of an artefact where any will do.
+    fn series(self) -> &'static str {
         match self {
             PgVersion::Any | PgVersion::V18 => "18",
+            PgVersion::V17 => "17",
+            PgVersion::V16 => "16",
             PgVersion::V15 => "15",
+        }
+    }
+}
+
+impl std::fmt::Display for PgVersion {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PgVersion::Any => to.write_str("PostgreSQL (15 or newer)"),
+            PgVersion::V15 | PgVersion::V16 | PgVersion::V17 | PgVersion::V18 => {
+                write!(to, "PostgreSQL {}", self.series())
+            }
         }
     }
 }
@@ -103,7 +134,7 @@ impl Postgres {
             Programs::Local(bin) => Postgres::start_local(&bin, options)?,
             Programs::Compose => {
                 let port = ports::free();
-                let body = Body::Compose(Compose::up("postgres", port, options.version.tag())?);
+                let body = Body::Compose(Compose::up("postgres", port, options.version.series())?);
                 Postgres { address: format!("127.0.0.1:{port}"), body }
             }
         };

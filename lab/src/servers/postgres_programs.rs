@@ -32,11 +32,7 @@ pub(super) fn programs(version: PgVersion) -> Result<Programs> {
 }
 
 fn climb(version: PgVersion) -> Result<Programs> {
-    let mut ladder = Ladder::new(match version {
-        PgVersion::Any => "PostgreSQL (15 or newer)",
-        PgVersion::V15 => "PostgreSQL 15",
-        PgVersion::V18 => "PostgreSQL 18",
-    });
+    let mut ladder = Ladder::new(version.to_string());
     match local_programs(version) {
         Ok(bin) => {
             ladder.take("local binaries", bin.display());

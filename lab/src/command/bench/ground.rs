@@ -119,11 +119,7 @@ impl Recipe {
 }
 
 pub(super) fn version(name: &str) -> PgVersion {
-    match name {
-        "15" => PgVersion::V15,
-        "18" => PgVersion::V18,
-        _ => PgVersion::Any,
-    }
+    PgVersion::named(name).unwrap_or_default()
 }
 
 /// Durable, and without what would strike one participant by chance, checkpoints in the middle of a turn.

@@ -65,8 +65,8 @@ pub(crate) struct Options {
     /// Compression of the topics: none, gzip, snappy, lz4 or zstd.
     #[arg(long, default_value = "none", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
     compression: String,
-    /// PostgreSQL: any, 15 or 18.
-    #[arg(long, default_value = "any", value_parser = ["any", "15", "18"])]
+    /// PostgreSQL: any, or a major version.
+    #[arg(long, default_value = "any", value_parser = lab::servers::PgVersion::NAMES)]
     postgres: String,
     /// A setting of PostgreSQL (NAME=VALUE); repeatable.
     #[arg(long, value_name = "NAME=VALUE")]

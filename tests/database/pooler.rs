@@ -1,5 +1,5 @@
-//! PgBouncer between us and the server. Needs its program, which `./dev test` installs where it may; where it is
-//! absent the tests say so, and fail in CI.
+//! PgBouncer between us and the server. Needs its program, which `./dev test` installs where it may; where it
+//! is absent the tests say so, and fail in CI.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use crate::config::{Settings, TableName};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
-use crate::kafka::{self, Inspector};
+use crate::kafka::{self, Group, Inspector};
 use crate::postgres::classify;
 use crate::postgres::connect::{ConnectError, Connector};
 use crate::postgres::ledger::{
@@ -167,6 +167,16 @@ impl Logs {
                 None
             }
             Err(_) => None,
+        }
+    }
+
+    /// Who is in the consumer group; `Err` says why that isn't known.
+    pub(super) async fn group(&self) -> Result<Group, String> {
+        let properties = self.properties.clone();
+        let looking = tokio::task::spawn_blocking(move || Inspector::connect(&properties, GLANCE)?.group());
+        match looking.await {
+            Ok(group) => group.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::config::Settings;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{NextOffset, TopicPartition};
+use crate::kafka::Group;
 use crate::postgres::ledger::Progress;
 
 use super::ConfigArgs;
@@ -41,6 +42,8 @@ pub(super) struct StatusArgs {
 struct StatusReport {
     pipeline: String,
     log_ends: LogEnds,
+    /// Why it isn't known who is in the consumer group.
+    group_unknown: Option<String>,
     partitions: Vec<PartitionStatus>,
     totals: Totals,
 }
@@ -72,6 +75,14 @@ struct PartitionStatus {
     newest_at: Option<String>,
     committed_at: Option<String>,
     halt: Option<String>,
+    stranger: Option<Stranger>,
+}
+
+/// A program in the consumer group that isn't one of this pipeline.
+#[derive(Clone, Serialize)]
+struct Stranger {
+    client_id: String,
+    host: String,
 }
 
 #[derive(Serialize)]
@@ -81,6 +92,15 @@ struct Totals {
     lag_records: i64,
     lag_seconds: f64,
     outcomes: BTreeMap<&'static str, u64>,
+}
+
+/// What Kafka tells.
+struct Seen {
+    /// The ends of the logs, where it answers.
+    ends: Option<BTreeMap<TopicPartition, i64>>,
+    /// When the first records that wait were written.
+    waiting: BTreeMap<TopicPartition, i64>,
+    group: Result<Group, String>,
 }
 
 /// How far clocks of producers may be ahead before a time counts as one of the future.
@@ -96,11 +116,11 @@ pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failur
         let look = async || {
             let rows = Database::connect_to_read(&settings, config).await?.progress().await?;
             let ends = logs.ends(rows.iter().map(|row| row.partition.clone()).collect()).await;
-            let waiting = match &ends {
-                Some(ends) => logs.first_times(behind(&rows, ends)).await,
-                None => BTreeMap::new(),
+            let (waiting, group) = match &ends {
+                Some(ends) => tokio::join!(logs.first_times(behind(&rows, ends)), logs.group()),
+                None => (BTreeMap::new(), Err("Kafka doesn't answer".to_owned())),
             };
-            Ok(StatusReport::of(&settings, &rows, ends, &waiting, now_ms()))
+            Ok(StatusReport::of(&settings, &rows, Seen { ends, waiting, group }, now_ms()))
         };
         let Some(seconds) = args.watch else {
             output::print(args.output.form, &look().await?)?;
@@ -152,26 +172,30 @@ fn now_ms() -> i64 {
 }
 
 impl StatusReport {
-    fn of(
-        settings: &Settings,
-        rows: &[Progress],
-        ends: Option<BTreeMap<TopicPartition, i64>>,
-        waiting: &BTreeMap<TopicPartition, i64>,
-        now_ms: i64,
-    ) -> Self {
-        let log_ends = if ends.is_some() { LogEnds::Kafka } else { LogEnds::Ledger };
-        let ends = ends.unwrap_or_default();
+    fn of(settings: &Settings, rows: &[Progress], seen: Seen, now_ms: i64) -> Self {
+        let log_ends = if seen.ends.is_some() { LogEnds::Kafka } else { LogEnds::Ledger };
+        let ends = seen.ends.unwrap_or_default();
         let partitions: Vec<_> = rows
             .iter()
             .map(|row| {
-                let seen = row.log_end.map(|end| end.value());
-                let oldest = waiting.get(&row.partition).copied();
-                partition(row, ends.get(&row.partition).copied().or(seen), oldest, now_ms)
+                let stored = row.log_end.map(|end| end.value());
+                let oldest = seen.waiting.get(&row.partition).copied();
+                let end = ends.get(&row.partition).copied().or(stored);
+                PartitionStatus {
+                    stranger: seen.group.as_ref().ok().and_then(|group| stranger(group, &row.partition)),
+                    ..partition(row, end, oldest, now_ms)
+                }
             })
             .collect();
         let totals = totals(&partitions, rows);
-        Self { pipeline: settings.pipeline.to_string(), log_ends, partitions, totals }
+        let group_unknown = seen.group.err();
+        Self { pipeline: settings.pipeline.to_string(), log_ends, group_unknown, partitions, totals }
     }
+}
+
+fn stranger(group: &Group, partition: &TopicPartition) -> Option<Stranger> {
+    let member = group.stranger(partition)?;
+    Some(Stranger { client_id: member.client.clone(), host: member.host.clone() })
 }
 
 /// Where partitions have records to apply, which are not yet applied.
@@ -211,6 +235,7 @@ fn partition(
         newest_at: row.newest_at_ms.map(output::time),
         committed_at: row.committed_at_ms.map(output::time),
         halt: row.halt.clone(),
+        stranger: None,
     }
 }
 
@@ -252,11 +277,24 @@ impl Report for StatusReport {
                     format!("{} {}", paper.paint(Tone::Bad, &format!("{name} halted:")), visible(halt));
                 text += &(paper.wrap(&told, 4) + "\n");
             }
+            if let Some(stranger) = &partition.stranger {
+                let name = format!("{}[{}]", partition.topic, partition.partition);
+                let told = format!(
+                    "{} client id {}, host {}; stop that program, or give it a group.id of its own",
+                    paper.paint(Tone::Bad, &format!("{name} is held by a stranger in the consumer group:")),
+                    visible(&stranger.client_id),
+                    visible(&stranger.host),
+                );
+                text += &(paper.wrap(&told, 4) + "\n");
+            }
         }
         text += &self.summary(paper);
         if self.log_ends == LogEnds::Ledger {
             let note = "Kafka doesn't answer: log ends are those that the service saw last\n";
             text += &paper.paint(Tone::Warning, note);
+        } else if let Some(reason) = &self.group_unknown {
+            let note = format!("strangers in the consumer group can't be told: {}", visible(reason));
+            text += &(paper.paint(Tone::Warning, &paper.wrap(&note, 4)) + "\n");
         }
         text
     }
@@ -286,7 +324,14 @@ impl StatusReport {
                 plain(outcomes(&partition.outcomes)),
             ];
             if wide {
-                cells.insert(6, (partition.owner.clone().unwrap_or_else(|| "-".to_owned()), Tone::Faint));
+                let owner = match (&partition.stranger, &partition.owner) {
+                    (Some(stranger), _) => {
+                        let name = format!("stranger {} {}", stranger.client_id, stranger.host);
+                        (visible(&name).to_string(), Tone::Bad)
+                    }
+                    (None, owner) => (owner.clone().unwrap_or_else(|| "-".to_owned()), Tone::Faint),
+                };
+                cells.insert(6, owner);
             }
             grid.row(cells);
         }

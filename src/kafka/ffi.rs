@@ -33,7 +33,7 @@ const INVALID_ARGUMENT: i32 = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: all partitions of a topic.
 const ANY_PARTITION: i32 = -1;
 
-/// Functions whose answer is an error code, declared with the integer that really crosses.
+/// Functions whose answer is an error code or a state, declared with the integer that really crosses.
 mod coded {
     use super::{c, c_char, c_int, c_void};
 
@@ -59,6 +59,9 @@ mod coded {
             client: *mut c::rd_kafka_t,
             partitions: *mut c::rd_kafka_topic_partition_list_t,
         ) -> c_int;
+        pub(super) fn rd_kafka_ConsumerGroupDescription_state(
+            group: *const c::rd_kafka_ConsumerGroupDescription_t,
+        ) -> u32;
         pub(super) fn rd_kafka_poll_set_consumer(client: *mut c::rd_kafka_t) -> c_int;
         pub(super) fn rd_kafka_header_get_all(
             headers: *const c::rd_kafka_headers_t,

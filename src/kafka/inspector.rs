@@ -1,5 +1,5 @@
-//! Look-ups beside the group: topics, their identities, where their logs begin and end, and their
-//! newest records. Calls block up to a time limit and may come from any thread.
+//! Look-ups beside the group: topics, their identities, where their logs begin and end, their newest
+//! records, and who is in the group. Calls block up to a time limit and may come from any thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use super::ffi::lookup::{self, Place};
 use super::ffi::{Client, Event, Fault, code_name};
+use super::group::{Group, Member};
 use super::problem::ProblemKind;
 use super::properties;
 use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
@@ -118,6 +119,32 @@ impl Inspector {
             ids.insert(topic, TopicId(id));
         }
         Ok(ids)
+    }
+
+    /// The consumer group that the properties name, as its coordinator knows it now.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] and [`Error::Refused`]: describing it needs the right DESCRIBE on the group.
+    pub fn group(&self) -> Result<Group, Error> {
+        let named = self.user.iter().find(|(name, _)| name == "group.id");
+        let name = named.map_or("", |(_, value)| value.as_str());
+        let ours = properties::client_id(&self.user);
+        let found = match lookup::group(&self.client, name, self.timeout) {
+            // A group that nobody has joined yet.
+            Err(fault) if code_name(fault.code) == "GROUP_ID_NOT_FOUND" => {
+                return Ok(Group::new(ours, false, Vec::new()));
+            }
+            found => found.map_err(|fault| {
+                self.failed(&format!("describing the consumer group {name}"), None, fault)
+            })?,
+        };
+        let members = found.members.into_iter().map(|entry| Member {
+            id: entry.id,
+            client: entry.client,
+            host: entry.host,
+            partitions: entry.partitions.into_iter().collect(),
+        });
+        Ok(Group::new(ours, found.stable, members.collect()))
     }
 
     /// Where each partition's log begins and ends.

@@ -8,6 +8,7 @@
 mod consumer;
 mod error;
 mod ffi;
+mod group;
 mod identity;
 mod inspector;
 mod logging;
@@ -16,6 +17,7 @@ pub mod properties;
 
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;
+pub use group::{Group, Member};
 pub use inspector::{Inspector, TopicInfo, Watermarks};
 pub use problem::{Problem, ProblemKind};
 

@@ -25,9 +25,12 @@ const OWNED: [(&str, &str); 8] = [
     ("log.queue", "false"),
 ];
 
+/// The property by which brokers know a program.
+const CLIENT_ID: &str = "client.id";
+
 /// Better than librdkafka's defaults; the user's value goes first.
 const DEFAULTS: [(&str, &str); 6] = [
-    ("client.id", "tidegate"),
+    (CLIENT_ID, "tidegate"),
     ("group.protocol", "classic"),
     ("socket.keepalive.enable", "true"),
     // Added partitions are noticed within half a minute; librdkafka's default is five minutes.
@@ -77,6 +80,12 @@ const FETCH_BYTES_DEFAULT: u64 = 52_428_800;
 
 /// librdkafka's `message.max.bytes`, below which `fetch.max.bytes` may not lie.
 const MESSAGE_BYTES_DEFAULT: u64 = 1_000_000;
+
+/// The client id of every process of a pipeline: it tells the group's members that are ours from strangers.
+pub fn client_id(user: &[(String, String)]) -> &str {
+    let ours = DEFAULTS.iter().find(|(name, _)| *name == CLIENT_ID).map_or("", |(_, value)| value);
+    user.iter().find(|(name, _)| name == CLIENT_ID).map_or(ours, |(_, value)| value)
+}
 
 /// The properties that Tidegate sets by itself, whatever the configuration says.
 pub fn owned() -> impl Iterator<Item = &'static str> {

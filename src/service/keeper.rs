@@ -4,6 +4,7 @@
 //! fenced partitions again. It works one thing after the other; nothing that a lane does waits for it but
 //! the first commit of a partition.
 
+mod group;
 mod halts;
 mod log;
 mod shapes;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::group::GroupWatch;
 use self::shapes::Readings;
 use super::contact::{ASK_EVERY, Answer, Contact};
 use super::desk::{Desk, DeskError};
@@ -101,6 +103,7 @@ struct Due {
     identity: Instant,
     rows: Instant,
     shapes: Instant,
+    group: Instant,
     quarantine: Instant,
     validate: Instant,
     ping: Instant,
@@ -117,6 +120,7 @@ struct State {
     ends: BTreeMap<TopicPartition, NextOffset>,
     truncations: Truncations,
     readings: Readings,
+    group: GroupWatch,
     told: Vec<String>,
     trouble: Option<String>,
     ledger_ready: bool,
@@ -133,6 +137,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         identity: now,
         rows: now,
         shapes: now + shapes::LOOK_EVERY,
+        group: now,
         quarantine: now,
         validate: now,
         ping: now,
@@ -147,6 +152,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         ends: BTreeMap::new(),
         truncations: Truncations::default(),
         readings: Readings::default(),
+        group: GroupWatch::default(),
         told: Vec::new(),
         trouble: None,
         ledger_ready: false,
@@ -185,12 +191,17 @@ impl State {
     fn note(&mut self, notice: Notice) {
         match notice {
             Notice::Claimed(claim) => {
+                self.came_here(&claim.partition);
                 self.halted.remove(&claim.partition);
                 self.fenced.remove(&claim.partition);
                 self.claims.insert(claim.partition.clone(), claim.clone());
                 self.unvalidated.retain(|waiting| waiting.partition != claim.partition);
                 self.unvalidated.push(claim);
                 self.due.validate = Instant::now();
+            }
+            Notice::Member(member) => {
+                self.group.member = member;
+                self.due.group = Instant::now();
             }
             Notice::Doubted(partition, generation) => self.doubt(&partition, generation),
             Notice::Halted(partition, halt) => {
@@ -252,6 +263,9 @@ impl State {
         }
         if is_due(&mut self.due.identity, IDENTITY_EVERY) {
             self.look_at_identities().await;
+        }
+        if is_due(&mut self.due.group, group::LOOK_EVERY) {
+            self.look_at_group().await;
         }
     }
 
@@ -369,6 +383,7 @@ impl State {
         let Ok(rows) = self.with.desk.progress().await else { return };
         let now = self.clock.elapsed().as_millis() as u64;
         let routes = self.with.discovery.routes();
+        self.group.positions = rows.iter().map(|row| (row.partition.clone(), row.next)).collect();
         for row in rows {
             if let Some(route) = routes.get(&*row.partition.topic) {
                 let table = route.table.to_string();

@@ -45,6 +45,8 @@ pub(super) enum Notice {
     Fenced(TopicPartition, StoredProgress),
     /// The partition isn't ours any more.
     Gone(TopicPartition),
+    /// The name under which the group knows this process from now on.
+    Member(Option<String>),
     /// A topic's table isn't what its route was made for.
     Reshape(Arc<str>),
 }

@@ -35,6 +35,9 @@ pub struct State {
     /// The partitions that this process owns.
     #[serde(serialize_with = "partition_list")]
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// Partitions of our topics that other programs in the consumer group hold, where this process tells of
+    /// them.
+    pub strangers: Vec<Stranger>,
     /// The group's condition as it is told by itself; an outage of Kafka lies over it.
     #[serde(skip)]
     membership: Condition,
@@ -89,6 +92,19 @@ pub struct PartitionState {
     pub log_end_offset: Option<i64>,
     /// Why it stands still.
     pub halt: Option<Halt>,
+}
+
+/// A partition of our topics that a program which isn't ours holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Stranger {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The program's client id.
+    pub client_id: String,
+    /// The address that it connects from.
+    pub host: String,
 }
 
 /// Why a partition stands still.
@@ -180,6 +196,7 @@ impl Board {
             draining: false,
             conditions: Conditions::default(),
             partitions: BTreeMap::new(),
+            strangers: Vec::new(),
             membership: Condition::default(),
             kafka_away: None,
             beats: Vec::new(),
@@ -224,6 +241,15 @@ impl Board {
         self.state.send_modify(|board| match board.partitions.get_mut(partition) {
             Some(state) => change(state),
             None => change(board.partitions.entry(partition.clone()).or_default()),
+        });
+    }
+
+    /// Other programs in the group hold these, and no others.
+    pub fn strangers(&self, strangers: Vec<Stranger>) {
+        self.state.send_if_modified(|board| {
+            let changed = board.strangers != strangers;
+            board.strangers = strangers;
+            changed
         });
     }
 

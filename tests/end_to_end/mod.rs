@@ -12,6 +12,7 @@ mod failover;
 mod log;
 mod outage;
 mod refusals;
+mod stranger;
 mod reshape;
 mod secrets;
 mod unknown_commit;

@@ -133,8 +133,8 @@ impl State {
     }
 
     pub(super) async fn look_at_ends(&mut self) {
-        let watched: BTreeSet<_> =
-            self.claims.keys().chain(self.halted.keys()).chain(self.fenced.keys()).cloned().collect();
+        let ours = self.claims.keys().chain(self.halted.keys()).chain(self.fenced.keys());
+        let watched: BTreeSet<_> = ours.chain(self.group.foreign()).cloned().collect();
         // A fenced partition is halted too, and Kafka refuses to be asked twice for one partition.
         let partitions: Vec<_> = watched.into_iter().collect();
         if partitions.is_empty() {
@@ -151,6 +151,13 @@ impl State {
     fn show_ends(&mut self, marks: BTreeMap<TopicPartition, Watermarks>) {
         for (partition, marks) in marks {
             self.ends.insert(partition.clone(), marks.end);
+            if self.show_foreign_end(&partition, &marks) {
+                continue;
+            }
+            // It may have been let go of since it was asked about: another process tells of it now.
+            if self.with.board.read(|state| !state.partitions.contains_key(&partition)) {
+                continue;
+            }
             let mut next = None;
             self.with.board.partition(&partition, |state| {
                 state.log_end_offset = Some(marks.end.value().max(state.next_offset.unwrap_or_default()));

@@ -13,6 +13,7 @@ impl Thread {
         self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
         let waited = self.joining.take().map(|(since, _)| since.elapsed().as_secs_f64());
         tracing::info!(partitions = %list(partitions), seconds = waited, "assigned");
+        self.notify(Notice::Member(self.consumer.as_ref().and_then(Consumer::member)));
         let claimed = if partitions.is_empty() { Vec::new() } else { self.claim(partitions) };
         self.with.metrics.assigned(self.owned.len());
         if let Some(consumer) = &mut self.consumer

@@ -101,6 +101,11 @@ impl Inspector {
             return Ok(BTreeMap::new());
         }
         let doing = "asking for the identities of topics";
+        // librdkafka sends this look-up to the controller of the newest metadata, and asserts where the
+        // answer lists neither brokers nor topics, as one of a broker that has just started may.
+        if self.brokers()? == 0 {
+            return Err(Error::Timeout { doing: doing.to_owned(), waited: self.timeout });
+        }
         let found = lookup::topic_ids(&self.client, &wanted, self.timeout)
             .map_err(|fault| self.failed(doing, None, fault))?;
         let mut ids = BTreeMap::new();

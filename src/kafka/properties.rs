@@ -37,9 +37,11 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
     // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
     ("fetch.queue.backoff.ms", "10"),
-    // Half of it passes between the first contact with the cluster and the connection to a broker; later ones
-    // back off exponentially, up to reconnect.backoff.max.ms. librdkafka's default is 100.
-    ("reconnect.backoff.ms", "22"),
+    // Where connections are made on demand, each call for a broker that is away also ends the wait before the
+    // next try to reach it: a look-up or a group without its coordinator then tries without a pause, or after
+    // half of the first wait, for as long as the outage lasts. With a lasting connection to each broker, tries
+    // are paced by the two waits for reconnecting alone.
+    ("enable.sparse.connections", "false"),
 ];
 
 /// Longest wait between tries to reach a broker, in milliseconds: brokers that come back are met within two
@@ -201,6 +203,7 @@ mod tests {
         assert_eq!(all["fetch.max.bytes"], "8388608");
         assert_eq!(all["debug"], "metadata");
         assert_eq!(all["reconnect.backoff.max.ms"], "2000");
+        assert_eq!(all["enable.sparse.connections"], "false");
         let slow = user(&[("group.id", "g"), ("reconnect.backoff.ms", "5000")]);
         assert_eq!(member(&slow, 0).expect("valid")["reconnect.backoff.max.ms"], "5000");
         let all = member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0).expect("valid");

@@ -9,6 +9,7 @@ mod connections;
 mod crash;
 mod drain;
 mod failover;
+mod idle;
 mod log;
 mod outage;
 mod refusals;

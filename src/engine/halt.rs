@@ -25,6 +25,8 @@ pub enum HaltCode {
     GroupConflict,
     /// A topic of the configuration doesn't exist.
     TopicMissing,
+    /// A batch unpacks to more than the Kafka client takes.
+    BatchTooLarge,
     /// Another process owns the partition in the ledger.
     OwnedElsewhere,
     /// A record doesn't fit and `on_bad_record` is `halt`.
@@ -47,7 +49,7 @@ pub enum HaltCode {
 
 impl HaltCode {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TopicRecreated,
         Self::RetentionPassed,
         Self::LogTruncated,
@@ -56,6 +58,7 @@ impl HaltCode {
         Self::KafkaDenied,
         Self::GroupConflict,
         Self::TopicMissing,
+        Self::BatchTooLarge,
         Self::OwnedElsewhere,
         Self::BadRecord,
         Self::TooManyBadRecords,
@@ -78,6 +81,7 @@ impl HaltCode {
             Self::KafkaDenied => "TG-106",
             Self::GroupConflict => "TG-107",
             Self::TopicMissing => "TG-108",
+            Self::BatchTooLarge => "TG-109",
             Self::OwnedElsewhere => "TG-201",
             Self::BadRecord => "TG-301",
             Self::TooManyBadRecords => "TG-302",
@@ -108,6 +112,9 @@ impl HaltCode {
             }
             Self::TopicMissing => {
                 "create the topic, correct its name, or grant DESCRIBE on it; --wait-for-topics waits longer"
+            }
+            Self::BatchTooLarge => {
+                "set kafka.receive.message.max.bytes to three times what the batch unpacks to, and restart"
             }
             Self::OwnedElsewhere => {
                 "stop the other process of this pipeline; work is taken over when its row stops moving"
@@ -144,6 +151,7 @@ impl HaltCode {
             | Self::ProgressMissing
             | Self::LogCorrupt
             | Self::GroupConflict
+            | Self::BatchTooLarge
             | Self::BadRecord
             | Self::TooManyBadRecords
             | Self::DatabaseDamaged

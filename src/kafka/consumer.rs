@@ -15,7 +15,8 @@ use super::error::Error;
 use super::ffi::{Client, Event, Message};
 use super::identity::Identities;
 use super::problem::Problem;
-use super::properties;
+use super::properties::{self, Unpacking};
+use super::unpacking::{self, Oversized};
 use crate::engine::position::{NextOffset, Offset, TopicId, TopicPartition};
 
 /// How often [`Consumer::close`] looks whether the group was left.
@@ -27,6 +28,8 @@ const DESTROY_PATIENCE: Duration = Duration::from_secs(1);
 /// A member of a consumer group.
 pub struct Consumer {
     client: Client,
+    /// The batches that were too large, where the client listens for it.
+    oversized: Option<Arc<Oversized>>,
     /// What we assigned and librdkafka still holds: it refuses a whole list for one stranger.
     assigned: BTreeSet<TopicPartition>,
     /// What is paused: librdkafka would keep a partition paused over assignments.
@@ -114,16 +117,27 @@ impl Consumer {
     /// Creates the member; it connects and joins in the background after [`Consumer::subscribe`].
     ///
     /// `user` are librdkafka properties with at least `group.id`; `memory_bytes` bounds what the
-    /// client takes for records that are fetched ahead of polling.
+    /// client takes for records that are fetched ahead of polling. `unpacking` is what it does about batches
+    /// that can't be unpacked.
     ///
     /// # Errors
     /// [`Error::Property`] and [`Error::Client`]: the configuration must change. Brokers that can't be
     /// reached are no error.
-    pub fn connect(user: &[(String, String)], memory_bytes: u64) -> Result<Self, Error> {
-        let client = Client::new(&properties::member(user, memory_bytes)?).map_err(Error::created)?;
+    pub fn connect(
+        user: &[(String, String)],
+        memory_bytes: u64,
+        unpacking: Unpacking,
+    ) -> Result<Self, Error> {
+        let properties = properties::member(user, memory_bytes, unpacking)?;
+        let client = Client::new(&properties).map_err(Error::created)?;
+        let oversized = match unpacking {
+            Unpacking::Usual => None,
+            Unpacking::Weighed { .. } => client.oversized(),
+        };
         let (assigned, paused, resting) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         Ok(Self {
             client,
+            oversized,
             assigned,
             paused,
             resting,
@@ -194,7 +208,13 @@ impl Consumer {
                 tracing::debug!(target: "kafka", %partition, reason = fault.message, "late error");
                 Polled::Idle
             }
-            Some(Event::Fault(partition, fault)) => Polled::Problem(Problem::of(partition, fault)),
+            Some(Event::Fault(partition, fault)) => {
+                let mut problem = Problem::of(partition, fault);
+                if problem.code == unpacking::CODE && !problem.fatal {
+                    problem.kind = unpacking::judge(&problem.message, self.oversized.as_deref());
+                }
+                Polled::Problem(problem)
+            }
         }
     }
 
@@ -386,7 +406,7 @@ mod tests {
     fn member(cluster: &str) -> Consumer {
         let properties = [("bootstrap.servers", cluster), ("group.id", "g")];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Consumer::connect(&properties, 1 << 20).expect("valid properties")
+        Consumer::connect(&properties, 1 << 20, Unpacking::Usual).expect("valid properties")
     }
 
     #[test]
@@ -444,11 +464,11 @@ mod tests {
         let properties =
             [("group.id", "g"), ("ssl.key.pem", "nonsense-secret"), ("security.protocol", "ssl")];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let refused = Consumer::connect(&properties, 0).err().expect("refused").to_string();
+        let refused = Consumer::connect(&properties, 0, Unpacking::Usual).err().expect("refused").to_string();
         assert!(!refused.contains("nonsense-secret"), "{refused}");
         let properties = [("group.id", "g"), ("no.such.property", "1")];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let refused = Consumer::connect(&properties, 0).err().expect("refused").to_string();
+        let refused = Consumer::connect(&properties, 0, Unpacking::Usual).err().expect("refused").to_string();
         assert!(refused.contains("no.such.property"), "{refused}");
     }
 }

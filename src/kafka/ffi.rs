@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::catch_unwind;
 use std::ptr::{self, NonNull};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rdkafka::bindings as c;
@@ -26,6 +26,7 @@ use self::event::NativeEvent;
 pub(super) use self::event::{Event, Message};
 use super::identity::Identities;
 use super::logging::Listener;
+use super::unpacking::Oversized;
 use crate::engine::position::{NextOffset, TopicPartition};
 
 const INVALID_ARGUMENT: i32 = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
@@ -170,6 +171,11 @@ impl Client {
     /// The ids by which topics are fetched; `None` once the client is destroyed.
     pub(super) fn identities(&self) -> Option<&Identities> {
         self.listener.as_ref().map(|listener| &listener.identities)
+    }
+
+    /// The batches that were too large; `None` once the client is destroyed.
+    pub(super) fn oversized(&self) -> Option<Arc<Oversized>> {
+        self.listener.as_ref().map(|listener| Arc::clone(&listener.oversized))
     }
 
     /// Waits for the next event; `None` when none came within the timeout. What the event before

@@ -1,8 +1,10 @@
 //! What librdkafka logs, handed to `tracing` under the target `kafka`, without secrets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::identity::Identities;
+use super::unpacking::Oversized;
 
 /// syslog's level of debugging.
 const DEBUG: i32 = 7;
@@ -14,6 +16,8 @@ pub(super) struct Listener {
     pub(super) scrubber: Scrubber,
     /// Learns the ids of topics.
     pub(super) identities: Identities,
+    /// Learns which batches are too large.
+    pub(super) oversized: Arc<Oversized>,
 }
 
 impl Listener {
@@ -25,6 +29,7 @@ impl Listener {
     /// Takes a line. Its consequences hold when this returns.
     pub(super) fn hear(&self, level: i32, facility: &str, line: &str) {
         self.identities.hear(line);
+        self.oversized.hear(line);
         if level < DEBUG || tracing::enabled!(target: "kafka", tracing::Level::DEBUG) {
             self.scrubber.report(level, facility, line);
         }

@@ -14,6 +14,7 @@ mod inspector;
 mod logging;
 mod problem;
 pub mod properties;
+mod unpacking;
 
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;

@@ -42,6 +42,11 @@ pub enum ProblemKind {
     Position,
     /// The bytes of the log can't be read: halt the partition, never quarantine.
     Corruption,
+    /// A batch can't be unpacked, and this client doesn't know whether it is damaged or too large: look again
+    /// with one that does ([`super::properties::Unpacking::Weighed`]).
+    Suspect,
+    /// A batch unpacks to more than the client takes: let it take more, or halt the partition.
+    Oversized,
 }
 
 impl Problem {
@@ -67,6 +72,8 @@ impl ProblemKind {
             Self::Authorization => "authorization",
             Self::Position => "position",
             Self::Corruption => "corruption",
+            Self::Suspect => "suspect",
+            Self::Oversized => "oversized",
         }
     }
 

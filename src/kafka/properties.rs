@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use super::identity::DEBUG_CONTEXT;
+use super::unpacking;
 
 /// What exactly-once reading rests on; another value is refused.
 const OWNED: [(&str, &str); 8] = [
@@ -28,6 +29,9 @@ const OWNED: [(&str, &str); 8] = [
 /// The property by which brokers know a program.
 const CLIENT_ID: &str = "client.id";
 
+/// The property that bounds an answer of a broker, and what a batch of zstd may unpack to.
+const RECEIVE_BYTES: &str = "receive.message.max.bytes";
+
 /// Better than librdkafka's defaults; the user's value goes first.
 const DEFAULTS: [(&str, &str); 6] = [
     (CLIENT_ID, "tidegate"),
@@ -37,10 +41,10 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("topic.metadata.refresh.interval.ms", "30000"),
     // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
     ("fetch.queue.backoff.ms", "10"),
-    // Where connections are made on demand, each call for a broker that is away also ends the wait before the
-    // next try to reach it: a look-up or a group without its coordinator then tries without a pause, or after
-    // half of the first wait, for as long as the outage lasts. With a lasting connection to each broker, tries
-    // are paced by the two waits for reconnecting alone.
+    // Where connections are made on demand, each call for a broker that is away also ends the wait before
+    // the next try to reach it: a look-up or a group without its coordinator then tries without a pause, or
+    // after half of the first wait, for as long as the outage lasts. With a lasting connection to each
+    // broker, tries are paced by the two waits for reconnecting alone.
     ("enable.sparse.connections", "false"),
 ];
 
@@ -83,6 +87,46 @@ const FETCH_BYTES_DEFAULT: u64 = 52_428_800;
 /// librdkafka's `message.max.bytes`, below which `fetch.max.bytes` may not lie.
 const MESSAGE_BYTES_DEFAULT: u64 = 1_000_000;
 
+/// What a member does about batches that can't be unpacked. librdkafka unpacks zstd into at most
+/// `receive.message.max.bytes`; where a batch doesn't tell its size, it tries thrice the room each time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unpacking {
+    /// Reports them.
+    Usual,
+    /// Tells those that are too large from those that are damaged, and takes batches of up to so many bytes
+    /// unless the user says how many.
+    Weighed {
+        /// See [`receive_bound`].
+        bytes: u64,
+    },
+}
+
+/// librdkafka's own `receive.message.max.bytes`.
+const RECEIVE_BYTES_DEFAULT: u64 = 100_000_000;
+
+/// What librdkafka adds to `fetch.max.bytes` for `receive.message.max.bytes` at the least.
+const RECEIVE_FRAME_BYTES: u64 = 512;
+
+/// The most that `receive.message.max.bytes` is raised to: above that lie the sizes that another protocol's
+/// first bytes look like.
+const RECEIVE_BYTES_MAX: u64 = 1 << 30;
+
+/// The user's `receive.message.max.bytes`.
+pub fn receive_bytes(user: &[(String, String)]) -> Option<u64> {
+    user.iter().find(|(name, _)| name == RECEIVE_BYTES).and_then(|(_, value)| value.parse().ok())
+}
+
+/// The bytes that a batch of zstd may unpack to, where the user doesn't say: as they are at first.
+pub const fn receive_default() -> u64 {
+    RECEIVE_BYTES_DEFAULT
+}
+
+/// As [`receive_default`], after a batch needed more, for a process that may take `memory_bytes` for its
+/// records: a batch of as many bytes is read even if its size has to be guessed.
+pub fn receive_bound(memory_bytes: u64) -> u64 {
+    memory_bytes.max(RECEIVE_BYTES_DEFAULT).saturating_mul(3).min(RECEIVE_BYTES_MAX)
+}
+
 /// The client id of every process of a pipeline: it tells the group's members that are ours from strangers.
 pub fn client_id(user: &[(String, String)]) -> &str {
     let ours = DEFAULTS.iter().find(|(name, _)| *name == CLIENT_ID).map_or("", |(_, value)| value);
@@ -102,6 +146,7 @@ pub fn owned() -> impl Iterator<Item = &'static str> {
 pub(super) fn member(
     user: &[(String, String)],
     memory_bytes: u64,
+    unpacking: Unpacking,
 ) -> Result<BTreeMap<String, String>, Error> {
     let mut all = given(user)?;
     if all.get("group.id").is_none_or(String::is_empty) {
@@ -110,8 +155,14 @@ pub(super) fn member(
     defaults(&mut all, memory_bytes);
     // The member hears of a topic's new id from the log only. Lines that the user didn't ask for are debug
     // lines, which aren't shown unless the log's own filter wants them.
-    let contexts = all.remove("debug").into_iter().chain([DEBUG_CONTEXT.to_owned()]);
-    all.insert("debug".to_owned(), contexts.collect::<Vec<_>>().join(","));
+    let mut contexts: Vec<_> = all.remove("debug").into_iter().chain([DEBUG_CONTEXT.to_owned()]).collect();
+    if let Unpacking::Weighed { bytes } = unpacking {
+        contexts.push(unpacking::DEBUG_CONTEXT.to_owned());
+        let fetch_bytes: Option<u64> = all["fetch.max.bytes"].parse().ok();
+        let least = fetch_bytes.unwrap_or(FETCH_BYTES_DEFAULT).saturating_add(RECEIVE_FRAME_BYTES);
+        all.entry(RECEIVE_BYTES.to_owned()).or_insert_with(|| bytes.max(least).to_string());
+    }
+    all.insert("debug".to_owned(), contexts.join(","));
     let strategy = "partition.assignment.strategy";
     if all["group.protocol"] == "classic" {
         let chosen = all.entry(strategy.to_owned()).or_insert_with(|| "cooperative-sticky".to_owned());
@@ -139,6 +190,7 @@ pub(super) fn reader(user: &[(String, String)]) -> Result<BTreeMap<String, Strin
     let group = user.iter().find(|(name, _)| name == "group.id").map_or("tidegate", |(_, value)| value);
     let mut all = inspector(user)?;
     all.insert("group.id".to_owned(), group.to_owned());
+    all.entry(RECEIVE_BYTES.to_owned()).or_insert_with(|| receive_bound(0).to_string());
     Ok(all)
 }
 
@@ -191,7 +243,8 @@ mod tests {
 
     #[test]
     fn what_tidegate_owns_is_set_and_what_the_user_says_stays() {
-        let all = member(&user(&[("group.id", "g"), ("client.id", "mine")]), 64 << 20).expect("valid");
+        let all = member(&user(&[("group.id", "g"), ("client.id", "mine")]), 64 << 20, Unpacking::Usual)
+            .expect("valid");
         for (name, value) in OWNED {
             assert_eq!(all[name], value, "{name}");
         }
@@ -205,14 +258,16 @@ mod tests {
         assert_eq!(all["reconnect.backoff.max.ms"], "2000");
         assert_eq!(all["enable.sparse.connections"], "false");
         let slow = user(&[("group.id", "g"), ("reconnect.backoff.ms", "5000")]);
-        assert_eq!(member(&slow, 0).expect("valid")["reconnect.backoff.max.ms"], "5000");
-        let all = member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0).expect("valid");
+        assert_eq!(member(&slow, 0, Unpacking::Usual).expect("valid")["reconnect.backoff.max.ms"], "5000");
+        let all =
+            member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0, Unpacking::Usual).expect("valid");
         assert_eq!(all["debug"], "cgrp,fetch,metadata");
     }
 
     #[test]
     fn the_new_protocol_leaves_assignment_and_sessions_to_the_broker() {
-        let all = member(&user(&[("group.id", "g"), ("group.protocol", "consumer")]), 0).expect("valid");
+        let all = member(&user(&[("group.id", "g"), ("group.protocol", "consumer")]), 0, Unpacking::Usual)
+            .expect("valid");
         for name in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
             assert!(!all.contains_key(name), "{name}");
         }
@@ -228,10 +283,10 @@ mod tests {
             ("partition.assignment.strategy", "cooperative-sticky,range"),
         ];
         for (name, value) in cases {
-            let refused = member(&user(&[("group.id", "g"), (name, value)]), 0);
+            let refused = member(&user(&[("group.id", "g"), (name, value)]), 0, Unpacking::Usual);
             assert!(matches!(refused, Err(Error::Property { name: found, .. }) if found == name), "{name}");
         }
-        let nameless = member(&user(&[]), 0);
+        let nameless = member(&user(&[]), 0, Unpacking::Usual);
         assert!(matches!(nameless, Err(Error::Property { name, .. }) if name == "group.id"));
     }
 
@@ -239,7 +294,7 @@ mod tests {
     fn memory_is_bounded_and_a_fetch_can_hold_a_message() {
         let sizes = |memory, extra: &[(&str, &str)]| {
             let pairs = [&[("group.id", "g")], extra].concat();
-            let all = member(&user(&pairs), memory).expect("valid");
+            let all = member(&user(&pairs), memory, Unpacking::Usual).expect("valid");
             (all["queued.max.messages.kbytes"].clone(), all["fetch.max.bytes"].clone())
         };
         assert_eq!(sizes(0, &[]), ("1024".into(), "1000000".into()));
@@ -247,6 +302,23 @@ mod tests {
         assert_eq!(sizes(1 << 20, &[("message.max.bytes", "9000000")]), ("1024".into(), "9000000".into()));
         assert_eq!(sizes(u64::MAX, &[]), ("2097151".into(), "52428800".into()));
         assert_eq!(sizes(0, &[("queued.max.messages.kbytes", "4096")]).0, "4096");
+    }
+
+    #[test]
+    fn a_member_that_weighs_takes_larger_batches_unless_the_user_says_how_large() {
+        let weighed = Unpacking::Weighed { bytes: receive_bound(128 << 20) };
+        let sized = |extra: &[(&str, &str)], unpacking| {
+            let pairs = [&[("group.id", "g")], extra].concat();
+            let all = member(&user(&pairs), 1 << 20, unpacking).expect("valid");
+            (all.get(RECEIVE_BYTES).cloned(), all["debug"].clone())
+        };
+        assert_eq!(sized(&[], Unpacking::Usual), (None, "metadata".into()));
+        assert_eq!(sized(&[], weighed), (Some("402653184".into()), "metadata,msg".into()));
+        assert_eq!(sized(&[(RECEIVE_BYTES, "200000000")], weighed).0, Some("200000000".into()));
+        let large = [("fetch.max.bytes", "2000000000"), ("message.max.bytes", "1000000000")];
+        assert_eq!(sized(&large, weighed).0, Some("2000000512".into()));
+        assert_eq!((receive_bound(0), receive_bound(u64::MAX)), (300_000_000, 1 << 30));
+        assert_eq!(receive_bytes(&user(&[(RECEIVE_BYTES, "7000")])), Some(7000));
     }
 
     #[test]

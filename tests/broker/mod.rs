@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tidegate::engine::position::{NextOffset, TopicPartition};
+use tidegate::kafka::properties::Unpacking;
 use tidegate::kafka::{Consumer, Polled, Problem, ProblemKind};
 
 /// How long anything may take before a test gives up.
@@ -35,8 +36,8 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn join(bootstrap: &str, group: &str, topic: &str, more: &[(&str, &str)]) -> Self {
-        let mut consumer =
-            Consumer::connect(&properties(bootstrap, group, more), 8 << 20).expect("valid properties");
+        let mut consumer = Consumer::connect(&properties(bootstrap, group, more), 8 << 20, Unpacking::Usual)
+            .expect("valid properties");
         consumer.subscribe([topic]).expect("subscribed");
         Self {
             consumer: Some(consumer),

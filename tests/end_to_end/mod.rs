@@ -17,6 +17,7 @@ mod stranger;
 mod reshape;
 mod secrets;
 mod unknown_commit;
+mod unpacking;
 mod ownership;
 mod parents;
 

@@ -26,6 +26,7 @@ use super::link::{Claimed, KeeperLink, Notice, Order};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::{Input, Tenure};
 use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::kafka::properties::{self, Unpacking};
 use crate::kafka::{Consumer, FetchedRecord, Polled, Problem, ProblemKind};
 use crate::lane::LaneSender;
 use crate::telemetry::board::{Board, ConditionName, Heartbeat};
@@ -102,6 +103,8 @@ enum Owned {
 pub(super) struct Thread {
     with: Poll,
     consumer: Option<Consumer>,
+    /// What the next consumer does about batches that can't be unpacked.
+    unpacking: Unpacking,
     build_at: Instant,
     topics: Vec<String>,
     /// Since when an assignment is waited for, and whether that was told.
@@ -143,6 +146,7 @@ impl Thread {
         Self {
             with,
             consumer: None,
+            unpacking: Unpacking::Usual,
             build_at: now,
             topics: Vec::new(),
             joining: None,
@@ -201,7 +205,8 @@ impl Thread {
             return false;
         }
         self.build_at = Instant::now() + REBUILD_AFTER;
-        let built = Consumer::connect(&self.with.properties, client_bytes(self.with.memory_bytes));
+        let ahead = client_bytes(self.with.memory_bytes);
+        let built = Consumer::connect(&self.with.properties, ahead, self.unpacking);
         match built {
             Ok(consumer) => {
                 self.identity_changes = consumer.identity_changes();

@@ -30,6 +30,8 @@ impl Thread {
             }
             ProblemKind::Position => self.at_wrong_position(partition.clone(), code, message),
             ProblemKind::Corruption => self.at_corruption(partition.clone(), code, message),
+            ProblemKind::Suspect => self.at_suspect(partition.clone(), message),
+            ProblemKind::Oversized => self.at_oversize(partition.clone(), message),
         }
         if problem.needs_new_client() {
             self.lose_everything();
@@ -60,6 +62,36 @@ impl Thread {
         let Some(partition) = partition else { return };
         if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
             let halt = Halt::new(HaltCode::LogCorrupt, format!("{partition}: {code}: {message}"));
+            self.with.lanes[*lane].control(Input::Halted(partition, *generation, halt));
+        }
+    }
+
+    /// The batch is damaged, or larger than the client takes: a client that can tell reads it once more, and
+    /// takes it if it isn't too large beyond measure. Nothing behind the batch is accepted meanwhile.
+    fn at_suspect(&mut self, partition: Option<TopicPartition>, message: &str) {
+        let bytes = properties::receive_bound(self.with.memory_bytes);
+        let own = properties::receive_bytes(&self.with.properties);
+        let (before, now) = (own.unwrap_or(properties::receive_default()), own.unwrap_or(bytes));
+        tracing::warn!(
+            ?partition,
+            "Kafka: {message}: the batch is damaged, or unpacks to more than kafka.receive.message.max.bytes \
+             allows ({before}); it is read again, with {now}, by a consumer that is built anew"
+        );
+        self.unpacking = Unpacking::Weighed { bytes };
+        self.lose_everything();
+    }
+
+    fn at_oversize(&mut self, partition: Option<TopicPartition>, message: &str) {
+        let raised = properties::receive_bound(self.with.memory_bytes);
+        let limit = properties::receive_bytes(&self.with.properties).unwrap_or(raised);
+        tracing::error!(?partition, "Kafka: {message}: kafka.receive.message.max.bytes is {limit}");
+        let Some(partition) = partition else { return };
+        if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
+            let evidence = format!(
+                "{partition}: a batch unpacks to more than kafka.receive.message.max.bytes allows ({limit}): \
+                 {message}"
+            );
+            let halt = Halt::new(HaltCode::BatchTooLarge, evidence);
             self.with.lanes[*lane].control(Input::Halted(partition, *generation, halt));
         }
     }

@@ -113,7 +113,8 @@ impl Inspector {
             let id = id.map_err(|fault| self.failed(doing, Some(&topic), fault))?;
             if id.is_nil() {
                 let code = "_UNSUPPORTED_FEATURE".to_owned();
-                let message = format!("the brokers give topic {topic} no identity; those of Kafka 3.9 and newer do");
+                let message =
+                    format!("the brokers give topic {topic} no identity; those of Kafka 3.9 and newer do");
                 return Err(Error::Refused {
                     doing: doing.to_owned(),
                     code,

@@ -10,12 +10,12 @@
 //! Error codes cross as `i32`: the generated enumeration can't hold a code that a newer broker sends.
 #![allow(unsafe_code)]
 
+mod callbacks;
 mod event;
 pub(super) mod lookup;
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::panic::catch_unwind;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use self::event::NativeEvent;
 pub(super) use self::event::{Event, Message};
 use super::identity::Identities;
 use super::logging::Listener;
+use super::oidc::Provider;
 use super::unpacking::Oversized;
 use crate::engine::position::{NextOffset, TopicPartition};
 
@@ -135,8 +136,10 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Creates a client. With a `group.id` among the properties it has a queue of events to poll.
     pub(super) fn new(properties: &BTreeMap<String, String>) -> Result<Self, (Option<String>, String)> {
-        let listener = Box::new(Listener::of(properties));
-        let conf = Conf::new(properties, &listener)?;
+        let mut listener = Box::new(Listener::of(properties));
+        let mut properties = properties.clone();
+        listener.tokens = Provider::take(&mut properties)?;
+        let conf = Conf::new(&properties, &listener)?;
         let mut reason = [0 as c_char; 512];
         // SAFETY: the configuration is valid and owned; on success librdkafka takes it over, on
         // failure it stays ours and is destroyed by its wrapper. The buffer is writable as long as told.
@@ -420,8 +423,11 @@ impl Conf {
         unsafe {
             c::rd_kafka_conf_set_events(raw, events);
             c::rd_kafka_conf_set_opaque(raw, ptr::from_ref(listener).cast_mut().cast());
-            c::rd_kafka_conf_set_log_cb(raw, Some(log_line));
+            c::rd_kafka_conf_set_log_cb(raw, Some(callbacks::log_line));
             c::rd_kafka_conf_enable_sasl_queue(raw, 1);
+            if listener.tokens.is_some() {
+                c::rd_kafka_conf_set_oauthbearer_token_refresh_cb(raw, Some(callbacks::refresh_token));
+            }
         }
         Ok(conf)
     }
@@ -432,26 +438,6 @@ impl Drop for Conf {
         // SAFETY: owned by this wrapper; forgotten once a client has taken it over.
         unsafe { c::rd_kafka_conf_destroy(self.0.as_ptr()) }
     }
-}
-
-/// Called by librdkafka's threads for each line that it logs.
-unsafe extern "C" fn log_line(
-    handle: *const c::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    line: *const c_char,
-) {
-    // A panic must not cross into C; a log line that can't be written is lost.
-    let _ = catch_unwind(|| {
-        // SAFETY: librdkafka passes C strings, and the opaque pointer is the listener that outlives it.
-        unsafe {
-            if let Some(handle) = NonNull::new(handle.cast_mut())
-                && let Some(listener) = c::rd_kafka_opaque(handle.as_ptr()).cast::<Listener>().as_ref()
-            {
-                listener.hear(level, &text(facility), &text(line));
-            }
-        }
-    });
 }
 
 /// Turns an error object, null for success, into a result and frees it.

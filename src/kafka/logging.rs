@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::identity::Identities;
+use super::oidc::Provider;
 use super::unpacking::Oversized;
 
 /// syslog's level of debugging.
@@ -18,6 +19,8 @@ pub(super) struct Listener {
     pub(super) identities: Identities,
     /// Learns which batches are too large.
     pub(super) oversized: Arc<Oversized>,
+    /// Gives tokens, where logins need them.
+    pub(super) tokens: Option<Provider>,
 }
 
 impl Listener {

@@ -12,6 +12,7 @@ mod group;
 mod identity;
 mod inspector;
 mod logging;
+mod oidc;
 mod problem;
 pub mod properties;
 mod unpacking;

@@ -5,6 +5,7 @@ mod group;
 mod injected;
 mod log;
 mod lookup;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -29,7 +29,8 @@ pub struct KafkaOptions {
     pub heap_mib: u32,
     /// Whether the JVM optimises fully (for measurements) or starts quickly (for tests).
     pub optimise: bool,
-    /// Further settings, as in server.properties; a later one wins.
+    /// Further settings, as in server.properties; a later one wins. `{port}` and `{controller}` stand for the
+    /// ports of the usual listeners.
     pub settings: Vec<(String, String)>,
 }
 
@@ -303,6 +304,8 @@ fn properties(folder: &Path, port: u16, controller: u16, own: &[(String, String)
         folder.join("data").display()
     );
     for (name, value) in own {
+        let value = value.replace("{port}", &port.to_string());
+        let value = value.replace("{controller}", &controller.to_string());
         text.push_str(&format!("{name}={value}\n"));
     }
     text

@@ -159,7 +159,8 @@ fn look_up(reference: &str, env: &BTreeMap<String, String>) -> Result<String, Fa
     let legal = |char: char| char.is_ascii_alphanumeric() || char == '_';
     if name.is_empty() || !name.chars().all(legal) || name.starts_with(|char: char| char.is_ascii_digit()) {
         return Err(Fault {
-            message: format!("`${{{reference}}}` isn't a reference"),
+            // It isn't shown: it may be part of a password.
+            message: "what stands in `${…}` isn't a reference".to_owned(),
             help: "write ${VAR}, ${VAR:-default} or ${file:/path}; $$ stands for a dollar".to_owned(),
         });
     }
@@ -220,9 +221,9 @@ mod tests {
             ("a$", Ok("a$")),
             ("${B}", Err("the environment variable B isn't set")),
             ("${A", Err("a `${` has no closing `}`")),
-            ("${}", Err("`${}` isn't a reference")),
-            ("${1A}", Err("`${1A}` isn't a reference")),
-            ("${A B}", Err("`${A B}` isn't a reference")),
+            ("${}", Err("what stands in `${…}` isn't a reference")),
+            ("${1A}", Err("what stands in `${…}` isn't a reference")),
+            ("${A B}", Err("what stands in `${…}` isn't a reference")),
         ] {
             let found = expand(text, &env).map(|expanded| expanded.text).map_err(|fault| fault.message);
             assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "{text:?}");

@@ -15,7 +15,7 @@ use super::keys::nearest;
 use super::names::PipelineName;
 use super::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
 use super::reader::{Field, Report, Section};
-use super::redact::{MASK, is_secret_property};
+use super::redact::{MASK, is_secret_property, shown_key};
 use super::tree::Value;
 
 /// What is passed to librdkafka, by property.
@@ -135,6 +135,11 @@ pub(super) fn read(
     let mut brokers = false;
     let section_place = field.as_ref().map_or(root.clone(), |field| field.node.place.clone());
     for (name, place, field) in Section::open_free(field, "kafka", report).rest() {
+        if shown_key(&field.path) != field.path {
+            let message = "expected a single value, found a section with keys (they aren't shown)";
+            report.add_at(&field.path, &place, message, "");
+            continue;
+        }
         if let Err((message, help)) = admit(&name) {
             report.add_at(&field.path, &place, message, help);
             continue;
@@ -210,6 +215,16 @@ fn relations(kafka: &KafkaSettings, places: &Places, report: &mut Report) {
         let help = "conf and all print the client's configuration, secrets included; name other contexts: \
             cgrp,fetch";
         refuse("debug", "the log would show secrets", help);
+    }
+    let mechanism = kafka.get("sasl.mechanisms").or(kafka.get("sasl.mechanism"));
+    if mechanism.is_some_and(|name| name.eq_ignore_ascii_case("oauthbearer"))
+        && kafka.get("enable.sasl.oauthbearer.unsecure.jwt") != Some("true")
+        && kafka.get("sasl.oauthbearer.method").is_none_or(|method| method == "default")
+    {
+        let name = if kafka.get("sasl.mechanisms").is_some() { "sasl.mechanisms" } else { "sasl.mechanism" };
+        let help = "without a source of tokens the client waits for ever and says nothing; set \
+            sasl.oauthbearer.method: oidc, or use SCRAM-SHA-512 or certificates";
+        refuse(name, "OAUTHBEARER has no source of tokens", help);
     }
     match kafka.get("group.protocol").unwrap_or("classic") {
         "classic" => classic(kafka, &mut refuse),

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, Problem};
+use super::error::{ConfigError, Place, Problem};
+use super::redact::shown_key;
 use super::settings::Settings;
 use super::tree::Node;
 use super::{build, defaults, interpolate, json, overlay, toml, yaml};
@@ -96,7 +97,10 @@ impl Settings {
         path: &Path,
         options: &LoadOptions,
     ) -> Result<Settings, ConfigError> {
-        let invalid = |problems| ConfigError::Invalid { file: path.to_owned(), problems };
+        let invalid = |problems: Vec<Problem>| {
+            let problems = problems.into_iter().map(without_secret_keys).collect();
+            ConfigError::Invalid { file: path.to_owned(), problems }
+        };
         let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         let mut root = read(source, format).map_err(|problem| invalid(vec![problem]))?;
         let mut problems = Vec::new();
@@ -105,6 +109,15 @@ impl Settings {
         interpolate::resolve(&mut root, "", &options.env, &mut problems);
         build::settings(root, problems).map_err(invalid)
     }
+}
+
+fn without_secret_keys(problem: Problem) -> Problem {
+    let key = shown_key(&problem.key).to_owned();
+    let place = match problem.place {
+        Place::Set(key) => Place::Set(shown_key(&key).to_owned()),
+        other @ (Place::File { .. } | Place::Environment(_) | Place::Absent) => other,
+    };
+    Problem { key, place, ..problem }
 }
 
 fn read(source: &str, format: FileFormat) -> Result<Node, Problem> {

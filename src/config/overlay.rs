@@ -127,7 +127,7 @@ fn put(node: &mut Node, path: &[String], value: Node) -> Result<(), String> {
             };
             put(&mut entries[at].node, rest, value)
         }
-        (Value::Scalar(_), _) => Err(format!("`{first}` can't be set inside a single value")),
+        (Value::Scalar(_), _) => Err("a key can't be set inside a single value".to_owned()),
         (Value::Null, _) => Ok(()),
     }
 }

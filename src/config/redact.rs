@@ -5,6 +5,8 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+use super::keys::nearest;
+use super::properties::ALLOWED;
 use super::settings::{
     Backoff, BackoffStrategy, ColumnSettings, ColumnSource, EpochUnit, Format, LogFormat, LogLevel,
     OnBadRecord, OnTombstone, Parse, RouteSettings, Settings, Start, TopicSelector, UnknownFields, WriteMode,
@@ -52,6 +54,26 @@ const SECRET_PROPERTY_PARTS: &[&str] = &[
 pub(super) fn is_secret_property(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_PROPERTY_PARTS.iter().any(|part| name.contains(part))
+}
+
+/// A key as errors may show it. What stands below a secret's key is cut: a template that was never rendered,
+/// such as `{{ password }}`, is read as a section, and its key may be the secret.
+pub(super) fn shown_key(path: &str) -> &str {
+    const URL: &str = "postgres.url";
+    if path.strip_prefix(URL).is_some_and(|below| below.starts_with(['.', '['])) {
+        return URL;
+    }
+    let Some(property) = path.strip_prefix("kafka.").filter(|property| !ALLOWED.contains(property)) else {
+        return path;
+    };
+    let ends = property.match_indices(['.', '[']).map(|(at, _)| at);
+    let secret = ends.into_iter().find(|end| may_be_secret(&property[..*end]));
+    secret.map_or(path, |end| &path[.."kafka.".len() + end])
+}
+
+/// Whether a property's name is that of a secret, or as near to one as a misspelt one is.
+fn may_be_secret(name: &str) -> bool {
+    is_secret_property(name) || nearest(name, ALLOWED.iter().copied()).is_some_and(is_secret_property)
 }
 
 /// A connection string without its secrets. In doubt it hides too much.

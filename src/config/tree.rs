@@ -142,8 +142,10 @@ fn join(nested: Vec<Entry>, prefix: &str, flat: &mut Vec<Entry>) {
     for Entry { key, place, node } in nested {
         let key = format!("{prefix}{key}");
         match node.value {
-            Value::Map(inner) => join(inner, &format!("{key}."), flat),
-            Value::Null | Value::Scalar(_) | Value::List(_) => flat.push(Entry { key, place, node }),
+            Value::Map(inner) if !inner.is_empty() => join(inner, &format!("{key}."), flat),
+            Value::Null | Value::Scalar(_) | Value::List(_) | Value::Map(_) => {
+                flat.push(Entry { key, place, node });
+            }
         }
     }
 }

@@ -208,3 +208,57 @@ fn errors_beside_a_secret_hide_it() {
         assert_hidden(&loaded, source);
     }
 }
+
+#[test]
+fn a_section_in_the_place_of_a_secret_is_refused_without_its_keys() {
+    let cases: &[(FileFormat, &str, &str)] = &[
+        (Yaml, "kafka: {sasl.password: {hunter2: 1}}\n", "kafka.sasl.password: expected a single value"),
+        (Yaml, "kafka: {sasl: {password: {hunter2: 1}}}\n", "kafka.sasl.password: expected a single value"),
+        (Yaml, "kafka: {sasl.password: {a: {hunter2: 1}}}\n", "kafka.sasl.password: expected a single"),
+        (Yaml, "kafka: {sasl.password: {hunter2: '${NONE}'}}\n", "kafka.sasl.password: "),
+        (Yaml, "kafka: {sasl.password: {hunter2: [1]}}\n", "kafka.sasl.password: expected a single value"),
+        (Yaml, "kafka: {sasl.password: {}}\n", "kafka.sasl.password: expected a single value"),
+        (Yaml, "kafka: {sasl.password: [{hunter2: 1}]}\n", "kafka.sasl.password: expected a single value"),
+        (Yaml, "kafka: {sasl.password: ['${NONE}', {hunter2: '${NONE}'}]}\n", "kafka.sasl.password"),
+        (Yaml, "kafka: {sasl.password: {{hunter2}}}\n", "can't be a key"),
+        (Yaml, "kafka: {sasl.password: {{ hunter2 }}}\n", "can't be a key"),
+        (Yaml, "kafka:\n  sasl.password: {{ hunter2 }}\n", "can't be a key"),
+        (Yaml, "kafka: {sasl.pasword: {hunter2: 1}}\n", "kafka.sasl.pasword: expected a single value"),
+        (Yaml, "kafka: {sasl.oauthbearer.token: {hunter2: 1}}\n", "kafka.sasl.oauthbearer.token: "),
+        (Yaml, "kafka: {ssl.key.pem: {hunter2: 1}}\n", "kafka.ssl.key.pem: expected a single value"),
+        (Yaml, "kafka: {sasl.password: 'a${hunter2 !}'}\n", "kafka.sasl.password: what stands in"),
+        (Yaml, "postgres: {url: {hunter2: 1}}\n", "postgres.url: expected a connection string"),
+        (Yaml, "postgres: {url: {hunter2: '${NONE}'}}\n", "postgres.url: "),
+        (Yaml, "postgres: {url: [{hunter2: '${NONE}'}]}\n", "postgres.url: "),
+        (Yaml, "postgres: {url: {{hunter2}}}\n", "can't be a key"),
+        (Yaml, "postgres: {url: {hunter2: 1, hunter2: 2}}\n", "postgres.url: "),
+        (Toml, "[kafka.sasl.password]\nhunter2 = 1\n", "kafka.sasl.password: expected a single value"),
+        (Toml, "[kafka]\nsasl.password.hunter2 = 1\n", "kafka.sasl.password: expected a single value"),
+        (Toml, "[kafka]\n\"sasl.password\" = {hunter2 = 1}\n", "kafka.sasl.password: expected a single"),
+        (Toml, "[postgres.url]\nhunter2 = \"${NONE}\"\n", "postgres.url: "),
+        (Json, r#"{"kafka": {"sasl.password": {"hunter2": 1}}}"#, "kafka.sasl.password: expected a single"),
+        (Json, r#"{"postgres": {"url": {"hunter2": 1}}}"#, "postgres.url: expected a connection string"),
+    ];
+    for (format, source, told) in cases {
+        let loaded = parse_with(source, *format, &[], &[]);
+        assert_hidden(&loaded, source);
+        let error = loaded.err().unwrap_or_else(|| panic!("{source} loads")).to_string();
+        assert!(error.contains(told), "{source}\n{error}");
+    }
+    for set in ["kafka.sasl.password.hunter2=x", "postgres.url.hunter2=x"] {
+        let loaded = parse_with(&document("postgres://", "client.rack").to_string(), Json, &[], &[set]);
+        assert!(loaded.is_err(), "{set}");
+        let shown: Vec<_> = outputs(&loaded);
+        assert!(shown.iter().all(|text| !text.replace("xhunter2y", "").contains(SECRET)), "{shown:?}");
+    }
+}
+
+#[test]
+fn properties_below_a_word_for_secrets_are_known_all_the_same() {
+    let source = "pipeline: orders\nkafka:\n  bootstrap.servers: localhost:9092\n  sasl:\n    oauthbearer:\n      \
+         token.endpoint.url: https://localhost/token\n      client: {credentials.client.id: me}\n\
+         routes:\n  - {topic: orders, table: public.orders, key: [id]}\n";
+    let settings = parse_with(source, Yaml, &[], &[]).unwrap();
+    assert_eq!(settings.kafka.get("sasl.oauthbearer.token.endpoint.url"), Some("https://localhost/token"));
+    assert_eq!(settings.kafka.get("sasl.oauthbearer.client.credentials.client.id"), Some("me"));
+}

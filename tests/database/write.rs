@@ -14,6 +14,7 @@ mod reshape;
 mod settings;
 mod shapes;
 mod small;
+mod step;
 mod stageless;
 mod streams;
 mod triggers;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Error;
 
-use super::copy::Rows;
+use super::copy::{self, Rows};
 use super::ordered;
 use super::stop::Stop;
 use super::target::{self, Into, SetStatements, Target};
@@ -78,12 +78,16 @@ pub(super) async fn copy(
         .await
         .map_err(|error| stop_at(into, error, table, None))?;
     let sent = Rows { table: rows, entries, width, first_ord };
-    let taken = sent.send(work.client, statement).await.map_err(|error| {
-        let line = crate::postgres::classify::copy_line(&error).map(|(line, _)| line as usize);
-        let at = line.and_then(|line| entries.get(line.checked_sub(1)?));
-        let suspect = at.map(|&entry| rows.entries[entry].arrival);
-        stop_at(into, error, table, suspect)
-    })?;
+    let taken = match sent.send(work.client, statement).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            let line = crate::postgres::classify::copy_line(&error).map(|(line, _)| line as usize);
+            let at = line.and_then(|line| entries.get(line.checked_sub(1)?));
+            let suspect = at.map(|&entry| rows.entries[entry].arrival);
+            let stop = stop_at(into, error, table, suspect);
+            return Err(if copy::is_in_step(work.client).await { stop } else { stop.out_of_step() });
+        }
+    };
     if taken != entries.len() as u64 {
         let message = format!("COPY into {table} took {taken} of {} rows without an error", entries.len());
         return Err(Stop::defect(Some(table), message));

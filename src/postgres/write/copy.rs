@@ -8,6 +8,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::failpoint::Failpoint;
@@ -33,6 +34,17 @@ pub(super) struct Rows<'a> {
     pub(super) width: usize,
     /// The `ord` of the first row; the others count on. `None`: the target has no such column.
     pub(super) first_ord: Option<i32>,
+}
+
+/// Whether a session whose COPY failed, or was dropped, still gets each answer to its own question.
+///
+/// tokio-postgres sends a Sync when it asks for a COPY and another one behind the rows. PostgreSQL skips the
+/// first only once it reads rows; where it refuses before that, it answers both, and every later question
+/// is given the answer to the one before, COMMIT included. In an aborted transaction the right answer to any
+/// question is known: it fails with SQLSTATE 25P02.
+pub(super) async fn is_in_step(client: &Client) -> bool {
+    let answer = client.batch_execute("SELECT 1").await;
+    answer.is_err_and(|error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION))
 }
 
 impl Rows<'_> {

@@ -9,6 +9,7 @@
 use tokio_postgres::Client;
 
 use super::append;
+use super::copy;
 use super::guess::{Choice, Found, Split, Way, can_be_copied};
 use super::keys;
 use super::staged;
@@ -184,7 +185,12 @@ async fn copy_new(
         let client = work.client;
         let copy = append::copy(work, target, &set, rows, &entries, Into::Target);
         let copied = if std::mem::take(&mut opens) {
-            futures_util::try_join!(open_savepoint(client, target), copy).map(|((), ())| ())
+            // A COPY behind what fails doesn't begin, and is dropped.
+            match futures_util::try_join!(open_savepoint(client, target), copy) {
+                Ok(((), ())) => Ok(()),
+                Err(stop) if copy::is_in_step(client).await => Err(stop),
+                Err(stop) => Err(stop.out_of_step()),
+            }
         } else {
             copy.await
         };

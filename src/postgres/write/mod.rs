@@ -397,7 +397,7 @@ impl Connection {
             }
             Stop::Server(server) => {
                 if let Some(failure) = server.answer() {
-                    self.roll_back(keeps_session(&failure)).await;
+                    self.roll_back(keeps_session(&failure) && !server.out_of_step).await;
                     return CommitOutcome::RolledBack(failure);
                 }
                 let mut failure = self.failure(&server.error, server.phase).await;

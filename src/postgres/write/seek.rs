@@ -276,6 +276,7 @@ fn around(piece: &Range<usize>, at: usize) -> Vec<Range<usize>> {
 /// The failure, where a record can be its cause.
 fn searchable(stop: Stop) -> Result<Failure, Stop> {
     let failure = match &stop {
+        Stop::Server(server) if server.out_of_step => None,
         Stop::Server(server) => server.answer(),
         Stop::Own(failure) => Some(Failure::clone(failure)),
         Stop::Applied | Stop::Fenced(_) | Stop::Reshaped(_) | Stop::Refused(_) => None,

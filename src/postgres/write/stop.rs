@@ -38,6 +38,8 @@ pub(super) struct ServerError {
     /// They were going into its stage.
     pub(super) staged: bool,
     pub(super) suspect: Option<u32>,
+    /// The session's answers don't belong to its questions any more; see [`super::copy::is_in_step`].
+    pub(super) out_of_step: bool,
 }
 
 impl ServerError {
@@ -67,14 +69,16 @@ impl Stop {
     /// A failed statement on a target; `suspect` is the arrival number of the row that the error points at.
     pub(super) fn rows(error: Error, table: &Arc<Table>, suspect: Option<u32>) -> Self {
         let table = Some(Arc::clone(table));
-        let server = ServerError { error, phase: Phase::Rows, table, staged: false, suspect };
+        let server =
+            ServerError { error, phase: Phase::Rows, table, staged: false, suspect, out_of_step: false };
         Self::Server(Box::new(server))
     }
 
     /// A failed COPY into a table's stage.
     pub(super) fn staging(error: Error, table: &Arc<Table>, suspect: Option<u32>) -> Self {
         let table = Some(Arc::clone(table));
-        let server = ServerError { error, phase: Phase::Rows, table, staged: true, suspect };
+        let server =
+            ServerError { error, phase: Phase::Rows, table, staged: true, suspect, out_of_step: false };
         Self::Server(Box::new(server))
     }
 
@@ -89,7 +93,8 @@ impl Stop {
     }
 
     fn server(error: Error, phase: Phase, table: Option<Arc<Table>>) -> Self {
-        Self::Server(Box::new(ServerError { error, phase, table, staged: false, suspect: None }))
+        let (staged, suspect, out_of_step) = (false, None, false);
+        Self::Server(Box::new(ServerError { error, phase, table, staged, suspect, out_of_step }))
     }
 
     /// Something that we found by ourselves.
@@ -110,20 +115,36 @@ impl Stop {
         Self::own(FailureClass::Defect, table, message)
     }
 
+    /// The same, of a session that must not be asked anything any more.
+    pub(super) fn out_of_step(self) -> Self {
+        match self {
+            Self::Server(server) => Self::Server(Box::new(ServerError { out_of_step: true, ..*server })),
+            other => other,
+        }
+    }
+
+    /// The server's error, where the session can go on behind it.
+    fn in_step(&self) -> Option<&ServerError> {
+        match self {
+            Self::Server(server) if !server.out_of_step => Some(server),
+            _ => None,
+        }
+    }
+
     /// Whether a unique index refused a row.
     pub(super) fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Server(server) if server.sqlstate() == Some("23505"))
+        self.in_step().is_some_and(|server| server.sqlstate() == Some("23505"))
     }
 
     /// Whether a rule of the table refused a row: such an error names the table, that of a value doesn't.
     pub(super) fn is_of_rule(&self) -> bool {
-        let Self::Server(server) = self else { return false };
+        let Some(server) = self.in_step() else { return false };
         server.error.as_db_error().is_some_and(|db| db.table().is_some())
     }
 
     /// Whether the server refused a record's data.
     pub(super) fn is_of_record(&self) -> bool {
-        let Self::Server(server) = self else { return false };
+        let Some(server) = self.in_step() else { return false };
         let class = classify::classify(&server.error, server.phase).class;
         matches!(class, FailureClass::Record | FailureClass::MissingParent | FailureClass::Collision)
     }

@@ -30,6 +30,14 @@ impl Held {
             Some(Locked::Tried) | None => None,
         }
     }
+
+    /// Ends its wait for a locked table, if there is one.
+    pub(super) fn end_of_lock(&mut self, commands: &mut Vec<Command>) {
+        if self.locked.take().is_some() {
+            let partition = self.tenure.partition.clone();
+            commands.push(Command::Report(Report::AwaitsTable { partition, table: None }));
+        }
+    }
 }
 
 impl Machine {
@@ -96,16 +104,6 @@ impl Machine {
             if let Some(held) = self.held.get_mut(id) {
                 held.end_of_lock(commands);
             }
-        }
-    }
-}
-
-impl Held {
-    /// Ends its wait for a locked table, if there is one.
-    pub(super) fn end_of_lock(&mut self, commands: &mut Vec<Command>) {
-        if self.locked.take().is_some() {
-            let partition = self.tenure.partition.clone();
-            commands.push(Command::Report(Report::AwaitsTable { partition, table: None }));
         }
     }
 }

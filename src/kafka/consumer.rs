@@ -160,6 +160,26 @@ impl Consumer {
         done.map_err(|fault| Error::refused("subscribing to the topics", fault))
     }
 
+    /// Keeps the membership of a classic group over an outage that outlives its session: to be called once in
+    /// each, after [`properties::lapse_ms`] of it and before the session is over, with the topics that are
+    /// subscribed to.
+    ///
+    /// A member in a steady state whose coordinator has been silent for `session.timeout.ms` forgets its id
+    /// (librdkafka 2.12, `rd_kafka_cgrp_session_timeout_check`) and joins as somebody new, for whom the group
+    /// waits until the session of the old one has passed as well, which a coordinator counts from its own
+    /// start. Subscribing while the topics' metadata have lapsed makes the member rejoin: it leaves the steady
+    /// state, keeps id and partitions, and joins as itself once a coordinator answers. Where the metadata
+    /// haven't lapsed, this changes nothing.
+    ///
+    /// # Errors
+    /// As [`Consumer::subscribe`].
+    pub fn outlast<'t>(
+        &mut self,
+        topics: impl IntoIterator<Item = &'t str, IntoIter: ExactSizeIterator>,
+    ) -> Result<(), Error> {
+        self.subscribe(topics)
+    }
+
     /// How many topics took over an id so far, each first id included. It has grown before the first record
     /// that was fetched under a new id comes out of [`Consumer::poll`].
     pub fn identity_changes(&self) -> u64 {

@@ -33,12 +33,10 @@ const CLIENT_ID: &str = "client.id";
 const RECEIVE_BYTES: &str = "receive.message.max.bytes";
 
 /// Better than librdkafka's defaults; the user's value goes first.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 5] = [
     (CLIENT_ID, "tidegate"),
     ("group.protocol", "classic"),
     ("socket.keepalive.enable", "true"),
-    // Added partitions are noticed within half a minute; librdkafka's default is five minutes.
-    ("topic.metadata.refresh.interval.ms", "30000"),
     // A full queue is looked at again soon; librdkafka's default of one second stalls bursts.
     ("fetch.queue.backoff.ms", "10"),
     // Where connections are made on demand, each call for a broker that is away also ends the wait before
@@ -52,9 +50,23 @@ const DEFAULTS: [(&str, &str); 6] = [
 /// seconds. librdkafka's default is ten.
 const RECONNECT_MAX_MS: u64 = 2000;
 
+/// How often topics' metadata are asked for, in milliseconds: added partitions are noticed within half a
+/// minute. librdkafka's default is five.
+const REFRESH_MS: u64 = 30_000;
+
 /// How often a member of a classic group tells that it lives, in milliseconds. The answer is also how it
 /// learns that another member died: librdkafka's default of three seconds would be added to every take-over.
 const HEARTBEAT_MS: &str = "500";
+
+/// librdkafka's default of `session.timeout.ms`.
+const SESSION_MS_DEFAULT: u64 = 45_000;
+
+/// How often a member asks for its topics' metadata, and how long an answer counts: see [`lapse_ms`].
+const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+const METADATA_AGE: &str = "metadata.max.age.ms";
+
+/// The property that bounds how long the group waits for a silent member.
+const SESSION: &str = "session.timeout.ms";
 
 /// Properties that only a member of a group has.
 const MEMBERSHIP: [&str; 8] = [
@@ -127,6 +139,21 @@ pub fn receive_bound(memory_bytes: u64) -> u64 {
     memory_bytes.max(RECEIVE_BYTES_DEFAULT).saturating_mul(3).min(RECEIVE_BYTES_MAX)
 }
 
+/// The session of a member of a classic group, in milliseconds; `None` where brokers decide it (KIP-848).
+pub fn session_ms(user: &[(String, String)]) -> Option<u64> {
+    let value = |wanted: &str| user.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
+    if value("group.protocol").is_some_and(|protocol| !protocol.eq_ignore_ascii_case("classic")) {
+        return None;
+    }
+    Some(value(SESSION).and_then(|ms| ms.parse().ok()).unwrap_or(SESSION_MS_DEFAULT))
+}
+
+/// After so many milliseconds without an answer a member counts as not knowing its topics: well within its
+/// session, so that [`super::Consumer::outlast`] finds it so.
+pub fn lapse_ms(session_ms: u64) -> u64 {
+    (session_ms / 2).max(1)
+}
+
 /// The client id of every process of a pipeline: it tells the group's members that are ours from strangers.
 pub fn client_id(user: &[(String, String)]) -> &str {
     let ours = DEFAULTS.iter().find(|(name, _)| *name == CLIENT_ID).map_or("", |(_, value)| value);
@@ -172,6 +199,12 @@ pub(super) fn member(
             return Err(refused(strategy, reason));
         }
         all.entry("heartbeat.interval.ms".to_owned()).or_insert_with(|| HEARTBEAT_MS.to_owned());
+        let lapse_ms = session_ms(user).map_or(SESSION_MS_DEFAULT, lapse_ms);
+        all.entry(METADATA_AGE.to_owned()).or_insert_with(|| lapse_ms.to_string());
+        // Two tries before the metadata lapse.
+        if !user.iter().any(|(name, _)| name == REFRESH) {
+            all.insert(REFRESH.to_owned(), REFRESH_MS.min(lapse_ms / 2).max(1).to_string());
+        }
     }
     Ok(all)
 }
@@ -222,6 +255,7 @@ fn defaults(all: &mut BTreeMap<String, String>, memory_bytes: u64) {
         ("queued.min.messages", queue_records.to_string()),
         ("fetch.max.bytes", fetch_bytes.to_string()),
         ("reconnect.backoff.max.ms", reconnect_max_ms.to_string()),
+        (REFRESH, REFRESH_MS.to_string()),
     ];
     let fixed = DEFAULTS.map(|(name, value)| (name, value.to_owned()));
     for (name, value) in fixed.into_iter().chain(sized) {
@@ -262,6 +296,21 @@ mod tests {
         let all =
             member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0, Unpacking::Usual).expect("valid");
         assert_eq!(all["debug"], "cgrp,fetch,metadata");
+    }
+
+    #[test]
+    fn metadata_lapse_within_the_session_unless_the_user_says_otherwise() {
+        let times = |extra: &[(&str, &str)]| {
+            let pairs = [&[("group.id", "g")], extra].concat();
+            let all = member(&user(&pairs), 0, Unpacking::Usual).expect("valid");
+            (all[REFRESH].clone(), all.get(METADATA_AGE).cloned())
+        };
+        assert_eq!(times(&[]), ("11250".into(), Some("22500".into())));
+        assert_eq!(times(&[(SESSION, "12000")]), ("3000".into(), Some("6000".into())));
+        assert_eq!(times(&[(SESSION, "1800000")]), ("30000".into(), Some("900000".into())));
+        assert_eq!(times(&[(REFRESH, "1000"), (METADATA_AGE, "5000")]), ("1000".into(), Some("5000".into())));
+        assert_eq!(times(&[("group.protocol", "consumer")]), ("30000".into(), None));
+        assert_eq!(session_ms(&user(&[("group.protocol", "consumer"), (SESSION, "6000")])), None);
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl Contact {
         outage.is_some_and(|outage| !outage.refuses)
     }
 
+    /// For how long it has given no answers; `None` while it does, or refuses our work.
+    pub(super) fn silent_for(&self, dependency: Dependency) -> Option<Duration> {
+        let outage = self.outage(dependency).lock().unwrap_or_else(PoisonError::into_inner);
+        outage.filter(|outage| !outage.refuses).map(|outage| outage.since.elapsed())
+    }
+
     /// How many outages of Kafka have begun or ended so far: with each, topics can have become others.
     pub(super) fn kafka_edges(&self) -> u64 {
         self.0.kafka_edges.load(Ordering::Acquire)

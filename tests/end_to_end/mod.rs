@@ -54,6 +54,8 @@ pub struct Scene {
     pub rules: Rules,
     /// Session timeout of the group, in milliseconds.
     pub session_ms: u32,
+    /// More lines of the section `kafka`, each begun by two spaces.
+    pub kafka: String,
     /// More top-level lines of the configuration.
     pub more: String,
     /// More lines of the route, each begun by four spaces.
@@ -87,6 +89,7 @@ impl Scene {
             url,
             rules: Rules::UPSERT,
             session_ms: 6000,
+            kafka: String::new(),
             more: String::new(),
             route: String::new(),
             group: None,
@@ -95,13 +98,13 @@ impl Scene {
 
     /// The configuration of a worker that listens on `http`.
     pub fn config(&self, http: &str) -> String {
-        let Self { fresh, url, session_ms, more, route, .. } = self;
+        let Self { fresh, url, session_ms, kafka, more, route, .. } = self;
         let group = self.group.as_ref().map_or(String::new(), |group| format!("  group.id: {group}\n"));
         let write = if self.rules.keep_first { "insert" } else { "upsert" };
         format!(
             "pipeline: {pipeline}\n\
              kafka:\n  bootstrap.servers: {bootstrap}\n  session.timeout.ms: {session_ms}\n  \
-             heartbeat.interval.ms: {heartbeat}\n{group}\
+             heartbeat.interval.ms: {heartbeat}\n{group}{kafka}\
              postgres:\n  url: {url}\n\
              routes:\n  - topic: {topic}\n    table: {TABLE}\n    key: [event_id]\n    write: {write}\n{route}\
              workers: 2\n\

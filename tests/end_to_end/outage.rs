@@ -8,6 +8,8 @@ use lab::process::{Running, free_address, get};
 use lab::proxy::{Link, Proxy};
 use lab::servers::{Kafka, KafkaOptions, PgOptions, PgVersion, Postgres};
 use lab::{checker, sql};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::log::{prove_untouched, recreate, series};
 use super::ownership::{await_progress, flowing, total, while_sending};
@@ -316,6 +318,48 @@ fn an_outage_of_postgresql_is_told_at_its_edges_and_raises_no_epoch() {
     let mut scene = on_postgres("postgres quiet", &postgres);
     let edges = (|| postgres.stop().unwrap(), || postgres.start_again().unwrap());
     outage(&mut scene, "postgres", edges, Duration::from_secs(30));
+}
+
+/// The ids of the group's members.
+fn members(scene: &Scene) -> Vec<String> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &scene.fresh.bootstrap).create().unwrap();
+    let groups = consumer.fetch_group_list(Some(&scene.fresh.pipeline), SOON).unwrap();
+    groups.groups().iter().flat_map(|group| group.members()).map(|member| member.id().to_owned()).collect()
+}
+
+/// A broker that starts again counts the sessions of its groups anew: a member that forgot who it is would
+/// join as somebody else, and wait for its former self.
+fn outlives_its_session(name: &str, more: &str) {
+    let kafka = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut scene = on_kafka(name, &kafka);
+    scene.kafka = more.to_owned();
+    scene.session_ms = 15_000;
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    scene.send(&Plan::events(500));
+    scene.await_caught_up();
+    worker.await_http(&http, "/readyz", SOON).unwrap();
+    let before = members(&scene);
+    kafka.stop().unwrap();
+    let stopped_at = Instant::now();
+    let over = |_: &Running| stopped_at.elapsed() > Duration::from_secs(35);
+    worker.await_condition("an outage of two sessions", SOON, over).unwrap();
+    kafka.start_again().unwrap();
+    await_seen(&worker, &http, "kafka", true);
+    scene.send(&Plan { redelivered: 0.1, ..Plan::events(500) });
+    prove_recovered(&scene, &worker);
+    assert_eq!(members(&scene), before, "{}", worker.errors());
+}
+
+#[test]
+fn an_outage_longer_than_the_session_costs_no_membership() {
+    outlives_its_session("kafka outlives", "");
+}
+
+#[test]
+fn an_outage_longer_than_the_session_costs_a_static_member_nothing() {
+    outlives_its_session("kafka outlives static", "  group.instance.id: worker-1\n");
 }
 
 #[test]

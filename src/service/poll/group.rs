@@ -6,9 +6,13 @@ use super::*;
 const SESSION_MS: f64 = 45_000.0;
 const MAX_POLL_INTERVAL_MS: f64 = 300_000.0;
 
+/// Metadata that lapse are dropped by a timer, some time later.
+const OUTLAST_MARGIN: Duration = Duration::from_millis(500);
+
 impl Thread {
     pub(super) fn assigned(&mut self, partitions: &[TopicPartition]) {
         self.with.metrics.rebalanced(RebalanceEvent::Assigned);
+        self.rejoins_until = None;
         self.with.board.condition(ConditionName::Group, Ok(()));
         self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
         let waited = self.joining.take().map(|(since, _)| since.elapsed().as_secs_f64());
@@ -43,6 +47,7 @@ impl Thread {
         self.with.metrics.rebalanced(RebalanceEvent::Lost);
         tracing::warn!(partitions = %list(partitions), "lost");
         self.joining = Some((Instant::now(), false));
+        self.rejoins_until = None;
         self.let_go(partitions, Instant::now());
         let acknowledged = self.consumer.as_mut().map(|consumer| consumer.acknowledge_revocation(partitions));
         if let Some(Err(error)) = acknowledged {
@@ -103,6 +108,7 @@ impl Thread {
             consumer.close(LEAVE_LOST);
         }
         self.joining = None;
+        self.rejoins_until = None;
         self.build_at = Instant::now() + REBUILD_AFTER;
     }
 
@@ -115,6 +121,28 @@ impl Thread {
         }
         *told = true;
         tracing::info!("waiting for the group to assign partitions: {}", longest_wait(&self.with.properties));
+    }
+
+    /// Keeps the membership over an outage of Kafka that outlives the session, once in each.
+    pub(super) fn outlast(&mut self) {
+        let edges = self.with.contact.kafka_edges();
+        if edges == self.outlasted_at || self.topics.is_empty() || self.joining.is_some() {
+            return;
+        }
+        let Some(silence) = self.with.contact.silent_for(Dependency::Kafka) else { return };
+        let Some(session_ms) = properties::session_ms(&self.with.properties) else { return };
+        // The silence is noticed after it has begun, so that what lapses with it has lapsed by then.
+        if silence < Duration::from_millis(properties::lapse_ms(session_ms)) + OUTLAST_MARGIN {
+            return;
+        }
+        self.outlasted_at = edges;
+        let Some(consumer) = &mut self.consumer else { return };
+        self.rejoins_until = Some(Instant::now() + REJOIN_PATIENCE);
+        tracing::debug!("keeping the membership over an outage that may outlive the session");
+        if let Err(error) = consumer.outlast(self.topics.iter().map(String::as_str)) {
+            tracing::error!(%error, "the membership can't be kept; the consumer is built anew");
+            self.lose_everything();
+        }
     }
 
     pub(super) fn leave(&mut self) {

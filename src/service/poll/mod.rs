@@ -53,6 +53,9 @@ const REBUILD_AFTER: Duration = Duration::from_secs(2);
 const SLEPT: Duration = Duration::from_secs(2);
 /// How long an assignment is waited for before it is said what holds it up.
 const JOIN_PATIENCE: Duration = Duration::from_secs(3);
+/// How long after an outage a member that was to rejoin is expected to do so; one whose topics' metadata have
+/// not lapsed never does.
+const REJOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest time for leaving the group.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// Longest time for leaving it with a consumer that is given up: the next one need not wait for its session.
@@ -115,6 +118,10 @@ pub(super) struct Thread {
     identity_changes: u64,
     /// How many beginnings and ends of outages had been seen then.
     kafka_edges: u64,
+    /// The edges at which the membership was last kept over an outage.
+    outlasted_at: u64,
+    /// Set while the member rejoins once a coordinator answers: until when it is expected to, at most.
+    rejoins_until: Option<Instant>,
     /// When the queue was last looked at; `None` after a wait of our own.
     polled_at: Option<Instant>,
     /// When the queue brought something last.
@@ -154,6 +161,8 @@ impl Thread {
             doubts: Doubts::default(),
             identity_changes: 0,
             kafka_edges: 0,
+            outlasted_at: 0,
+            rejoins_until: None,
             polled_at: None,
             worked_at: now,
             generation: Generation::default(),
@@ -183,6 +192,7 @@ impl Thread {
         self.claim_overdue();
         self.advise();
         self.tell_wait();
+        self.outlast();
         if self.hold_back() {
             return;
         }

@@ -50,9 +50,19 @@ impl Thread {
     }
 
     pub(super) fn advise(&mut self) {
-        if self.advised_at.elapsed() >= ADVICE_EVERY {
+        if self.advised_at.elapsed() >= ADVICE_EVERY && self.may_advise() {
             self.advise_now();
         }
+    }
+
+    /// A member that is about to rejoin would send its generation of before, and lose its partitions for it.
+    fn may_advise(&mut self) -> bool {
+        let now = Instant::now();
+        if self.with.contact.is_silent(Dependency::Kafka) {
+            self.rejoins_until = self.rejoins_until.map(|_| now + REJOIN_PATIENCE);
+            return false;
+        }
+        self.rejoins_until.is_none_or(|until| until < now)
     }
 
     pub(super) fn advise_now(&mut self) {

@@ -28,6 +28,12 @@ impl Thread {
                 tracing::error!(code, "Kafka refuses: {message}");
                 self.with.board.condition(ConditionName::Group, Err(format!("{code}: {message}")));
             }
+            // No broker can have said so: it is the client's own memory of the topics that has lapsed.
+            ProblemKind::Position
+                if partition.is_none() && self.with.contact.is_silent(Dependency::Kafka) =>
+            {
+                tracing::debug!(code, "Kafka: {message}");
+            }
             ProblemKind::Position => self.at_wrong_position(partition.clone(), code, message),
             ProblemKind::Corruption => self.at_corruption(partition.clone(), code, message),
             ProblemKind::Suspect => self.at_suspect(partition.clone(), message),

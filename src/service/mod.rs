@@ -10,6 +10,7 @@ mod doubt;
 mod blocks;
 mod budget;
 mod contact;
+mod descriptors;
 mod desk;
 mod facts;
 mod fence;
@@ -150,7 +151,7 @@ struct Running {
     poll_thread: std::thread::JoinHandle<()>,
     lanes: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
-    http: JoinHandle<()>,
+    http: std::thread::JoinHandle<()>,
     stop: CancellationToken,
     board: Board,
 }
@@ -175,7 +176,7 @@ pub async fn run(
     let board = Board::new(settings.pipeline.as_str(), &instance);
     let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
     let metrics = Metrics::new(settings.pipeline.as_str(), &kafka::librdkafka_version(), &codes);
-    let server = http::Server::bind(settings.http.listen).await?;
+    let server = http::Server::bind(settings.http.listen, descriptors::raise())?;
     tracing::info!(
         pipeline = settings.pipeline.as_str(), instance, version = env!("CARGO_PKG_VERSION"),
         kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(), http = %server.address(),
@@ -290,7 +291,7 @@ fn start(
     let stop = CancellationToken::new();
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
     let keeper = tokio::spawn(keeper::run(keeper, board.heartbeat("keeper", KEEPER_PULSE), stop.clone()));
-    let http = tokio::spawn(server.serve(board.clone(), metrics.clone(), stop.clone()));
+    let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
     Ok(Running { poll: poll_link, poll_thread, lanes, keeper, http, stop, board: board.clone() })
 }
 
@@ -368,7 +369,7 @@ impl Running {
             for lane in self.lanes {
                 let _ = lane.await;
             }
-            let _ = self.http.await;
+            let _ = tokio::task::spawn_blocking(|| self.http.join()).await;
         };
         if tokio::time::timeout(Duration::from_secs(5), rest).await.is_err() {
             tracing::warn!("a lane didn't end in time; what it had in flight is fenced by its next owner");

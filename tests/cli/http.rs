@@ -1,5 +1,6 @@
 //! The HTTP endpoints over a real socket.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,14 @@ struct Running {
     _stop: DropGuard,
 }
 
-async fn running() -> Running {
-    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+/// Descriptors for which at most 32 connections wait and 8 are answered.
+const DESCRIPTORS: u64 = 256;
+
+fn running() -> Running {
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), DESCRIPTORS).unwrap();
     let (address, stop) = (server.address(), CancellationToken::new());
     let (board, metrics) = (Board::new("orders", "test"), Metrics::new("orders", "2.12.1", &["TG-101"]));
-    tokio::spawn(server.serve(board.clone(), metrics.clone(), stop.clone()));
+    server.start(board.clone(), metrics.clone(), stop.clone()).unwrap();
     Running { address, board, metrics, _stop: stop.drop_guard() }
 }
 
@@ -56,7 +60,7 @@ impl Running {
 
 #[tokio::test]
 async fn livez_follows_the_loops_and_not_the_dependencies() {
-    let server = running().await;
+    let server = running();
     server.board.condition(ConditionName::Database, Err("no answer".to_owned()));
     let poll = server.board.heartbeat("poll", Duration::from_secs(600));
     assert_eq!(server.get("/livez").await, (200, "ok\n".to_owned()));
@@ -77,7 +81,7 @@ async fn livez_follows_the_loops_and_not_the_dependencies() {
 
 #[tokio::test]
 async fn readyz_waits_for_each_condition_and_tells_halts_without_failing_for_them() {
-    let server = running().await;
+    let server = running();
     let (status, body) = server.get("/readyz").await;
     assert_eq!(status, 503);
     for name in ["ledger", "group", "database"] {
@@ -100,7 +104,7 @@ async fn readyz_waits_for_each_condition_and_tells_halts_without_failing_for_the
 
 #[tokio::test]
 async fn metrics_and_status_show_what_was_told() {
-    let server = running().await;
+    let server = running();
     server.metrics.topic("events").consumed(7);
     server.board.partition(&TopicPartition::new("events", 0), |state| {
         (state.next_offset, state.log_end_offset) = (Some(40), Some(42));
@@ -118,7 +122,7 @@ async fn metrics_and_status_show_what_was_told() {
 
 #[tokio::test]
 async fn what_is_no_endpoint_is_refused() {
-    let server = running().await;
+    let server = running();
     let (status, body) = server.get("/nowhere").await;
     assert_eq!(status, 404);
     assert!(body.contains("/livez"), "{body}");
@@ -128,22 +132,68 @@ async fn what_is_no_endpoint_is_refused() {
     assert_eq!(status, 431);
 }
 
+/// Waits until the server has closed the connection.
+async fn closed(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest));
+    // A reset is a close too.
+    let _ = end.await.expect("the connection is closed");
+}
+
 #[tokio::test]
-async fn clients_that_say_nothing_don_t_keep_others_waiting() {
-    let server = running().await;
+async fn clients_that_say_nothing_give_way_to_those_that_ask() {
+    let server = running();
+    let mut silent = VecDeque::new();
+    for _ in 0..500 {
+        silent.push_back(TcpStream::connect(server.address).await.unwrap());
+    }
+    assert_eq!(server.get("/livez").await.0, 200);
+    assert_eq!(server.get("/metrics").await.0, 200);
+    let (oldest, newest) = (silent.pop_front().unwrap(), silent.pop_back().unwrap());
+    closed(oldest).await;
+    // Nobody takes its place, and its time is over all the same.
+    closed(newest).await;
+}
+
+#[tokio::test]
+async fn clients_that_send_a_head_byte_by_byte_are_closed_in_time() {
+    let server = running();
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while slow.write_all(b"GET /livez HTTP/1.1\r\nX-Slow: ").await.is_ok() {
+        assert!(Instant::now() < deadline, "a head that never ends is read for ever");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_under_way_is_left_alone_however_many_connect() {
+    let server = running();
+    let topic = "t".repeat(1000);
+    // More than the sockets' buffers hold.
+    for partition in 0..20_000 {
+        server.board.partition(&TopicPartition::new(&*topic, partition), |_| {});
+    }
+    let mut scrape = TcpStream::connect(server.address).await.unwrap();
+    scrape.write_all(b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    let mut answer = vec![0];
+    scrape.read_exact(&mut answer).await.unwrap();
     let mut silent = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..200 {
         silent.push(TcpStream::connect(server.address).await.unwrap());
     }
-    assert_eq!(server.get("/metrics").await.0, 200);
-    let mut rest = Vec::new();
-    let closed = tokio::time::timeout(Duration::from_secs(60), silent[0].read_to_end(&mut rest));
-    closed.await.expect("a silent connection is closed").unwrap();
+    closed(silent.remove(0)).await;
+    assert_eq!(server.get("/livez").await.0, 200);
+    scrape.read_to_end(&mut answer).await.unwrap();
+    let text = String::from_utf8(answer).unwrap();
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    let status: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(status["partitions"].as_array().map(Vec::len), Some(20_000));
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_told_with_its_key() {
-    let server = running().await;
-    let message = Server::bind(server.address).await.unwrap_err().to_string();
+    let server = running();
+    let message = Server::bind(server.address, DESCRIPTORS).unwrap_err().to_string();
     assert!(message.starts_with(&format!("can't listen on http.listen {}", server.address)), "{message}");
 }

@@ -1,6 +1,7 @@
 //! What users and machines meet: the HTTP endpoints and the command line.
 
 mod command_line;
+mod crowd;
 mod http;
 mod servers;
 mod service;

@@ -13,12 +13,12 @@ use tidegate::engine::outcome::Outcome;
 use super::servers::Place;
 use super::{stderr, tidegate};
 
-const SOON: Duration = Duration::from_secs(90);
+pub(super) const SOON: Duration = Duration::from_secs(90);
 
-const TABLE: &str =
+pub(super) const TABLE: &str =
     "CREATE TABLE public.events (id bigint PRIMARY KEY, amount numeric(10,2) NOT NULL, note text)";
 
-fn start(place: &Place, command: &str) -> Running {
+pub(super) fn start(place: &Place, command: &str) -> Running {
     let config = std::fs::read_to_string(place.config()).unwrap();
     Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &config).unwrap().start(command).unwrap()
 }
@@ -34,7 +34,7 @@ fn series(page: &str, name: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn sum(page: &str, name: &str) -> f64 {
+pub(super) fn sum(page: &str, name: &str) -> f64 {
     series(page, name).values().sum()
 }
 

@@ -22,7 +22,7 @@ In a Dockerfile:
 
 ";
 
-/// Ask a running process on http.listen whether it is alive
+/// Ask a running process on http.probes or http.listen whether it is alive
 #[derive(Debug, clap::Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct HealthArgs {
@@ -33,7 +33,7 @@ pub(super) struct HealthArgs {
 }
 
 pub(super) fn run(args: &HealthArgs, settings: &Settings) -> Result<Exit, Failure> {
-    let address = reachable(settings.http.listen);
+    let address = reachable(settings.http.probes.unwrap_or(settings.http.listen));
     let deadline = Instant::now() + Duration::from_secs(args.timeout.into());
     let answer = ask(address, deadline).map_err(|error| {
         Failure::failed(anyhow!("no answer from http://{address}/livez: {error}; is `tidegate run` up?"))

@@ -1,6 +1,5 @@
 //! A document → [`Settings`]: every section read, every relation between sections checked.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,12 +12,12 @@ use super::interpolate::FileText;
 use super::names::PipelineName;
 use super::reader::{Field, Report, Section};
 use super::settings::{
-    AmbiguousRetry, Backoff, BackoffStrategy, BadRecords, HttpSettings, Limits, LogFormat, LogLevel,
-    LogSettings, PostgresSettings, Retry, Settings, Start, Timeouts, TransientRetry,
+    AmbiguousRetry, Backoff, BackoffStrategy, BadRecords, Limits, LogFormat, LogLevel, LogSettings,
+    PostgresSettings, Retry, Settings, Start, Timeouts, TransientRetry,
 };
 use super::tree::{Node, Value};
 use super::values::{show_duration, show_size};
-use super::{defaults, kafka, keys, routes};
+use super::{defaults, http, kafka, keys, routes};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -55,7 +54,7 @@ pub(super) fn settings(root: Node, before: Vec<Problem>) -> Result<Settings, Vec
     let bad_records = bad_records(root.section("bad_records", keys::BAD_RECORDS, report), report);
     let mut retry = retry(root.section("retry", keys::RETRY, report), report);
     let mut timeouts = timeouts(root.section("timeouts", keys::TIMEOUTS, report), report);
-    let http = HttpSettings { listen: listen(root.section("http", keys::HTTP, report), report) };
+    let http = http::read(root.section("http", keys::HTTP, report), report);
     let log = log(root.section("log", keys::LOG, report), report);
 
     adapt(&mut kafka, &mut timeouts, &mut retry.transient, &places);
@@ -236,20 +235,6 @@ fn timeouts(mut section: Section, report: &mut Report) -> Timeouts {
         idle_in_transaction: read("idle_in_transaction", defaults::IDLE_IN_TRANSACTION),
         takeover: read("takeover", defaults::TAKEOVER),
         drain: read("drain", defaults::DRAIN),
-    }
-}
-
-fn listen(mut section: Section, report: &mut Report) -> SocketAddr {
-    let Some(field) = section.take("listen") else { return defaults::HTTP_LISTEN };
-    let Some(scalar) = field.scalar("an address", report) else { return defaults::HTTP_LISTEN };
-    match scalar.text.parse() {
-        Ok(address) => address,
-        Err(_) => {
-            let help = "an IP address and a port: 127.0.0.1:9464 for this machine only, 0.0.0.0:9464 or \
-                [::]:9464 for all";
-            report.add(&field, format!("{} isn't an address to listen on", scalar.shown()), help);
-            defaults::HTTP_LISTEN
-        }
     }
 }
 

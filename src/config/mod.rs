@@ -12,6 +12,7 @@ mod adapt;
 mod build;
 pub mod defaults;
 mod error;
+mod http;
 mod interpolate;
 mod json;
 mod kafka;

@@ -167,7 +167,10 @@ impl Settings {
                 "takeover": duration(self.timeouts.takeover),
                 "drain": duration(self.timeouts.drain),
             },
-            "http": { "listen": self.http.listen.to_string() },
+            "http": {
+                "listen": self.http.listen.to_string(),
+                "probes": self.http.probes.map(|address| address.to_string()),
+            },
             "log": { "format": log_format(self.log.format), "level": log_level(self.log.level) },
         })
     }

@@ -291,6 +291,8 @@ pub struct Timeouts {
 pub struct HttpSettings {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// Address and port of probes alone, beside `listen`.
+    pub probes: Option<SocketAddr>,
 }
 
 /// Log output.

@@ -176,11 +176,13 @@ pub async fn run(
     let board = Board::new(settings.pipeline.as_str(), &instance);
     let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
     let metrics = Metrics::new(settings.pipeline.as_str(), &kafka::librdkafka_version(), &codes);
-    let server = http::Server::bind(settings.http.listen, descriptors::raise())?;
+    let addresses = http::Addresses { listen: settings.http.listen, probes: settings.http.probes };
+    let server = http::Server::bind(addresses, descriptors::raise())?;
+    let addresses = server.addresses();
     tracing::info!(
         pipeline = settings.pipeline.as_str(), instance, version = env!("CARGO_PKG_VERSION"),
-        kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(), http = %server.address(),
-        lanes = settings.workers.get(), "tidegate starts"
+        kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(), http = %addresses.listen,
+        probes = addresses.probes.map(tracing::field::display), lanes = settings.workers.get(), "tidegate starts"
     );
     let desk = || {
         let takeover = settings.timeouts.takeover;

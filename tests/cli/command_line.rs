@@ -195,6 +195,13 @@ fn health_asks_livez_and_ends_as_the_answer_says() {
         assert_eq!(asked.join().unwrap(), "GET /livez HTTP/1.1");
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let probes = format!("http.probes={}", listener.local_addr().unwrap());
+    let path = configuration(&folder, "127.0.0.1:1");
+    let asked = answer(listener, cases[0].0);
+    let output = tidegate(&["health", "-c", path.to_str().unwrap(), "--set", &probes], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(asked.join().unwrap(), "GET /livez HTTP/1.1");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let path = configuration(&folder, &listener.local_addr().unwrap().to_string());
     let path = path.to_str().unwrap();
     let silent = tidegate(&["health", "-c", path, "--timeout", "1"], &[]);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::engine::position::TopicPartition;
 use tidegate::telemetry::board::{Board, ConditionName, Halt};
-use tidegate::telemetry::http::Server;
+use tidegate::telemetry::http::{Addresses, Server};
 use tidegate::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 struct Running {
     address: SocketAddr,
+    probes: SocketAddr,
     board: Board,
     metrics: Metrics,
     _stop: DropGuard,
@@ -23,11 +24,13 @@ struct Running {
 const DESCRIPTORS: u64 = 256;
 
 fn running() -> Running {
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), DESCRIPTORS).unwrap();
-    let (address, stop) = (server.address(), CancellationToken::new());
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::bind(Addresses { listen: any, probes: Some(any) }, DESCRIPTORS).unwrap();
+    let (addresses, stop) = (server.addresses(), CancellationToken::new());
     let (board, metrics) = (Board::new("orders", "test"), Metrics::new("orders", "2.12.1", &["TG-101"]));
     server.start(board.clone(), metrics.clone(), stop.clone()).unwrap();
-    Running { address, board, metrics, _stop: stop.drop_guard() }
+    let (address, probes) = (addresses.listen, addresses.probes.unwrap());
+    Running { address, probes, board, metrics, _stop: stop.drop_guard() }
 }
 
 impl Running {
@@ -35,16 +38,12 @@ impl Running {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
     }
 
+    async fn probe(&self, path: &str) -> (u16, String) {
+        exchange(self.probes, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
+    }
+
     async fn send(&self, request: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer));
-        read.await.expect("the server closes each connection").unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
-        (status, body.to_owned())
+        exchange(self.address, request).await
     }
 
     async fn json(&self, path: &str) -> serde_json::Value {
@@ -56,6 +55,19 @@ impl Running {
             self.board.condition(name, Ok(()));
         }
     }
+}
+
+/// Sends a request on a connection of its own; status and body of the answer.
+async fn exchange(address: SocketAddr, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer));
+    read.await.expect("the server closes each connection").unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
+    (status, body.to_owned())
 }
 
 #[tokio::test]
@@ -118,6 +130,19 @@ async fn metrics_and_status_show_what_was_told() {
     assert_eq!(status["pipeline"], "orders");
     assert_eq!(status["partitions"][0]["lag_records"], 2);
     assert_eq!(status["conditions"]["database"]["ok"], false);
+}
+
+#[tokio::test]
+async fn probes_have_an_address_of_their_own() {
+    let server = running();
+    assert_eq!(server.probe("/livez").await, (200, "ok\n".to_owned()));
+    assert_eq!(server.probe("/readyz").await.0, 503);
+    server.all_well();
+    assert_eq!(server.probe("/readyz").await, (200, "ok\n".to_owned()));
+    for path in ["/metrics", "/status", "/"] {
+        let (status, body) = server.probe(path).await;
+        assert!(status == 404 && body.contains("http.listen"), "{path}: {status} {body}");
+    }
 }
 
 #[tokio::test]
@@ -194,6 +219,10 @@ async fn an_answer_under_way_is_left_alone_however_many_connect() {
 #[tokio::test]
 async fn an_address_in_use_is_told_with_its_key() {
     let server = running();
-    let message = Server::bind(server.address, DESCRIPTORS).unwrap_err().to_string();
-    assert!(message.starts_with(&format!("can't listen on http.listen {}", server.address)), "{message}");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    for (key, listen, probes) in [("listen", server.address, any), ("probes", any, server.address)] {
+        let addresses = Addresses { listen, probes: Some(probes) };
+        let message = Server::bind(addresses, DESCRIPTORS).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("can't listen on http.{key} {}", server.address)), "{message}");
+    }
 }

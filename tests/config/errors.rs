@@ -92,6 +92,8 @@ fn values() {
             ("a start that isn't one", "start: beginning"),
             ("an address without host", "http: {listen: ':9464'}"),
             ("an address by name", "http: {listen: 'localhost:9464'}"),
+            ("an address of probes without port", "http: {probes: '0.0.0.0'}"),
+            ("one address for two listeners", "http: {listen: '0.0.0.0:80', probes: '0.0.0.0:80'}"),
             ("a ledger that people can't type", "postgres: {ledger: Tide-Gate}"),
             ("a ledger that PostgreSQL reserves", "postgres: {ledger: pg_tidegate}"),
             ("a connection string of another kind", "postgres: {url: 'mysql://app:hunter2@localhost/app'}"),

@@ -147,6 +147,7 @@ fn errors_at_every_key_hide_what_a_reference_yields() {
         "retry.transient.first",
         "timeouts.connect",
         "http.listen",
+        "http.probes",
         "log.format",
         "log.level",
         "kafka.group.protocol",

@@ -25,42 +25,50 @@ use crowd::Bounds;
 /// library.
 const BACKLOG: i32 = 4096;
 
-/// The endpoints, bound to an address.
+/// Where the endpoints are served.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// `http.listen`: all endpoints. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// `http.probes`: `/livez` and `/readyz` alone. They are at `listen` as well.
+    pub probes: Option<SocketAddr>,
+}
+
+/// The endpoints, bound to their addresses.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    all: TcpListener,
+    probes: Option<TcpListener>,
+    addresses: Addresses,
     bounds: Bounds,
 }
 
 /// Why the endpoints can't be served.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on http.listen {address}: {source}; choose another address or stop what uses it")]
+#[error("can't listen on {key} {address}: {source}; choose another address or stop what uses it")]
 pub struct BindError {
+    key: &'static str,
     address: SocketAddr,
     source: io::Error,
 }
 
 impl Server {
-    /// Binds `http.listen`; port 0 takes any free one. `descriptors` is how many files and sockets the
-    /// process may have open (`RLIMIT_NOFILE`): connections get a part of them.
+    /// Binds the addresses. `descriptors` is how many files and sockets the process may have open
+    /// (`RLIMIT_NOFILE`): connections get a part of them.
     ///
     /// # Errors
-    /// When the address is in use, not of this machine, or not allowed.
-    pub fn bind(address: SocketAddr, descriptors: u64) -> Result<Self, BindError> {
-        let bound = || {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            rustix::net::listen(&listener, BACKLOG)?;
-            let address = listener.local_addr()?;
-            Ok(Self { listener, address, bounds: Bounds::of(descriptors) })
-        };
-        bound().map_err(|source| BindError { address, source })
+    /// When an address is in use, not of this machine, or not allowed.
+    pub fn bind(addresses: Addresses, descriptors: u64) -> Result<Self, BindError> {
+        let (all, listen) = bound("http.listen", addresses.listen)?;
+        let probes = addresses.probes.map(|address| bound("http.probes", address)).transpose()?;
+        let (probes, probes_address) = probes.unzip();
+        let addresses = Addresses { listen, probes: probes_address };
+        Ok(Self { all, probes, addresses, bounds: Bounds::of(descriptors) })
     }
 
-    /// The address bound, with the port that was taken.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The addresses bound, with the ports that were taken.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     /// Serves until `stop` is cancelled, in a thread of its own.
@@ -73,21 +81,33 @@ impl Server {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> io::Result<JoinHandle<()>> {
+        let Self { all, probes, bounds, .. } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
+        {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(self.listener)?
-        };
-        let pages = pages::router(board, metrics);
+            if let Some(probes) = probes {
+                let probes = tokio::net::TcpListener::from_std(probes)?;
+                tokio::spawn(connections::serve(probes, bounds, pages::probes(board.clone())));
+            }
+            let all = tokio::net::TcpListener::from_std(all)?;
+            tokio::spawn(connections::serve(all, bounds, pages::all(board, metrics)));
+        }
         std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    never = connections::serve(listener, self.bounds, pages) => match never {},
-                }
-            });
+            runtime.block_on(stop.cancelled());
             // A page that is still being made has nobody left to read it.
             runtime.shutdown_background();
         })
     }
+}
+
+/// Listens on the address of a key; with the address that it came to be.
+fn bound(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let bound = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound().map_err(|source| BindError { key, address, source })
 }

@@ -40,14 +40,21 @@ impl Shared {
 }
 
 /// All endpoints.
-pub(super) fn router(board: Board, metrics: Metrics) -> Router {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(page))
-        .route("/status", get(status))
-        .fallback(async || (StatusCode::NOT_FOUND, "one of /livez, /readyz, /metrics, /status\n"))
-        .with_state(Shared { board, metrics, turn: Arc::new(Semaphore::new(1)) })
+pub(super) fn all(board: Board, metrics: Metrics) -> Router {
+    let shared = Shared { board: board.clone(), metrics, turn: Arc::new(Semaphore::new(1)) };
+    let pages = Router::new().route("/metrics", get(page)).route("/status", get(status));
+    let names = "one of /livez, /readyz, /metrics, /status\n";
+    pages.with_state(shared).merge(probe_pages(board)).fallback(async move || (StatusCode::NOT_FOUND, names))
+}
+
+/// `/livez` and `/readyz`.
+pub(super) fn probes(board: Board) -> Router {
+    let names = "one of /livez, /readyz; the other pages are at http.listen\n";
+    probe_pages(board).fallback(async move || (StatusCode::NOT_FOUND, names))
+}
+
+fn probe_pages(board: Board) -> Router {
+    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(board)
 }
 
 #[derive(Deserialize)]
@@ -65,8 +72,8 @@ fn code(good: bool) -> StatusCode {
     if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn livez(State(shared): State<Shared>, Query(flags): Query<Flags>) -> Response {
-    let pulses = shared.board.pulses();
+async fn livez(State(board): State<Board>, Query(flags): Query<Flags>) -> Response {
+    let pulses = board.pulses();
     let stuck: Vec<&Pulse> = pulses.iter().filter(|pulse| pulse.stuck).collect();
     let status = code(stuck.is_empty());
     if flags.verbose() {
@@ -99,8 +106,8 @@ struct Readiness<'a> {
     halts: Vec<HaltRow<'a>>,
 }
 
-async fn readyz(State(shared): State<Shared>, Query(flags): Query<Flags>) -> Response {
-    shared.board.read(|board| {
+async fn readyz(State(board): State<Board>, Query(flags): Query<Flags>) -> Response {
+    board.read(|board| {
         let reasons = board.unready();
         let status = code(reasons.is_empty());
         if flags.verbose() {

@@ -1,0 +1,37 @@
+//! `http` → [`HttpSettings`].
+
+use std::net::SocketAddr;
+
+use super::defaults;
+use super::reader::{Field, Report, Section};
+use super::settings::HttpSettings;
+
+pub(super) fn read(mut section: Section, report: &mut Report) -> HttpSettings {
+    let listen = section.take("listen").and_then(|field| {
+        let help = "an IP address and a port: 127.0.0.1:9464 for this machine only, 0.0.0.0:9464 or \
+            [::]:9464 for all";
+        address(&field, help, report)
+    });
+    let listen = listen.unwrap_or(defaults::HTTP_LISTEN);
+    let probes = section.take("probes").and_then(|field| probes(&field, listen, report));
+    HttpSettings { listen, probes }
+}
+
+fn address(field: &Field, help: &str, report: &mut Report) -> Option<SocketAddr> {
+    let scalar = field.scalar("an address", report)?;
+    let address = scalar.text.parse().ok();
+    if address.is_none() {
+        report.add(field, format!("{} isn't an address to listen on", scalar.shown()), help);
+    }
+    address
+}
+
+fn probes(field: &Field, listen: SocketAddr, report: &mut Report) -> Option<SocketAddr> {
+    let help = "an IP address and a port, such as 0.0.0.0:9465; without it http.listen answers probes";
+    let probes = address(field, help, report)?;
+    // Port 0 is another one each time.
+    if probes == listen && probes.port() != 0 {
+        report.add(field, "it is the address of http.listen", "give it a port of its own, or leave it out");
+    }
+    Some(probes)
+}

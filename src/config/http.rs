@@ -14,7 +14,23 @@ pub(super) fn read(mut section: Section, report: &mut Report) -> HttpSettings {
     });
     let listen = listen.unwrap_or(defaults::HTTP_LISTEN);
     let probes = section.take("probes").and_then(|field| probes(&field, listen, report));
-    HttpSettings { listen, probes }
+    let items = section.take("hosts").and_then(|field| field.items("a list of hosts", report));
+    let hosts = items.unwrap_or_default().iter().filter_map(|field| host(field, report)).collect();
+    HttpSettings { listen, probes, hosts }
+}
+
+fn host(field: &Field, report: &mut Report) -> Option<String> {
+    let scalar = field.scalar("a host's name", report)?;
+    let name = scalar.text.strip_prefix("*.").unwrap_or(&scalar.text);
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
+    if scalar.text == "*" || (name.len() <= 253 && name.split('.').all(is_label)) {
+        return Some(scalar.text.clone());
+    }
+    let help = "a name without scheme, port and path: metrics.example.com, '*.example.com' for all below it, \
+        '*' for any;\naddresses, localhost and names without a dot need no entry";
+    report.add(field, format!("{} isn't a host's name", scalar.shown()), help);
+    None
 }
 
 fn address(field: &Field, help: &str, report: &mut Report) -> Option<SocketAddr> {

@@ -51,7 +51,7 @@ pub(super) const AMBIGUOUS: &[&str] = &["strategy", "first", "attempts"];
 pub(super) const TIMEOUTS: &[&str] =
     &["connect", "statement", "lock", "idle_in_transaction", "takeover", "drain"];
 /// `http`
-pub(super) const HTTP: &[&str] = &["listen", "probes"];
+pub(super) const HTTP: &[&str] = &["listen", "probes", "hosts"];
 /// `log`
 pub(super) const LOG: &[&str] = &["format", "level", "server_messages"];
 

@@ -170,6 +170,7 @@ impl Settings {
             "http": {
                 "listen": self.http.listen.to_string(),
                 "probes": self.http.probes.map(|address| address.to_string()),
+                "hosts": self.http.hosts,
             },
             "log": { "format": log_format(self.log.format), "level": log_level(self.log.level) },
         })

@@ -287,12 +287,14 @@ pub struct Timeouts {
 }
 
 /// The HTTP endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Address and port to listen on.
     pub listen: SocketAddr,
     /// Address and port of probes alone, beside `listen`.
     pub probes: Option<SocketAddr>,
+    /// Hosts that requests may be for: names, `*.` and a name for all below it, or `*`.
+    pub hosts: Vec<String>,
 }
 
 /// Log output.

@@ -177,7 +177,7 @@ pub async fn run(
     let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
     let metrics = Metrics::new(settings.pipeline.as_str(), &kafka::librdkafka_version(), &codes);
     let addresses = http::Addresses { listen: settings.http.listen, probes: settings.http.probes };
-    let server = http::Server::bind(addresses, descriptors::raise())?;
+    let server = http::Server::bind(addresses, &settings.http.hosts, descriptors::raise())?;
     let addresses = server.addresses();
     tracing::info!(
         pipeline = settings.pipeline.as_str(), instance, version = env!("CARGO_PKG_VERSION"),

@@ -24,8 +24,9 @@ struct Running {
 const DESCRIPTORS: u64 = 256;
 
 fn running() -> Running {
+    let hosts = ["metrics.example.com".to_owned()];
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(Addresses { listen: any, probes: Some(any) }, DESCRIPTORS).unwrap();
+    let server = Server::bind(Addresses { listen: any, probes: Some(any) }, &hosts, DESCRIPTORS).unwrap();
     let (addresses, stop) = (server.addresses(), CancellationToken::new());
     let (board, metrics) = (Board::new("orders", "test"), Metrics::new("orders", "2.12.1", &["TG-101"]));
     server.start(board.clone(), metrics.clone(), stop.clone()).unwrap();
@@ -146,6 +147,29 @@ async fn probes_have_an_address_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_name_that_could_be_a_stranger_s_is_refused_on_every_page() {
+    let server = running();
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let ask = async |path: &str, host: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        [exchange(server.address, &request).await, exchange(server.probes, &request).await]
+    };
+    for host in ["10.1.2.3:9464", "[::1]:9464", "localhost", "tidegate:80", own.trim(), "metrics.example.com"]
+    {
+        for (status, body) in ask("/livez", host).await {
+            assert_eq!(status, 200, "{host}: {body}");
+        }
+    }
+    for path in ["/livez", "/readyz", "/metrics", "/status", "/nowhere"] {
+        for (status, body) in ask(path, "evil.example:9464").await {
+            let told = body.starts_with("evil.example isn't") && body.contains("http.hosts");
+            assert!(status == 421 && told, "{path}: {status} {body}");
+        }
+    }
+    assert_eq!(server.send("GET /livez HTTP/1.0\r\n\r\n").await.0, 200);
+}
+
+#[tokio::test]
 async fn what_is_no_endpoint_is_refused() {
     let server = running();
     let (status, body) = server.get("/nowhere").await;
@@ -222,7 +246,7 @@ async fn an_address_in_use_is_told_with_its_key() {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     for (key, listen, probes) in [("listen", server.address, any), ("probes", any, server.address)] {
         let addresses = Addresses { listen, probes: Some(probes) };
-        let message = Server::bind(addresses, DESCRIPTORS).unwrap_err().to_string();
+        let message = Server::bind(addresses, &[], DESCRIPTORS).unwrap_err().to_string();
         assert!(message.starts_with(&format!("can't listen on http.{key} {}", server.address)), "{message}");
     }
 }

@@ -45,7 +45,7 @@ retry:
   transient: {strategy: linear, first: 1s, max: 1m 30s}
   ambiguous: {strategy: exponential, first: 2s, attempts: 9}
 timeouts: {connect: 1s, statement: 2s, lock: 3s, idle_in_transaction: 4s, takeover: 5s, drain: 6s}
-http: {listen: '[::]:80', probes: '0.0.0.0:81'}
+http: {listen: '[::]:80', probes: '0.0.0.0:81', hosts: [metrics.example.com, '*.corp.example']}
 log: {format: text, level: debug}
 ";
 
@@ -91,6 +91,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(seconds.map(|timeout| timeout.as_secs()), [1, 2, 3, 4, 5, 6]);
     assert_eq!(settings.http.listen.to_string(), "[::]:80");
     assert_eq!(settings.http.probes, Some("0.0.0.0:81".parse().unwrap()));
+    assert_eq!(settings.http.hosts, ["metrics.example.com", "*.corp.example"]);
     assert_eq!(
         settings.log,
         LogSettings { format: LogFormat::Text, level: LogLevel::Debug, server_messages: false }
@@ -156,7 +157,7 @@ fn silence_means_the_defaults_of_the_contract() {
             "ambiguous": {"strategy": "linear", "first": "1s", "attempts": 5}},
         "timeouts": {"connect": "10s", "statement": "30s", "lock": "10s", "idle_in_transaction": "15s",
             "takeover": "5s", "drain": "25s"},
-        "http": {"listen": "127.0.0.1:9464", "probes": null},
+        "http": {"listen": "127.0.0.1:9464", "probes": null, "hosts": []},
         "log": {"format": "json", "level": "info"},
     });
     assert_eq!(effective, expected);

@@ -26,7 +26,7 @@ proptest! {
     #[test]
     fn any_value_is_answered_at_every_key(value in "[ -~]{0,20}", key in prop::sample::select(vec![
         "workers", "start", "limits.memory", "limits.linger", "routes.0.topic", "routes.0.table",
-        "routes.0.key", "routes.0.columns.x", "postgres.url", "http.listen", "http.probes",
+        "routes.0.key", "routes.0.columns.x", "postgres.url", "http.listen", "http.probes", "http.hosts",
         "bad_records.halt_above", "kafka.client.id",
     ])) {
         if let Ok(settings) = parse_with(BASE, Yaml, &[], &[&format!("{key}={value}")]) {

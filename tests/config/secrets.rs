@@ -148,6 +148,7 @@ fn errors_at_every_key_hide_what_a_reference_yields() {
         "timeouts.connect",
         "http.listen",
         "http.probes",
+        "http.hosts",
         "log.format",
         "log.level",
         "kafka.group.protocol",

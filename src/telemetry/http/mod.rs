@@ -7,6 +7,7 @@
 
 mod connections;
 mod crowd;
+mod hosts;
 mod pages;
 
 use std::io;
@@ -19,6 +20,7 @@ use super::board::Board;
 use super::metrics::Metrics;
 
 use crowd::Bounds;
+use hosts::Hosts;
 
 /// Connections that the kernel holds until they are accepted. When there are more it drops a client's SYN,
 /// which is sent again after a second; a busy machine gets behind by more than the 128 of the standard
@@ -26,7 +28,7 @@ use crowd::Bounds;
 const BACKLOG: i32 = 4096;
 
 /// Where the endpoints are served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
     /// `http.listen`: all endpoints. Port 0 takes any free one.
     pub listen: SocketAddr,
@@ -40,6 +42,7 @@ pub struct Server {
     all: TcpListener,
     probes: Option<TcpListener>,
     addresses: Addresses,
+    hosts: Hosts,
     bounds: Bounds,
 }
 
@@ -53,17 +56,18 @@ pub struct BindError {
 }
 
 impl Server {
-    /// Binds the addresses. `descriptors` is how many files and sockets the process may have open
-    /// (`RLIMIT_NOFILE`): connections get a part of them.
+    /// Binds the addresses. `hosts` are names that requests may be for (`http.hosts`: a name, `*.` before the
+    /// names below one, `*` for any), beside those that can only be ours. `descriptors` is how many files and
+    /// sockets the process may have open (`RLIMIT_NOFILE`): connections get a part of them.
     ///
     /// # Errors
     /// When an address is in use, not of this machine, or not allowed.
-    pub fn bind(addresses: Addresses, descriptors: u64) -> Result<Self, BindError> {
+    pub fn bind(addresses: Addresses, hosts: &[String], descriptors: u64) -> Result<Self, BindError> {
         let (all, listen) = bound("http.listen", addresses.listen)?;
         let probes = addresses.probes.map(|address| bound("http.probes", address)).transpose()?;
         let (probes, probes_address) = probes.unzip();
         let addresses = Addresses { listen, probes: probes_address };
-        Ok(Self { all, probes, addresses, bounds: Bounds::of(descriptors) })
+        Ok(Self { all, probes, addresses, hosts: Hosts::new(hosts), bounds: Bounds::of(descriptors) })
     }
 
     /// The addresses bound, with the ports that were taken.
@@ -81,16 +85,16 @@ impl Server {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> io::Result<JoinHandle<()>> {
-        let Self { all, probes, bounds, .. } = self;
+        let Self { all, probes, hosts, bounds, .. } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         {
             let _inside = runtime.enter();
             if let Some(probes) = probes {
                 let probes = tokio::net::TcpListener::from_std(probes)?;
-                tokio::spawn(connections::serve(probes, bounds, pages::probes(board.clone())));
+                tokio::spawn(connections::serve(probes, bounds, hosts.guard(pages::probes(board.clone()))));
             }
             let all = tokio::net::TcpListener::from_std(all)?;
-            tokio::spawn(connections::serve(all, bounds, pages::all(board, metrics)));
+            tokio::spawn(connections::serve(all, bounds, hosts.guard(pages::all(board, metrics))));
         }
         std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(stop.cancelled());

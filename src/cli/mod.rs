@@ -6,6 +6,7 @@
 
 mod check;
 mod completions;
+mod dumps;
 mod exit;
 mod fields;
 mod health;
@@ -96,6 +97,11 @@ enum Command {
 
 /// Reads the arguments, runs the command, and gives the process's exit code.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // Arguments may hold secrets already.
+    if let Err(error) = dumps::turn_off() {
+        let text = "core dumps of this process can't be turned off, and would hold secrets";
+        let _ = writeln!(std::io::stderr(), "warning: {text}: {error}");
+    }
     let parsed = command().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
     let cli = match parsed {
         Ok(cli) => cli,

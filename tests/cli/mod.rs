@@ -2,6 +2,7 @@
 
 mod command_line;
 mod crowd;
+mod dumps;
 mod http;
 mod servers;
 mod service;

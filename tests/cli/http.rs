@@ -58,17 +58,32 @@ impl Running {
     }
 }
 
-/// Sends a request on a connection of its own; status and body of the answer.
-async fn exchange(address: SocketAddr, request: &str) -> (u16, String) {
+/// Sends a request on a connection of its own; head and body of the answer.
+async fn raw(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer));
     read.await.expect("the server closes each connection").unwrap();
     let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
-    (status, body.to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").expect("the head has an end");
+    (head.to_owned(), body.to_owned())
+}
+
+/// The same; status and body.
+async fn exchange(address: SocketAddr, request: &str) -> (u16, String) {
+    let (head, body) = raw(address, request).await;
+    (status(&head), body)
+}
+
+fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// The value of a header.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let named = |line: &'a str| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name));
+    head.lines().find_map(named).map(|(_, value)| value)
 }
 
 #[tokio::test]
@@ -170,15 +185,72 @@ async fn a_name_that_could_be_a_stranger_s_is_refused_on_every_page() {
 }
 
 #[tokio::test]
+async fn every_answer_is_of_this_moment_and_of_its_type() {
+    let server = running();
+    let stranger = "GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    for (request, expected) in [
+        ("GET /livez HTTP/1.1\r\nHost: test\r\n\r\n", 200),
+        ("GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n", 503),
+        ("GET /readyz?verbose HTTP/1.1\r\nHost: test\r\n\r\n", 503),
+        ("GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n", 200),
+        ("GET /status HTTP/1.1\r\nHost: test\r\n\r\n", 200),
+        ("GET /nowhere HTTP/1.1\r\nHost: test\r\n\r\n", 404),
+        ("POST /status HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n", 405),
+        (stranger, 421),
+    ] {
+        let (head, _) = raw(server.address, request).await;
+        assert_eq!(status(&head), expected, "{request}{head}");
+        for (name, value) in
+            [("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("connection", "close")]
+        {
+            assert_eq!(header(&head, name), Some(value), "{request}{head}");
+        }
+    }
+    let (head, _) = raw(server.probes, stranger).await;
+    assert_eq!(header(&head, "cache-control"), Some("no-store"), "{head}");
+}
+
+#[tokio::test]
+async fn a_head_request_gets_the_head_of_the_page() {
+    let server = running();
+    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+        let ask = async |method: &str| {
+            raw(server.address, &format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
+        };
+        let ((page, text), (head, nothing)) = (ask("GET").await, ask("HEAD").await);
+        assert_eq!((status(&head), nothing.as_str()), (status(&page), ""), "{path}");
+        assert!(!text.is_empty() && header(&head, "content-length").is_some(), "{path}: {head}");
+        assert_eq!(header(&head, "content-type"), header(&page, "content-type"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_endpoint_is_refused() {
     let server = running();
     let (status, body) = server.get("/nowhere").await;
     assert_eq!(status, 404);
     assert!(body.contains("/livez"), "{body}");
-    assert_eq!(server.send("POST /metrics HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n").await.0, 405);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        let request = format!("{method} /metrics HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+        let (head, _) = raw(server.address, &request).await;
+        assert_eq!(self::status(&head), 405, "{method}: {head}");
+        assert_eq!(header(&head, "allow"), Some("GET,HEAD"), "{method}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let server = running();
     let long = "x".repeat(64 * 1024);
-    let (status, _) = server.send(&format!("GET / HTTP/1.1\r\nHost: test\r\nX-Long: {long}")).await;
-    assert_eq!(status, 431);
+    let many = "X-Many: x\r\n".repeat(65);
+    for request in [
+        format!("GET /livez HTTP/1.1\r\nHost: test\r\nX-Long: {long}"),
+        format!("GET /livez?{long} HTTP/1.1\r\nHost: test\r\n\r\n"),
+        format!("GET /livez HTTP/1.1\r\nHost: test\r\n{many}\r\n"),
+    ] {
+        assert_eq!(server.send(&request).await.0, 431, "{} bytes", request.len());
+    }
+    assert_eq!(server.get("/livez").await.0, 200);
 }
 
 /// Waits until the server has closed the connection.

@@ -89,12 +89,16 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         {
             let _inside = runtime.enter();
+            let serve = |listener, router| {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let router = pages::of_this_moment(hosts.guard(router));
+                tokio::spawn(connections::serve(listener, bounds, router));
+                io::Result::Ok(())
+            };
             if let Some(probes) = probes {
-                let probes = tokio::net::TcpListener::from_std(probes)?;
-                tokio::spawn(connections::serve(probes, bounds, hosts.guard(pages::probes(board.clone()))));
+                serve(probes, pages::probes(board.clone()))?;
             }
-            let all = tokio::net::TcpListener::from_std(all)?;
-            tokio::spawn(connections::serve(all, bounds, hosts.guard(pages::all(board, metrics))));
+            serve(all, pages::all(board, metrics))?;
         }
         std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(stop.cancelled());

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -51,6 +52,17 @@ pub(super) fn all(board: Board, metrics: Metrics) -> Router {
 pub(super) fn probes(board: Board) -> Router {
     let names = "one of /livez, /readyz; the other pages are at http.listen\n";
     probe_pages(board).fallback(async move || (StatusCode::NOT_FOUND, names))
+}
+
+/// Says of each answer, refusals too, that it is of this moment and of the type that it says: nothing on the
+/// way keeps it, and no browser makes a page of it.
+pub(super) fn of_this_moment(pages: Router) -> Router {
+    pages.layer(map_response(async |mut response: Response| {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }))
 }
 
 fn probe_pages(board: Board) -> Router {

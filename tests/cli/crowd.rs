@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lab::process::get;
+use lab::process::{Tidegate, get};
 use lab::sql;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
@@ -58,12 +59,28 @@ fn be_slow(address: &str, stop: &AtomicBool) {
     }
 }
 
+/// The page, as a kubelet asks for it: three failures in a row, of a few seconds each, are one too many.
+fn ask(address: &str, path: &str) -> String {
+    let mut answers = Vec::new();
+    while answers.len() < 3 {
+        match get(address, path) {
+            Ok((200, page)) => return page,
+            answer => answers.push(answer),
+        }
+    }
+    panic!("{address}{path}: {answers:?}")
+}
+
 #[test]
 fn probes_are_answered_and_records_go_on_in_a_crowd_of_silent_and_slow_clients() {
     let place = Place::new("cli_crowd");
     place.sql(TABLE);
     let probes = lab::process::free_address();
-    let running = start(&place, &format!("run --set http.probes={probes}"));
+    // TIDEGATE_BIN names a release build to measure; else it is the one of these tests.
+    let program = std::env::var_os("TIDEGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into());
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    let program = Tidegate::new(Path::new(&program), &config).unwrap();
+    let running = program.start(&format!("run --set http.probes={probes}")).unwrap();
     running.await_http(&probes, "/readyz", SOON).unwrap();
     let both = format!("http={} probes={probes}", place.listen);
     assert!(running.errors().contains(&both), "the start tells both listeners:\n{}", running.errors());
@@ -76,20 +93,19 @@ fn probes_are_answered_and_records_go_on_in_a_crowd_of_silent_and_slow_clients()
         let stop = StopAtEnd(&stop);
         let mut asked_in_full_crowd = 0;
         let deadline = Instant::now() + SOON;
-        while asked_in_full_crowd < 20 {
+        while asked_in_full_crowd < 300 {
             assert!(Instant::now() < deadline, "{sockets} sockets were never open");
             asked_in_full_crowd += usize::from(open.load(Ordering::Relaxed));
             for (address, times) in &mut times {
                 let begin = Instant::now();
-                let answer = get(address, "/livez");
-                assert!(matches!(answer, Ok((200, _))), "{address}: {answer:?} after {:?}", begin.elapsed());
+                ask(address, "/livez");
                 times.push(begin.elapsed());
             }
         }
-        place.expect("health", 0);
-        place.expect(&format!("health --set http.probes={probes}"), 0);
-        let (status, page) = get(&place.listen, "/metrics").unwrap();
-        assert!(status == 200 && sum(&page, "process_open_fds") < 2_000.0, "the crowd is bounded:\n{page}");
+        place.expect("health --timeout 30", 0);
+        place.expect(&format!("health --timeout 30 --set http.probes={probes}"), 0);
+        let page = ask(&place.listen, "/metrics");
+        assert!(sum(&page, "process_open_fds") < 2_000.0, "the crowd is bounded:\n{page}");
         place.put(0, &[r#"{"id":1,"amount":1}"#]);
         let rows = || sql::number(&place.fresh.url, "SELECT count(*) FROM public.events").unwrap();
         running.await_condition("the record in the table", SOON, |_| rows() == 1).unwrap();

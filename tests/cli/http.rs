@@ -9,7 +9,7 @@ use tidegate::telemetry::board::{Board, ConditionName, Halt};
 use tidegate::telemetry::http::{Addresses, Server};
 use tidegate::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 struct Running {
@@ -22,6 +22,10 @@ struct Running {
 
 /// Descriptors for which at most 32 connections wait and 8 are answered.
 const DESCRIPTORS: u64 = 256;
+
+/// Partitions that make a page larger than the buffers of sockets, with topics' names of this length.
+const MANY: i32 = 8_000;
+const TOPIC_BYTES: usize = 1_000;
 
 fn running() -> Running {
     let hosts = ["metrics.example.com".to_owned()];
@@ -49,6 +53,25 @@ impl Running {
 
     async fn json(&self, path: &str) -> serde_json::Value {
         serde_json::from_str(&self.get(path).await.1).unwrap()
+    }
+
+    /// Makes `/status` larger than what the sockets on its way hold.
+    fn grow(&self) {
+        let topic = "t".repeat(TOPIC_BYTES);
+        for partition in 0..MANY {
+            self.board.partition(&TopicPartition::new(&*topic, partition), |_| {});
+        }
+    }
+
+    /// Asks for `/status` and reads its first byte alone.
+    async fn begin_status(&self) -> (TcpStream, Vec<u8>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+        let mut answer = vec![0];
+        stream.read_exact(&mut answer).await.unwrap();
+        (stream, answer)
     }
 
     fn all_well(&self) {
@@ -290,15 +313,8 @@ async fn clients_that_send_a_head_byte_by_byte_are_closed_in_time() {
 #[tokio::test]
 async fn an_answer_under_way_is_left_alone_however_many_connect() {
     let server = running();
-    let topic = "t".repeat(1000);
-    // More than the sockets' buffers hold.
-    for partition in 0..20_000 {
-        server.board.partition(&TopicPartition::new(&*topic, partition), |_| {});
-    }
-    let mut scrape = TcpStream::connect(server.address).await.unwrap();
-    scrape.write_all(b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
-    let mut answer = vec![0];
-    scrape.read_exact(&mut answer).await.unwrap();
+    server.grow();
+    let (mut scrape, mut answer) = server.begin_status().await;
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(TcpStream::connect(server.address).await.unwrap());
@@ -309,7 +325,22 @@ async fn an_answer_under_way_is_left_alone_however_many_connect() {
     let text = String::from_utf8(answer).unwrap();
     let (_, body) = text.split_once("\r\n\r\n").unwrap();
     let status: serde_json::Value = serde_json::from_str(body).unwrap();
-    assert_eq!(status["partitions"].as_array().map(Vec::len), Some(20_000));
+    assert_eq!(status["partitions"].as_array().map(Vec::len), Some(MANY as usize));
+}
+
+#[tokio::test]
+async fn clients_that_read_no_answer_give_way_to_those_that_do() {
+    let server = running();
+    server.grow();
+    let mut slow = VecDeque::new();
+    for _ in 0..9 {
+        slow.push_back(server.begin_status().await);
+    }
+    assert_eq!(server.json("/status").await["partitions"].as_array().map(Vec::len), Some(MANY as usize));
+    let (mut oldest, mut answer) = slow.pop_front().unwrap();
+    // Cut off, by an end or by a reset.
+    let _ = oldest.read_to_end(&mut answer).await;
+    assert!(answer.len() < MANY as usize * TOPIC_BYTES, "{} bytes", answer.len());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(super) struct Bounds {
     /// Those that wait for a request.
     pub(super) waiting: usize,
-    /// Those whose request is being answered.
+    /// Those whose request is being answered. Each may hold a page that its client doesn't read.
     pub(super) answering: usize,
 }
 
@@ -27,7 +27,7 @@ impl Bounds {
         let share = |part: u64, least: usize, most: usize| {
             usize::try_from(descriptors / part).unwrap_or(most).clamp(least, most)
         };
-        Self { waiting: share(8, 16, 1024), answering: share(32, 8, 64) }
+        Self { waiting: share(8, 16, 1024), answering: share(64, 8, 16) }
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
             let both = 2 * (bounds.waiting + bounds.answering) as u64;
             assert!(both <= descriptors / 3, "{descriptors}: {bounds:?}");
         }
-        assert_eq!(Bounds::of(u64::MAX), Bounds { waiting: 1024, answering: 64 });
+        assert_eq!(Bounds::of(u64::MAX), Bounds { waiting: 1024, answering: 16 });
         assert_eq!(Bounds::of(0), Bounds { waiting: 16, answering: 8 });
     }
 }

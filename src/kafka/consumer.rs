@@ -167,7 +167,7 @@ impl Consumer {
     /// A member in a steady state whose coordinator has been silent for `session.timeout.ms` forgets its id
     /// (librdkafka 2.12, `rd_kafka_cgrp_session_timeout_check`) and joins as somebody new, for whom the group
     /// waits until the session of the old one has passed as well, which a coordinator counts from its own
-    /// start. Subscribing while the topics' metadata have lapsed makes the member rejoin: it leaves the steady
+    /// start. Subscribing while the topics' metadata have lapsed makes the member rejoin: it leaves that
     /// state, keeps id and partitions, and joins as itself once a coordinator answers. Where the metadata
     /// haven't lapsed, this changes nothing.
     ///

@@ -65,6 +65,32 @@ pub(in crate::postgres) fn own_of(table: &Table) -> Result<String, IdentifierErr
     ))
 }
 
+/// A condition for a statement that writes to the table: its name and version are those of the shape.
+///
+/// The look into the catalogue is left to the plan: the ledger's function `shape` is evaluated when the plan
+/// is made, and PostgreSQL makes it anew once the table, its indexes, constraints, triggers, rules or
+/// policies have changed. What no plan depends on, types and the session's own state, is looked at each time,
+/// and so is the name: where a statement waits for the table while it is analysed, its parts may mean
+/// different ones.
+///
+/// The look at planning is as old as the statement's first snapshot, which is older than a wait for the
+/// table's lock: the lock has to be held before the statement is sent.
+///
+/// # Errors
+/// When the name can't be quoted.
+pub(in crate::postgres) fn holds_in_plan(
+    table: &Table,
+    shape_function: &str,
+) -> Result<String, IdentifierError> {
+    let name = identifier::literal(&identifier::qualified(&table.schema, &table.name)?)?;
+    let (oid, own) = (format!("'{}'::pg_catalog.oid", table.oid), table.version.own);
+    let found = hashed(&format!("{shape_function}({oid})"), &oid, &table.version.types);
+    Ok(format!(
+        "pg_catalog.to_regclass({name}) OPERATOR(pg_catalog.=) {oid} \
+         AND {found} OPERATOR(pg_catalog.=) '{own}'::pg_catalog.int8"
+    ))
+}
+
 /// A query for the table that has this name now: its own version, and that of its tree.
 ///
 /// # Errors
@@ -101,13 +127,22 @@ fn named(schema: &str, name: &str) -> Result<String, IdentifierError> {
 /// The number that stands for all of a table's own row versions. What a plain table has none of is left out:
 /// NULL counts for nothing in it, and with the first of them the row of `pg_class` is another one.
 fn own(types: &[u32], is_plain: bool) -> String {
-    let mut parts =
-        if is_plain { format!("{OWN}, {SESSION}") } else { format!("{OWN}, {OF_RULES}, {SESSION}") };
+    let parts = if is_plain { OWN.to_owned() } else { format!("{OWN}, {OF_RULES}") };
+    hashed(&parts, "c.oid", types)
+}
+
+fn hashed(parts: &str, relation: &str, types: &[u32]) -> String {
+    let mut parts = format!("{parts}, {}", SESSION.replace("{relation}", relation));
     if !types.is_empty() {
         let list = types.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         let _ = write!(parts, "{}", OF_TYPES.replace("{types}", &format!("'{{{list}}}'::pg_catalog.oid[]")));
     }
     format!("pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', {parts}), 0)")
+}
+
+/// What the ledger's function `shape` gives for the table `c`: the parts that a plan depends on, as one text.
+pub(in crate::postgres) fn parts() -> String {
+    format!("pg_catalog.concat_ws(' ', {OWN}, {OF_RULES})")
 }
 
 /// Row versions of the table `c` itself.
@@ -130,7 +165,7 @@ const OF_RULES: &str = "CASE WHEN c.relhastriggers THEN ARRAY(SELECT t.xmin FROM
 
 /// What is the session's.
 const SESSION: &str =
-    "pg_catalog.row_security_active(c.oid), pg_catalog.current_setting('session_replication_role')";
+    "pg_catalog.row_security_active({relation}), pg_catalog.current_setting('session_replication_role')";
 
 /// Row versions of types: their own, labels of enums, constraints of domains, fields of composites.
 const OF_TYPES: &str = ", \

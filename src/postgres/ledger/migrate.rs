@@ -4,11 +4,16 @@
 //! starting processes may wait for. A role that may only write finds the schema there and needs no more.
 
 use super::{Ledger, LedgerError};
+use crate::postgres::catalogue::version;
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// The versions, oldest first; their numbers count from 1.
-const VERSIONS: [&str; 2] = [include_str!("../sql/ledger_1.sql"), include_str!("../sql/ledger_2.sql")];
+const VERSIONS: [&str; 3] = [
+    include_str!("../sql/ledger_1.sql"),
+    include_str!("../sql/ledger_2.sql"),
+    include_str!("../sql/ledger_3.sql"),
+];
 const ROLES: &str = include_str!("../sql/ledger_roles.sql");
 
 /// What the catalogue says of the schema, readable without any privilege on it.
@@ -121,7 +126,7 @@ impl Ledger {
             steps.push_str(&self.sql("CREATE SCHEMA {ledger};\n"));
         }
         for (index, sql) in VERSIONS.iter().enumerate().skip(version as usize) {
-            steps.push_str(&self.sql(sql));
+            steps.push_str(&self.sql(sql).replace("{shape}", &version::parts()));
             let number = index + 1;
             steps.push_str(
                 &self.sql(&format!("INSERT INTO {{ledger}}.version (number) VALUES ({number});\n")),

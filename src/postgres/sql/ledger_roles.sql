@@ -23,6 +23,7 @@ ALTER TABLE {ledger}.progress OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.decisions OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.spans OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.quarantine OWNER TO tidegate_owner;
+ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.lag OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.outcomes OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.duplicates OWNER TO tidegate_owner;

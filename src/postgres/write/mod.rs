@@ -164,11 +164,20 @@ impl Writer {
             Ok((progress, quarantine)) => {
                 let pipeline = self.pipeline.clone();
                 let progress_table = self.sql.progress.clone();
+                let shape_function = self.ledger.sql("{ledger}.shape");
                 let targets = Targets::avoiding_stages(self.avoid_stage);
                 let shapes = Shapes::new(self.row_wait);
                 let repertoire = session.repertoire();
-                let prepared =
-                    Prepared { pipeline, progress_table, progress, quarantine, repertoire, targets, shapes };
+                let prepared = Prepared {
+                    pipeline,
+                    progress_table,
+                    shape_function,
+                    progress,
+                    quarantine,
+                    repertoire,
+                    targets,
+                    shapes,
+                };
                 Ok(Connection { session: Some(session), prepared, in_doubt: false })
             }
             Err(error) => Err(session.failure(&error, Phase::Ledger).await),

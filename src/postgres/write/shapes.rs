@@ -83,17 +83,20 @@ impl Shapes {
         batch.shapes.iter().filter_map(|table| self.of(table))
     }
 
-    /// Locks the batch's tables, in the order of their oids, and lets waits be longer from there on.
+    /// Locks the batch's tables, in the order of their oids.
+    pub(super) fn table_locks(&self, batch: &Batch) -> String {
+        self.of_batch(batch).fold(String::new(), |locks, known| locks + "; " + &known.lock)
+    }
+
+    /// The same, and lets waits be longer from there on.
     pub(super) fn locks(&self, batch: &Batch) -> String {
         let mut locks = String::new();
         if batch.hurried {
             locks = short_wait();
         }
-        // Writing to a String can't fail.
-        for known in self.of_batch(batch) {
-            let _ = write!(locks, "; {}", known.lock);
-        }
+        locks.push_str(&self.table_locks(batch));
         if !batch.hurried && self.row_wait > TABLE_WAIT {
+            // Writing to a String can't fail.
             let _ = write!(locks, "; SET LOCAL lock_timeout = {}", self.row_wait.as_millis());
         }
         locks

@@ -11,6 +11,7 @@
 mod sql;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
@@ -37,9 +38,9 @@ const BYTES_MAX: usize = 128 * 1024;
 /// Most columns that this path takes; planning grows with them.
 const COLUMNS_MAX: usize = 200;
 
-/// Opens the transaction. The plan is made once and kept while the table grows from nothing to anything, so
-/// that it must not rest on the table's size: rows are always fetched by the key's index. Whether it may
-/// write is left to `default_transaction_read_only` as it stands then.
+/// Opens the transaction; the table's lock follows. The plan is made once and kept while the table grows from
+/// nothing to anything, so that it must not rest on the table's size: rows are always fetched by the key's
+/// index. Whether it may write is left to `default_transaction_read_only` as it stands then.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
      SET LOCAL tidegate.transaction = open; \
      SET LOCAL plan_cache_mode = force_generic_plan; \
@@ -76,9 +77,20 @@ struct Made {
     columns: Vec<Column>,
 }
 
+/// What the statement names in the ledger, qualified.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// The progress table.
+    pub(super) progress: &'a str,
+    /// The function that tells a table's state, see [`version::holds_in_plan`].
+    pub(super) shape: &'a str,
+}
+
 /// A batch that this path takes, ready to be sent.
 pub(super) struct Ready<'a> {
     rows: &'a TableBatch,
+    /// Opens the transaction and locks the table.
+    begin: String,
     statement: Statement,
     /// The moves in the order of locking.
     order: Vec<usize>,
@@ -130,6 +142,11 @@ impl Known {
     pub(super) fn turn_off(&mut self) {
         self.off = true;
     }
+
+    /// Gives up the statements: their plans may have been made without the table's lock.
+    pub(super) fn forget_plans(&mut self) {
+        self.statements.clear();
+    }
 }
 
 /// Makes the statement and its parameters; `None` where the table or a value isn't for this path. Runs
@@ -137,14 +154,15 @@ impl Known {
 pub(super) async fn prepare<'a>(
     client: &Client,
     target: &mut Target,
-    progress: &str,
+    ledger: Names<'_>,
+    lock: &str,
     batch: &'a Batch,
     rows: &'a TableBatch,
 ) -> Result<Option<Ready<'a>>, Stop> {
     if target.small.off {
         return Ok(None);
     }
-    let Some(made) = made(client, target, progress, rows).await? else { return Ok(None) };
+    let Some(made) = made(client, target, ledger, rows).await? else { return Ok(None) };
     let mut values: Vec<Values> =
         made.columns.iter().map(|column| Values::new(column.element, rows.entries.len())).collect();
     for entry in &rows.entries {
@@ -162,13 +180,14 @@ pub(super) async fn prepare<'a>(
         place_of[index] = place;
     }
     let places = rows.entries.iter().map(|entry| place_of[entry.partition as usize]).collect();
-    Ok(Some(Ready { rows, statement: made.statement, order, places, values }))
+    let begin = format!("{BEGIN}{lock}");
+    Ok(Some(Ready { rows, begin, statement: made.statement, order, places, values }))
 }
 
 async fn made(
     client: &Client,
     target: &mut Target,
-    progress: &str,
+    ledger: Names<'_>,
     rows: &TableBatch,
 ) -> Result<Option<Made>, Stop> {
     let set = &rows.entries[0].columns;
@@ -184,11 +203,10 @@ async fn made(
     let made = match columns.filter(|columns| columns.len() <= COLUMNS_MAX) {
         None => None,
         Some(columns) => {
-            let version = version::own_of(&target.table)
+            let current = version::holds_in_plan(&target.table, ledger.shape)
                 .map_err(|error| Stop::own(FailureClass::Schema, Some(&target.table), error.to_string()))?;
-            let known = target.table.version.own;
-            let current = format!("{version} OPERATOR(pg_catalog.=) '{known}'::pg_catalog.int8");
-            let text = sql::statement(progress, &target.names, set, &columns, rows.route.mode, &current);
+            let text =
+                sql::statement(ledger.progress, &target.names, set, &columns, rows.route.mode, &current);
             let statement = client.prepare(&text).await.map_err(Stop::ledger)?;
             Some(Made { statement, columns })
         }
@@ -251,12 +269,19 @@ fn column_of(type_: &ColumnType, named: String) -> Option<Column> {
 }
 
 impl Ready<'_> {
-    /// Opens the transaction and writes everything, in one flush.
-    pub(super) async fn write(&self, client: &Client, pipeline: &str, batch: &Batch) -> Result<Tried, Stop> {
+    /// Opens the transaction and writes everything, in one flush. `locked` is set once the table is.
+    pub(super) async fn write(
+        &self,
+        client: &Client,
+        pipeline: &str,
+        batch: &Batch,
+        locked: &AtomicBool,
+    ) -> Result<Tried, Stop> {
         let begin = async {
-            let begun = client.batch_execute(BEGIN).await;
+            client.batch_execute(&self.begin).await?;
+            locked.store(true, Ordering::Relaxed);
             Failpoint::AfterBegin.reach();
-            begun
+            Ok(())
         };
         let moves = self.order.iter().map(|&index| &batch.moves[index]);
         let columns = MoveColumns::of(moves.clone());

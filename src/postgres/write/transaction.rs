@@ -4,6 +4,7 @@
 //! in an aborted transaction it fails, so that a COMMIT which the server would answer with a roll-back, and
 //! the client library with success, is never sent.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tokio_postgres::{Client, Statement};
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) pipeline: String,
     /// The progress table, qualified.
     pub(super) progress_table: String,
+    /// The function that tells a table's state to a plan, qualified.
+    pub(super) shape_function: String,
     /// The statements on progress.
     pub(super) progress: Progress,
     /// The insert into the quarantine.
@@ -61,12 +64,16 @@ pub(super) async fn run_small(
         Err(stop) => return Some(Err(stop)),
     };
     let started = timings.lap(Stage::Lock, started);
-    let tried = ready.write(client, &prepared.pipeline, batch).await;
+    let locked = AtomicBool::new(false);
+    let tried = ready.write(client, &prepared.pipeline, batch, &locked).await;
     timings.lap(Stage::Merge, started);
-    if matches!(tried, Ok(Tried::Unfit))
-        && let Ok(target) = prepared.targets.get_mut(rows)
-    {
-        target.small.turn_off();
+    if let Ok(target) = prepared.targets.get_mut(rows) {
+        if matches!(tried, Ok(Tried::Unfit)) {
+            target.small.turn_off();
+        }
+        if !locked.into_inner() {
+            target.small.forget_plans();
+        }
     }
     Some(tried)
 }
@@ -77,9 +84,12 @@ async fn prepare_small<'a>(
     batch: &'a Batch,
     rows: &'a TableBatch,
 ) -> Result<Option<small::Ready<'a>>, Stop> {
+    prepared.shapes.prepare(client, batch).await?;
     prepared.targets.prepare(client, rows).await?;
+    let lock = prepared.shapes.table_locks(batch);
     let target = prepared.targets.get_mut(rows)?;
-    match small::prepare(client, target, &prepared.progress_table, batch, rows).await {
+    let ledger = small::Names { progress: &prepared.progress_table, shape: &prepared.shape_function };
+    match small::prepare(client, target, ledger, &lock, batch, rows).await {
         // Why the server refuses to prepare it, the general path finds out.
         Err(Stop::Server(refused)) if small::judge(&refused.error, client).is_some() => {
             target.small.turn_off();

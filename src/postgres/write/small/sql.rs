@@ -79,8 +79,7 @@ const COUNTED: &str = "c AS MATERIALIZED (SELECT e.place, \
      pg_catalog.count(*) FILTER (WHERE NOT e.same) AS updated, \
      pg_catalog.count(*) FILTER (WHERE e.same) AS kept FROM e GROUP BY e.place)";
 
-/// The moves as `m`. Empty where the transaction isn't open or the shape is gone. The statement's snapshot is
-/// taken when its plan holds the table's lock, so that what it sees of the catalogue is what it writes to.
+/// The moves as `m`. Empty where the transaction isn't open or the shape is gone.
 fn moves(current: &str) -> String {
     let settled = SETTLED.into_iter().map(|name| (name, "int8"));
     let (arrays, names) = sql::unnested(sql::MOVE_ARRAYS.into_iter().chain(settled));

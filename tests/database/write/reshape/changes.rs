@@ -1,6 +1,6 @@
 //! What is done to a table between the cut of a batch and its write, or while the write waits for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::route::WriteMode;
@@ -115,10 +115,13 @@ async fn whatever_changes_between_cut_and_write_the_rows_are_right() {
 /// The DDL holds the table when the write comes to it, and commits while that waits.
 #[tokio::test]
 async fn a_write_that_waits_for_an_alter_sees_what_it_did() {
+    // With another column set before, a small batch's statement is made while the DDL holds the table; with
+    // the same one it is there, and its plan has to be made anew.
+    let (other, same) = ("{\"id\": 50}", "{\"id\": 50, \"a\": \"x\", \"b\": 50}");
     for (name, ddl, expected) in CHANGES {
-        for path in [Path::Fastest, Path::Large] {
+        for (path, before) in [(Path::Fastest, other), (Path::Fastest, same), (Path::Large, same)] {
             let mut lane = Lane::new(path, PLAIN, &["id"], WriteMode::Upsert).await;
-            lane.put(&["{\"id\": 50}".to_owned()]).await;
+            lane.put(&[before.to_owned()]).await;
             lane.bench.run("DELETE FROM target").await;
             let foreign = lab::sql::connect(&lane.bench.fresh.url).await.unwrap();
             let observer = lab::sql::connect(&lane.bench.fresh.url).await.unwrap();
@@ -139,6 +142,40 @@ async fn a_write_that_waits_for_an_alter_sees_what_it_did() {
             assert!(lane.reshaped > 0, "{name} on {path:?}: it was written under the old shape");
             assert_eq!(lane.bench.rows().await, rows_of(*expected), "{name} on {path:?}");
         }
+    }
+}
+
+/// A small batch's look into the catalogue is its plan's, so that it costs nothing while the table stays as
+/// it is, and is taken again once that changes.
+#[tokio::test]
+async fn small_batches_look_into_the_catalogue_once_for_a_plan() {
+    let mut lane = Lane::new(Path::Fastest, PLAIN, &["id"], WriteMode::Upsert).await;
+    let superuser = lane.bench.fresh.superuser_url.clone();
+    let counting = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET track_functions = ''all''', \
+                    current_database()); END $$";
+    lab::sql::query(&superuser, counting).unwrap();
+    let observer = lab::sql::connect(&superuser).await.unwrap();
+    let looks = async || -> i64 {
+        let calls =
+            "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions WHERE funcname = 'shape'";
+        observer.query_one(calls, &[]).await.unwrap().get(0)
+    };
+    let mut seen = 0;
+    for round in 0..3 {
+        for id in 0..20 {
+            lane.put(&[format!("{{\"id\": {}, \"a\": \"x\"}}", round * 20 + id)]).await;
+            assert!(lane.bench.writer.took_small_path());
+        }
+        // A session tells its counts when it ends.
+        lane.bench.writer.close().await;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while looks().await == seen && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let now = looks().await;
+        assert!((seen + 1..=seen + 3).contains(&now), "{seen}, then {now}");
+        seen = now;
+        lane.bench.run("ALTER TABLE target ALTER a TYPE varchar(9); ANALYZE target").await;
     }
 }
 

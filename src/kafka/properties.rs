@@ -99,6 +99,9 @@ const FETCH_BYTES_DEFAULT: u64 = 52_428_800;
 /// librdkafka's `message.max.bytes`, below which `fetch.max.bytes` may not lie.
 const MESSAGE_BYTES_DEFAULT: u64 = 1_000_000;
 
+/// The smallest `message.max.bytes` that librdkafka takes.
+const MESSAGE_BYTES_MIN: u64 = 1000;
+
 /// What a member does about batches that can't be unpacked. librdkafka unpacks zstd into at most
 /// `receive.message.max.bytes`; where a batch doesn't tell its size, it tries thrice the room each time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -243,19 +246,23 @@ fn defaults(all: &mut BTreeMap<String, String>, memory_bytes: u64) {
     }
     let queue_kib = (memory_bytes / QUEUE_PARTS / 1024).clamp(QUEUE_KIB.0, QUEUE_KIB.1);
     let queue_records = (queue_kib * 1024 / SHORT_RECORD_BYTES).clamp(QUEUE_RECORDS.0, QUEUE_RECORDS.1);
-    let message_bytes = all.get("message.max.bytes").and_then(|value| value.parse().ok());
+    let number = |name: &str| all.get(name).and_then(|value| value.parse::<u64>().ok());
+    let message_bytes = number("message.max.bytes");
     // An answer that is under way when the queue fills comes on top of it, so it is bounded as well.
     let fetch_bytes = (queue_kib * 1024 / 2).min(FETCH_BYTES_DEFAULT);
     let fetch_bytes = fetch_bytes.max(message_bytes.unwrap_or(MESSAGE_BYTES_DEFAULT));
+    // The client raises `fetch.max.bytes` to the size of a message, of which a consumer makes no other use.
+    let least_fetch = number("fetch.max.bytes").filter(|bytes| *bytes < MESSAGE_BYTES_DEFAULT);
+    let message_bytes = least_fetch.map_or(MESSAGE_BYTES_DEFAULT, |bytes| bytes.max(MESSAGE_BYTES_MIN));
     // The client refuses a longest wait that is shorter than the first.
-    let reconnect_ms: Option<u64> = all.get("reconnect.backoff.ms").and_then(|value| value.parse().ok());
-    let reconnect_max_ms = RECONNECT_MAX_MS.max(reconnect_ms.unwrap_or_default());
+    let reconnect_max_ms = RECONNECT_MAX_MS.max(number("reconnect.backoff.ms").unwrap_or_default());
     let sized = [
         ("queued.max.messages.kbytes", queue_kib.to_string()),
         ("queued.min.messages", queue_records.to_string()),
         ("fetch.max.bytes", fetch_bytes.to_string()),
         ("reconnect.backoff.max.ms", reconnect_max_ms.to_string()),
         (REFRESH, REFRESH_MS.to_string()),
+        ("message.max.bytes", message_bytes.to_string()),
     ];
     let fixed = DEFAULTS.map(|(name, value)| (name, value.to_owned()));
     for (name, value) in fixed.into_iter().chain(sized) {
@@ -351,6 +358,11 @@ mod tests {
         assert_eq!(sizes(1 << 20, &[("message.max.bytes", "9000000")]), ("1024".into(), "9000000".into()));
         assert_eq!(sizes(u64::MAX, &[]), ("2097151".into(), "52428800".into()));
         assert_eq!(sizes(0, &[("queued.max.messages.kbytes", "4096")]).0, "4096");
+        let least = |fetch: &str| {
+            let given = user(&[("group.id", "g"), ("fetch.max.bytes", fetch)]);
+            member(&given, 16 << 20, Unpacking::Usual).expect("valid")["message.max.bytes"].clone()
+        };
+        assert_eq!([least("1"), least("50000"), least("2000000")], ["1000", "50000", "1000000"]);
     }
 
     #[test]

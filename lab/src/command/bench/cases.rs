@@ -2,7 +2,7 @@
 
 use super::figures::Case;
 use super::ground::Ground;
-use super::{before, catch_up, large, moments, replay, shapes, steady, variants};
+use super::{before, catch_up, large, memory, moments, replay, shapes, steady, variants};
 use anyhow::{Result, bail};
 
 /// A case that can be run.
@@ -105,6 +105,12 @@ pub(super) const ALL: &[Plan] = &[
         about: "PostgreSQL is away for 60 s in the middle of catching up.",
         goal: "memory ≤ limits.memory + 64 MiB",
         run: moments::outage,
+    },
+    Plan {
+        name: "unpacked",
+        about: "Batches that are small in the log and large when they are unpacked.",
+        goal: "memory ≤ limits.memory + 64 MiB",
+        run: memory::unpacked,
     },
     Plan {
         name: "idle", about: "Nothing to do for 30 s.", goal: "≤ 0.5 % of one core", run: moments::idle

@@ -16,6 +16,7 @@ mod large;
 mod limit;
 mod lookup;
 mod machine;
+mod memory;
 mod moments;
 mod product;
 mod python;

@@ -5,6 +5,7 @@
 //! armed and awaited by conditions with a deadline, never by sleeping.
 
 mod frames;
+mod line;
 mod relay;
 
 use crate::servers::ports;
@@ -76,7 +77,8 @@ pub struct Link {
     pub blackhole: bool,
     /// New connections are refused (nobody listens).
     pub refuse: bool,
-    /// Every piece of data waits this long in each direction.
+    /// What is sent arrives so much later, in each direction: half of a round trip. The bandwidth is
+    /// unlimited. Connections that are made meanwhile take a round trip to be made.
     pub delay: Duration,
 }
 
@@ -91,6 +93,9 @@ pub struct Counters {
     pub commits: u64,
     /// COMMITs that met the armed fault; a forwarded one counts when the server has answered it.
     pub fired: u64,
+    /// Times that a client of PostgreSQL sent something, having been answered since it last did: how many
+    /// round trips its work takes. What is sent in one go counts once.
+    pub turns: u64,
 }
 
 /// A running proxy. Dropped, it resets its connections and ends.
@@ -141,6 +146,10 @@ impl Shared {
             *slot = None;
         }
         Some(action)
+    }
+
+    fn turned(&self) {
+        self.counters.send_modify(|counters| counters.turns += 1);
     }
 
     fn fired(&self) {
@@ -342,7 +351,8 @@ mod tests {
         insert(&mut client).await.unwrap();
         insert(&mut client).await.unwrap();
         assert_eq!(rows(&fresh).await, 2);
-        assert_eq!(proxy.counters(), Counters { connections: 1, live: 1, commits: 2, fired: 0 });
+        let Counters { connections, live, commits, fired, .. } = proxy.counters();
+        assert_eq!((connections, live, commits, fired), (1, 1, 2, 0));
     }
 
     #[tokio::test]
@@ -419,6 +429,19 @@ mod tests {
         proxy.cut();
         proxy.until(DEADLINE, |now| now.live == 0).await.unwrap();
         client.simple_query("SELECT 1").await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_goes_together_takes_one_round_trip() {
+        let (_fresh, proxy, client) = prepared("proxy_delay").await;
+        let delay = Duration::from_millis(50);
+        proxy.link(Link { delay, ..Link::default() });
+        let (before, begin) = (proxy.counters().turns, Instant::now());
+        let query = || client.simple_query("SELECT 1");
+        futures_util::try_join!(query(), query(), query()).unwrap();
+        query().await.unwrap();
+        assert!(begin.elapsed() >= delay * 4, "{:?}", begin.elapsed());
+        assert_eq!(proxy.counters().turns - before, 2);
     }
 
     #[tokio::test]

@@ -1,24 +1,19 @@
 //! One connection through the proxy: two pumps, and what the armed fault does to them.
 
 use super::frames::{self, Opening, Transaction};
-use super::{CommitAction, Link, Protocol, Shared};
+use super::line::{End, Line};
+use super::{CommitAction, Protocol, Shared};
 use bytes::BytesMut;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// How a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// One side closed; the other is closed too.
-    Closed,
-    /// The client sees a reset.
-    Reset,
-}
+/// Most bytes that are read at once.
+const READ: usize = 64 * 1024;
 
 /// What awaits the answer to a COMMIT that was forwarded.
 mod answer {
@@ -67,40 +62,62 @@ async fn pumps(
     server_write: &mut OwnedWriteHalf,
     shared: &Shared,
 ) -> io::Result<End> {
-    let mut wire = Wire { link: shared.link.subscribe() };
+    // To connect takes a round trip, though the kernel has answered for the proxy at once.
+    let made_at = Instant::now() + shared.link.borrow().delay * 2;
+    let mut up = Line::new(shared.link.subscribe(), made_at);
+    let mut down = Line::new(shared.link.subscribe(), made_at);
     let mut buffer = BytesMut::new();
     if shared.protocol == Protocol::Postgres
-        && !open(client_read, client_write, server_write, &mut buffer, &mut wire).await?
+        && !open(client_read, client_write, &mut buffer, &mut up, shared).await?
     {
         // After a cancel request only the end of the connection follows.
+        up.drain(server_write).await?;
         let mut rest = Vec::new();
         server_read.read_to_end(&mut rest).await?;
+        down.end(End::Closed);
+        down.drain(client_write).await?;
         return Ok(End::Closed);
     }
-    let fate = AtomicU8::new(answer::PASSES);
+    let state = State::default();
     tokio::select! {
-        end = upward(client_read, server_write, buffer, shared, &fate, wire.clone()) => end,
-        end = downward(server_read, client_write, shared, &fate, wire.clone()) => end,
+        end = upward(client_read, server_write, buffer, shared, &state, up) => end,
+        end = downward(server_read, client_write, shared, &state, down) => end,
     }
 }
 
-/// Relays the opening; false after a cancel request.
+/// What both directions of a connection know.
+#[derive(Default)]
+struct State {
+    /// What becomes of the answer to a COMMIT.
+    fate: AtomicU8,
+    /// The client was told something since it last sent anything.
+    answered: AtomicBool,
+}
+
+/// Takes the opening, and sends it on; false after a cancel request.
 async fn open(
     client_read: &mut OwnedReadHalf,
     client_write: &mut OwnedWriteHalf,
-    server_write: &mut OwnedWriteHalf,
     buffer: &mut BytesMut,
-    wire: &mut Wire,
+    up: &mut Line,
+    shared: &Shared,
 ) -> io::Result<bool> {
     loop {
         match frames::opening(buffer) {
-            Some(Opening::Encryption) => client_write.write_all(b"N").await?,
+            Some(Opening::Encryption) => {
+                // Declined by the proxy, in the time that the server would take.
+                let mut there_and_back = Line::new(shared.link.subscribe(), up.made_at());
+                there_and_back.send_back("N".into());
+                there_and_back.drain(client_write).await?;
+                shared.turned();
+            }
             Some(Opening::Cancel(bytes)) => {
-                wire.send(server_write, &bytes).await?;
+                up.send(bytes);
                 return Ok(false);
             }
             Some(Opening::Start(bytes)) => {
-                wire.send(server_write, &bytes).await?;
+                up.send(bytes);
+                shared.turned();
                 return Ok(true);
             }
             None => {
@@ -118,38 +135,50 @@ async fn upward(
     to: &mut OwnedWriteHalf,
     mut buffer: BytesMut,
     shared: &Shared,
-    fate: &AtomicU8,
-    mut wire: Wire,
+    state: &State,
+    mut line: Line,
 ) -> io::Result<End> {
     let mut transaction = Transaction::default();
     loop {
-        if shared.protocol == Protocol::Tcp {
-            let piece = buffer.split();
-            wire.send(to, &piece).await?;
-        } else {
-            let mut ready = BytesMut::new();
-            while let Some(frame) = frames::next(&mut buffer) {
-                let action = transaction.observe(&frame).and_then(|commit| shared.judge(&commit));
-                match action {
-                    None => {}
-                    Some(CommitAction::SwallowThenReset) => {
-                        wire.send(to, &ready).await?;
-                        shared.fired();
-                        return Ok(End::Reset);
-                    }
-                    // The other pump must know before the server can answer.
-                    Some(CommitAction::ForwardThenDrop) => fate.store(answer::DROPPED, Ordering::SeqCst),
-                    Some(CommitAction::HoldReply) => fate.store(answer::HELD, Ordering::SeqCst),
-                }
-                ready.extend_from_slice(&frame.bytes);
+        // What came with the opening is there before anything is read.
+        if !buffer.is_empty() {
+            if state.answered.swap(false, Ordering::SeqCst) {
+                shared.turned();
             }
-            wire.send(to, &ready).await?;
+            send_up(&mut buffer, &mut line, &mut transaction, shared, state);
         }
-        if from.read_buf(&mut buffer).await? == 0 {
-            wire.passable().await;
-            return Ok(End::Closed);
+        if let Some(end) = next(from, to, &mut buffer, &mut line).await? {
+            return Ok(end);
         }
     }
+}
+
+fn send_up(
+    buffer: &mut BytesMut,
+    line: &mut Line,
+    transaction: &mut Transaction,
+    shared: &Shared,
+    state: &State,
+) {
+    if shared.protocol == Protocol::Tcp {
+        return line.send(buffer.split().freeze());
+    }
+    let mut ready = BytesMut::new();
+    while let Some(frame) = frames::next(buffer) {
+        match transaction.observe(&frame).and_then(|commit| shared.judge(&commit)) {
+            None => {}
+            Some(CommitAction::SwallowThenReset) => {
+                line.send(ready.freeze());
+                shared.fired();
+                return line.end(End::Reset);
+            }
+            // The other pump must know before the server can answer.
+            Some(CommitAction::ForwardThenDrop) => state.fate.store(answer::DROPPED, Ordering::SeqCst),
+            Some(CommitAction::HoldReply) => state.fate.store(answer::HELD, Ordering::SeqCst),
+        }
+        ready.extend_from_slice(&frame.bytes);
+    }
+    line.send(ready.freeze());
 }
 
 /// From the server to the client.
@@ -157,62 +186,64 @@ async fn downward(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     shared: &Shared,
-    fate: &AtomicU8,
-    mut wire: Wire,
+    state: &State,
+    mut line: Line,
 ) -> io::Result<End> {
     let mut buffer = BytesMut::new();
     loop {
-        if from.read_buf(&mut buffer).await? == 0 {
-            wire.passable().await;
-            return Ok(End::Closed);
+        if let Some(end) = next(from, to, &mut buffer, &mut line).await? {
+            return Ok(end);
         }
         if shared.protocol == Protocol::Tcp {
-            let piece = buffer.split();
-            wire.send(to, &piece).await?;
+            line.send(buffer.split().freeze());
             continue;
         }
         let mut ready = BytesMut::new();
         while let Some(frame) = frames::next(&mut buffer) {
-            let awaited = fate.load(Ordering::SeqCst);
+            let awaited = state.fate.load(Ordering::SeqCst);
             if awaited != answer::PASSES && frame.answers_commit() {
-                wire.send(to, &ready.split()).await?;
+                line.send(ready.split().freeze());
                 let mut release = shared.release.subscribe();
                 shared.fired();
                 if awaited == answer::DROPPED {
-                    return Ok(End::Reset);
+                    line.end(End::Reset);
+                    break;
                 }
+                line.drain(to).await?;
                 // The sender outlives every connection, so this ends with a release.
                 let _ = release.changed().await;
-                fate.store(answer::PASSES, Ordering::SeqCst);
+                state.fate.store(answer::PASSES, Ordering::SeqCst);
+            }
+            // Notices and parameters come unasked.
+            if !matches!(frame.tag(), b'N' | b'S' | b'A') {
+                state.answered.store(true, Ordering::SeqCst);
             }
             ready.extend_from_slice(&frame.bytes);
         }
-        wire.send(to, &ready).await?;
+        line.send(ready.freeze());
     }
 }
 
-/// The wire, as it behaves at the moment.
-#[derive(Debug, Clone)]
-struct Wire {
-    link: watch::Receiver<Link>,
-}
-
-impl Wire {
-    async fn send(&mut self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
+/// Hands over what is due until more was read, or the line has come to its end.
+async fn next(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    buffer: &mut BytesMut,
+    line: &mut Line,
+) -> io::Result<Option<End>> {
+    buffer.reserve(READ);
+    loop {
+        let has_room = line.has_room();
+        tokio::select! {
+            carried = line.carry(to) => if let Some(end) = carried? {
+                return Ok(Some(end));
+            },
+            read = from.read_buf(buffer), if has_room => {
+                if read? > 0 {
+                    return Ok(None);
+                }
+                line.end(End::Closed);
+            }
         }
-        let delay = self.link.borrow().delay;
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        self.passable().await;
-        to.write_all(bytes).await
-    }
-
-    /// Waits out a blackhole; the end of a connection doesn't pass one either.
-    async fn passable(&mut self) {
-        // The sender lives as long as the proxy; without it the wire behaves well.
-        let _ = self.link.wait_for(|link| !link.blackhole).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::figures::Case;
 use super::ground::Ground;
-use super::{before, catch_up, large, memory, moments, replay, shapes, steady, variants};
+use super::{before, catch_up, far, large, memory, moments, replay, shapes, steady, variants};
 use anyhow::{Result, bail};
 
 /// A case that can be run.
@@ -126,6 +126,12 @@ pub(super) const ALL: &[Plan] = &[
         about: "One of two static members is killed.",
         goal: "its partitions move within the session timeout + 1 s",
         run: moments::takeover,
+    },
+    Plan {
+        name: "far",
+        about: "Catching up with PostgreSQL a round trip of 200 ms away; another build (--before) beside it.",
+        goal: "≥ 5,000 records/s",
+        run: far::far,
     },
     Plan {
         name: "before",

@@ -16,7 +16,7 @@ const TIDEGATE: &str = "tidegate";
 /// Rows of a sorted batch.
 pub(super) const BATCH: usize = 50_000;
 
-type Figures = Result<Vec<(Kind, f64)>>;
+pub(super) type Figures = Result<Vec<(Kind, f64)>>;
 
 /// Tries until processes that start together join the group together.
 const TOGETHER_TRIES: usize = 10;
@@ -56,7 +56,7 @@ fn try_upsert(
     Ok((figures(ground, events, TABLE, &cost)?, cost.rebalanced))
 }
 
-fn figures(ground: &Ground, events: &Events, table: &str, cost: &super::product::Cost) -> Figures {
+pub(super) fn figures(ground: &Ground, events: &Events, table: &str, cost: &super::product::Cost) -> Figures {
     let mut figures = cost.figures(events.records());
     if let Some(rate) = check::between_commits(&ground.url, table, events.records())? {
         figures.insert(1, (BETWEEN, rate));

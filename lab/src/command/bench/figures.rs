@@ -214,6 +214,12 @@ impl Case {
         self.hold(what, true, at_least, "×", reached)
     }
 
+    /// Holds a median against a bound that it must reach.
+    pub(super) fn at_least(&mut self, what: &str, one: (&str, Kind), bound: f64, unit: &str) {
+        let reached = self.figure(one.0, one.1).map(|figure| (figure.median, figure.min, figure.max));
+        self.hold(what, true, bound, unit, reached);
+    }
+
     /// Holds a median against a bound that it must not pass.
     pub(super) fn at_most(&mut self, what: &str, one: (&str, Kind), bound: f64, unit: &str) {
         let reached = self.figure(one.0, one.1).map(|figure| (figure.median, figure.min, figure.max));
@@ -326,7 +332,10 @@ mod tests {
         let mut case = case();
         case.at_most("fast", ("fast", RATE), 20.0, "x");
         case.at_most("fast", ("fast", RATE), 19.0, "x");
-        assert_eq!(case.goals.iter().map(|goal| goal.met).collect::<Vec<_>>(), [Some(true), Some(false)]);
+        case.at_least("fast", ("fast", RATE), 20.0, "x");
+        case.at_least("fast", ("fast", RATE), 21.0, "x");
+        let met: Vec<_> = case.goals.iter().map(|goal| goal.met).collect();
+        assert_eq!(met, [Some(true), Some(false), Some(true), Some(false)]);
     }
 
     #[test]

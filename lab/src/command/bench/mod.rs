@@ -9,6 +9,7 @@ mod catch_up;
 mod check;
 mod connect;
 mod document;
+mod far;
 mod feed;
 mod figures;
 mod ground;

@@ -2,6 +2,7 @@
 
 mod commit;
 mod crashes;
+mod distance;
 mod fences;
 mod guesses;
 mod limits;

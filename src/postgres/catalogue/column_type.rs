@@ -29,11 +29,11 @@ struct TypeRow {
 pub(super) struct Types(BTreeMap<u32, TypeRow>);
 
 impl Types {
-    /// Loads the types with the given oids and all that they are made of.
-    pub(super) async fn load(session: &Session, oids: &[u32]) -> Result<Self, CatalogueError> {
+    /// Loads the types of a table's columns and all that they are made of.
+    pub(super) async fn load(session: &Session, table: u32) -> Result<Self, CatalogueError> {
         let rows = session
             .client()
-            .query_typed(include_str!("../sql/catalogue_types.sql"), &[(&oids, Type::OID_ARRAY)])
+            .query_typed(include_str!("../sql/catalogue_types.sql"), &[(&table, Type::OID)])
             .await
             .map_err(CatalogueError::doing("reading column types from the catalogue"))?;
         let mut types = BTreeMap::new();

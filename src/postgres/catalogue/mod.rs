@@ -22,7 +22,8 @@ use crate::engine::shape::{Column, KeyOrder, Table, TableTraits, Version};
 use crate::postgres::session::Session;
 
 /// Loads a table and what decides how it is written, from one snapshot. `key` names the key's columns, none
-/// for `append`. No lock on the table is waited for. The session must not be in a transaction.
+/// for `append`. No lock on the table is waited for. The session must not be in a transaction. Takes four
+/// round trips.
 ///
 /// # Errors
 /// When the table isn't there, can't be a target, or the key isn't one: see [`CatalogueError`].
@@ -34,11 +35,13 @@ pub async fn load_table(
 ) -> Result<Table, CatalogueError> {
     let client = session.client();
     let failed = CatalogueError::doing("reading the table's shape from the catalogue");
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(&failed)?;
-    let loaded = load_from_snapshot(session, schema, name, key).await;
-    let ended = client.batch_execute("ROLLBACK").await.map_err(&failed);
+    // The first look goes with BEGIN in one flush. Without a transaction it would only have been in vain.
+    let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    let (begun, loaded) = futures_util::join!(begin, load_from_snapshot(session, schema, name, key));
+    let ended = client.batch_execute("ROLLBACK").await;
+    begun.map_err(&failed)?;
     let loaded = loaded?;
-    ended?;
+    ended.map_err(&failed)?;
     Ok(loaded)
 }
 
@@ -49,13 +52,16 @@ async fn load_from_snapshot(
     key: &[String],
 ) -> Result<Table, CatalogueError> {
     let relation = find_relation(session, schema, name).await?;
-    let read = load_columns(session, relation.oid).await?;
+    // In one flush.
+    let (read, indexes, found) = futures_util::try_join!(
+        load_columns(session, relation.oid),
+        key::load_indexes(session, relation.oid),
+        load_found(session, relation.oid)
+    )?;
     let version = version::read(session, schema, name, &read.types).await?;
     let Some(version) = version else {
         return Err(CatalogueError::NoTable { table: format!("{schema}.{name}"), nearest: None });
     };
-    let indexes = key::load_indexes(session, relation.oid).await?;
-    let found = load_found(session, relation.oid).await?;
     refuse_unkept(&format!("{schema}.{name}"), &relation, &found)?;
     let mut columns = read.columns;
     let bytewise_index = match key {
@@ -164,13 +170,15 @@ struct Columns {
 }
 
 async fn load_columns(session: &Session, table: u32) -> Result<Columns, CatalogueError> {
-    let rows = session
-        .client()
-        .query_typed(include_str!("../sql/catalogue_columns.sql"), &[(&table, Type::OID)])
-        .await
-        .map_err(CatalogueError::doing("reading columns from the catalogue"))?;
+    let columns = async {
+        session
+            .client()
+            .query_typed(include_str!("../sql/catalogue_columns.sql"), &[(&table, Type::OID)])
+            .await
+            .map_err(CatalogueError::doing("reading columns from the catalogue"))
+    };
+    let (rows, types) = futures_util::try_join!(columns, Types::load(session, table))?;
     let oids: Vec<u32> = rows.iter().map(|row| row.get(1)).collect();
-    let types = Types::load(session, &oids).await?;
     let mut constrained = false;
     let mut columns = Vec::with_capacity(rows.len());
     for (row, &oid) in rows.iter().zip(&oids) {

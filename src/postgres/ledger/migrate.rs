@@ -3,6 +3,8 @@
 //! Versions are applied in order, each recorded in `version`, under an advisory lock that any number of
 //! starting processes may wait for. A role that may only write finds the schema there and needs no more.
 
+use tokio_postgres::types::Type;
+
 use super::{Ledger, LedgerError};
 use crate::postgres::catalogue::version;
 use crate::postgres::identifier;
@@ -76,11 +78,11 @@ impl Ledger {
     async fn state(&self, session: &Session) -> Result<State, LedgerError> {
         let failed = LedgerError::doing("looking for the ledger");
         let client = session.client();
-        let row = client.query_one(STATE, &[&self.schema()]).await.map_err(&failed)?;
+        let row = client.query_typed_one(STATE, &[(&self.schema(), Type::NAME)]).await.map_err(&failed)?;
         let (schema, versioned) = (row.get(0), row.get(1));
         let version = if versioned {
             let sql = self.sql("SELECT COALESCE(pg_catalog.max(number), 0) FROM {ledger}.version");
-            client.query_one(&sql, &[]).await.map_err(&failed)?.get(0)
+            client.query_typed_one(&sql, &[]).await.map_err(&failed)?.get(0)
         } else {
             0
         };

@@ -71,8 +71,14 @@ impl Ledger {
             "BEGIN ISOLATION LEVEL READ COMMITTED; \
              SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({lock}, 0))"
         );
-        session.client().batch_execute(&begin).await.map_err(&failed)?;
-        let result = self.register_locked(session, registration).await;
+        // The look behind the lock goes with it in one flush; without a transaction it would be in vain.
+        let begun = async { session.client().batch_execute(&begin).await.map_err(&failed) };
+        let look = self.is_registered(session, registration);
+        let result = match futures_util::join!(begun, look) {
+            (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(true)) => Ok(Registered::Known),
+            (Ok(()), Ok(false)) => self.insert(session, registration).await,
+        };
         let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let ended = session.client().batch_execute(end).await.map_err(&failed);
         let registered = result?;
@@ -106,14 +112,12 @@ impl Ledger {
         })
     }
 
-    async fn register_locked(
+    /// Makes the rows of an unseen topic, under the lock of its pipeline.
+    async fn insert(
         &self,
         session: &Session,
         registration: &Registration<'_>,
     ) -> Result<Registered, LedgerError> {
-        if self.is_registered(session, registration).await? {
-            return Ok(Registered::Known);
-        }
         let failed = LedgerError::doing("registering a topic in the ledger");
         let client = session.client();
         let route: [(&(dyn ToSql + Sync), Type); 5] = [
@@ -123,7 +127,6 @@ impl Ledger {
             (&registration.key, Type::TEXT_ARRAY),
             (&registration.write_mode, Type::TEXT),
         ];
-        client.query_typed(&self.sql(INSERT_ROUTE), &route).await.map_err(&failed)?;
         let partitions: Vec<i32> = registration.starts.iter().map(|(partition, _)| *partition).collect();
         let starts: Vec<i64> = registration.starts.iter().map(|(_, start)| start.value()).collect();
         let progress: [(&(dyn ToSql + Sync), Type); 5] = [
@@ -133,7 +136,13 @@ impl Ledger {
             (&partitions, Type::INT4_ARRAY),
             (&starts, Type::INT8_ARRAY),
         ];
-        client.query_typed(&self.sql(INSERT_PROGRESS), &progress).await.map_err(&failed)?;
+        // In one flush: behind an error the transaction takes nothing more.
+        let (route_sql, progress_sql) = (self.sql(INSERT_ROUTE), self.sql(INSERT_PROGRESS));
+        futures_util::try_join!(
+            client.query_typed(&route_sql, &route),
+            client.query_typed(&progress_sql, &progress)
+        )
+        .map_err(&failed)?;
         Ok(Registered::Created)
     }
 }

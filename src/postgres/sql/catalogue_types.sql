@@ -1,5 +1,6 @@
 WITH RECURSIVE wanted(oid) AS (
-    SELECT pg_catalog.unnest($1)
+    SELECT field.atttypid FROM pg_catalog.pg_attribute AS field
+    WHERE field.attrelid = $1 AND field.attnum > 0 AND NOT field.attisdropped
     UNION
     SELECT part.oid
     FROM wanted

@@ -314,7 +314,8 @@ impl Connection {
         let session = self.session.as_ref().expect("only dropping or closing a connection takes its session");
         let (route, arena, entries) = (Arc::clone(route), Arena::default(), Vec::new());
         let none = TableBatch { route, encoding: Encoding::Binary, arena, entries };
-        self.prepared.targets.prepare(session.client(), &none).await
+        let shapes = [Arc::clone(&none.route.table)];
+        self.prepared.prepare(session.client(), &shapes, &[none]).await
     }
 
     async fn run(

@@ -21,22 +21,52 @@ const ROWS_MAX: usize = 1000;
 /// Bytes of keys, values and headers after which a statement is sent; a single record may be larger.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Writes all records of the batch's quarantine; returns how many rows were written.
+/// What is left of a batch's quarantine to be written.
+pub(super) struct Rest<'b> {
+    records: &'b [QuarantineRecord],
+    written: u64,
+}
+
+/// Writes the records of the batch's quarantine but for those that the last statement takes.
 ///
 /// # Errors
 /// The first refusal; the transaction is then aborted.
-pub(super) async fn write(client: &Client, prepared: &Prepared, batch: &Batch) -> Result<u64, Error> {
-    let mut written = 0;
-    let mut rest = &batch.quarantine[..];
-    while !rest.is_empty() {
-        let (records, tail) = rest.split_at(chunk(rest));
-        written += insert_all(client, prepared, batch, records).await?;
-        rest = tail;
+pub(super) async fn write_most<'b>(
+    client: &Client,
+    prepared: &Prepared,
+    batch: &'b Batch,
+) -> Result<Rest<'b>, Error> {
+    let mut rest = Rest { records: &batch.quarantine, written: 0 };
+    loop {
+        let (records, tail) = rest.records.split_at(chunk(rest.records));
+        if tail.is_empty() {
+            return Ok(rest);
+        }
+        rest.written += insert_all(client, prepared, batch, records).await?;
+        rest.records = tail;
     }
-    Ok(written)
 }
 
-/// How many of the records go together: at least one.
+impl Rest<'_> {
+    /// Writes the rest in one statement, which is sent when this is first polled; returns how many rows were
+    /// written in all.
+    ///
+    /// # Errors
+    /// A refusal; the transaction is then aborted.
+    pub(super) async fn write(
+        self,
+        client: &Client,
+        prepared: &Prepared,
+        batch: &Batch,
+    ) -> Result<u64, Error> {
+        if self.records.is_empty() {
+            return Ok(self.written);
+        }
+        Ok(self.written + insert_all(client, prepared, batch, self.records).await?)
+    }
+}
+
+/// How many of the records go together: at least one, where there is any.
 fn chunk(records: &[QuarantineRecord]) -> usize {
     let mut bytes = 0;
     let fits = |record: &&QuarantineRecord| {
@@ -44,7 +74,7 @@ fn chunk(records: &[QuarantineRecord]) -> usize {
         bytes += weight(record);
         fits
     };
-    records.iter().take(ROWS_MAX).take_while(fits).count().max(1)
+    records.iter().take(ROWS_MAX).take_while(fits).count().max(1).min(records.len())
 }
 
 fn weight(record: &QuarantineRecord) -> usize {

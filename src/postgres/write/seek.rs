@@ -70,21 +70,21 @@ pub(super) async fn run(
     prepared: &mut Prepared,
     batch: &Batch,
 ) -> Result<Vec<Refusal>, Stop> {
-    prepared.shapes.prepare(client, batch).await?;
-    for rows in &batch.tables {
-        prepared.targets.prepare(client, rows).await?;
-    }
+    prepared.prepare(client, &batch.shapes, &batch.tables).await?;
     let locks = prepared.shapes.locks(batch);
-    match prepared.progress.begin(client, batch, &locks).await.map_err(Stop::ledger)? {
+    // In one flush.
+    let begin = async { prepared.progress.begin(client, batch, &locks).await.map_err(Stop::ledger) };
+    let compare = prepared.shapes.changed(client, batch);
+    let savepoint = async { client.batch_execute("SAVEPOINT tidegate_piece").await.map_err(Stop::ledger) };
+    let (standing, changed, ()) = futures_util::try_join!(begin, compare, savepoint)?;
+    match standing {
         Standing::Ready => {}
         Standing::Applied => return Err(Stop::Applied),
         Standing::Fenced(fences) => return Err(Stop::Fenced(fences)),
     }
-    let changed = prepared.shapes.changed(client, batch).await?;
     if !changed.is_empty() {
         return Err(Stop::Reshaped(changed));
     }
-    client.batch_execute("SAVEPOINT tidegate_piece").await.map_err(Stop::ledger)?;
     let mut places = Vec::new();
     for (table, rows) in batch.tables.iter().enumerate() {
         let entries = rows.entries.iter().enumerate();

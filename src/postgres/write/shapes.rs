@@ -57,13 +57,13 @@ impl Shapes {
         Self { known: Vec::new(), row_wait }
     }
 
-    /// Makes ready what comparing the batch's shapes needs. Runs outside of a transaction, and waits for no
+    /// Makes ready what comparing these shapes needs. Runs outside of a transaction, and waits for no
     /// lock.
     ///
     /// # Errors
     /// The server's refusal.
-    pub(super) async fn prepare(&mut self, client: &Client, batch: &Batch) -> Result<(), Stop> {
-        for table in &batch.shapes {
+    pub(super) async fn prepare(&mut self, client: &Client, shapes: &[Arc<Table>]) -> Result<(), Stop> {
+        for table in shapes {
             if self.of(table).is_none() {
                 let known = Known::make(client, table).await?;
                 if self.known.len() >= SHAPES_MAX {
@@ -171,15 +171,18 @@ fn short_wait() -> String {
 
 impl Known {
     async fn make(client: &Client, table: &Arc<Table>) -> Result<Self, Stop> {
-        let row = client.query_typed_one(&privileges(table), &[]).await.map_err(Stop::ledger)?;
-        let (whole, column): (Option<bool>, Option<String>) =
-            (row.try_get(0).map_err(Stop::ledger)?, row.try_get(1).map_err(Stop::ledger)?);
         let unquotable = |error: IdentifierError| {
             Stop::own(FailureClass::Schema, Some(table), format!("{table} can't be written: {error}"))
         };
+        let version = format!("SELECT {}", version::own_of(table).map_err(unquotable)?);
+        let privileges = privileges(table);
+        // In one flush.
+        let (row, version) =
+            futures_util::try_join!(client.query_typed_one(&privileges, &[]), client.prepare(&version))
+                .map_err(Stop::ledger)?;
+        let (whole, column): (Option<bool>, Option<String>) =
+            (row.try_get(0).map_err(Stop::ledger)?, row.try_get(1).map_err(Stop::ledger)?);
         let lock = lock(table, whole.unwrap_or(true), column.as_deref()).map_err(unquotable)?;
-        let version = version::own_of(table).map_err(unquotable)?;
-        let version = client.prepare(&format!("SELECT {version}")).await.map_err(Stop::ledger)?;
         Ok(Self { table: Arc::clone(table), lock, version })
     }
 }

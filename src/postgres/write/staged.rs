@@ -236,12 +236,12 @@ impl<'a> Merge<'a> {
     ) -> Result<Vec<Presence>, Stop> {
         let refused = |error| Stop::rows(error, &target.table, None);
         let mut presence = vec![Presence::Same; pending.len()];
-        for (set, ords) in self.by_group(pending) {
-            let row = work
-                .client
-                .query_typed_one(&set.sql.compare, &OfOrds::new(ords).parameters())
-                .await
-                .map_err(refused)?;
+        let client = work.client;
+        // In one flush.
+        let looks = self.by_group(pending).map(|(set, ords)| async move {
+            client.query_typed_one(&set.sql.compare, &OfOrds::new(ords).parameters()).await
+        });
+        for row in try_join_all(looks).await.map_err(refused)? {
             for (column, found) in [(0, Presence::Absent), (1, Presence::Different)] {
                 let ords: Option<Vec<i32>> = row.try_get(column).map_err(refused)?;
                 for ord in ords.unwrap_or_default() {
@@ -320,16 +320,21 @@ impl<'a> Merge<'a> {
         pending: &mut Vec<i32>,
     ) -> Result<(), Stop> {
         let refused = |error| Stop::rows(error, &target.table, None);
-        let triggers = target.table.traits.update_triggers;
-        for (set, ords) in self.by_group(update) {
-            let locked = if triggers {
-                work.ords(&set.sql.lock_different, ords).await.map_err(refused)?
-            } else {
-                Vec::new()
-            };
-            let asked = if triggers { &locked[..] } else { ords };
-            let updated = sorted(work.ords(&set.sql.update, asked).await.map_err(refused)?);
-            let locked = sorted(locked);
+        let mut changes = Vec::new();
+        if target.table.traits.update_triggers {
+            for (set, ords) in self.by_group(update) {
+                let locked = work.ords(&set.sql.lock_different, ords).await.map_err(refused)?;
+                let updated = work.ords(&set.sql.update, &locked).await.map_err(refused)?;
+                changes.push((ords, sorted(locked), sorted(updated)));
+            }
+        } else {
+            // In one flush.
+            let updates = self.by_group(update).map(|(set, ords)| work.ords(&set.sql.update, ords));
+            let updated = try_join_all(updates).await.map_err(refused)?;
+            let of_groups = self.by_group(update).zip(updated);
+            changes.extend(of_groups.map(|((_, ords), updated)| (ords, Vec::new(), sorted(updated))));
+        }
+        for (ords, locked, updated) in changes {
             for &ord in ords {
                 if holds(&updated, ord) {
                     work.count(self.entry(ord), Outcome::Updated);

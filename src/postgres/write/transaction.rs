@@ -4,6 +4,7 @@
 //! in an aborted transaction it fails, so that a COMMIT which the server would answer with a roll-back, and
 //! the client library with success, is never sent.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use super::timings::{Stage, Timings};
 use super::work::Work;
 use crate::engine::batch::{Batch, TableBatch};
 use crate::engine::outcome::Tally;
+use crate::engine::shape::Table;
 use crate::postgres::repertoire::Repertoire;
 
 /// What a session keeps between transactions.
@@ -45,6 +47,28 @@ pub(super) struct Prepared {
     pub(super) targets: Targets,
     /// What is known of the shapes of their tables.
     pub(super) shapes: Shapes,
+}
+
+impl Prepared {
+    /// Makes ready what comparing these shapes and writing these rows needs, in one flush as far as it goes.
+    /// Runs outside of a transaction.
+    ///
+    /// # Errors
+    /// The server's refusal, or a table that can't be written.
+    pub(super) async fn prepare(
+        &mut self,
+        client: &Client,
+        shapes: &[Arc<Table>],
+        tables: &[TableBatch],
+    ) -> Result<(), Stop> {
+        let targets = async {
+            for rows in tables {
+                self.targets.prepare(client, rows).await?;
+            }
+            Ok(())
+        };
+        futures_util::try_join!(self.shapes.prepare(client, shapes), targets).map(drop)
+    }
 }
 
 /// Runs a small batch up to, and without, COMMIT. `None` where it isn't for that path: nothing was sent then.
@@ -84,8 +108,7 @@ async fn prepare_small<'a>(
     batch: &'a Batch,
     rows: &'a TableBatch,
 ) -> Result<Option<small::Ready<'a>>, Stop> {
-    prepared.shapes.prepare(client, batch).await?;
-    prepared.targets.prepare(client, rows).await?;
+    prepared.prepare(client, &batch.shapes, std::slice::from_ref(rows)).await?;
     let lock = prepared.shapes.table_locks(batch);
     let target = prepared.targets.get_mut(rows)?;
     let ledger = small::Names { progress: &prepared.progress_table, shape: &prepared.shape_function };
@@ -110,10 +133,7 @@ pub(super) async fn run(
     settling: impl FnOnce() + Send,
 ) -> Result<Vec<Tally>, Stop> {
     let started = Instant::now();
-    prepared.shapes.prepare(client, batch).await?;
-    for rows in &batch.tables {
-        prepared.targets.prepare(client, rows).await?;
-    }
+    prepared.prepare(client, &batch.shapes, &batch.tables).await?;
     let locks = prepared.shapes.locks(batch);
     let begin = async { prepared.progress.begin(client, batch, &locks).await.map_err(Stop::ledger) };
     // While the server locks progress.
@@ -183,12 +203,12 @@ async fn write_table(
 /// Quarantine, constraints that were put off, then progress.
 async fn settle(work: &mut Work<'_>, prepared: &Prepared, batch: &Batch) -> Result<(), Stop> {
     Failpoint::AfterRows.reach();
-    let kept = quarantine::write(work.client, prepared, batch).await.map_err(Stop::quarantine)?;
-    if kept != batch.quarantine.len() as u64 {
-        let message = format!("{} quarantined records gave {kept} rows", batch.quarantine.len());
-        return Err(Stop::defect(None, message));
-    }
-    Failpoint::AfterQuarantine.reach();
+    let rest = quarantine::write_most(work.client, prepared, batch).await.map_err(Stop::quarantine)?;
+    let quarantine = async {
+        let kept = rest.write(work.client, prepared, batch).await.map_err(Stop::quarantine)?;
+        Failpoint::AfterQuarantine.reach();
+        Ok(kept)
+    };
     let constraints = async {
         let checked = work.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
         checked.map_err(Stop::constraints)
@@ -197,8 +217,12 @@ async fn settle(work: &mut Work<'_>, prepared: &Prepared, batch: &Batch) -> Resu
         async { prepared.progress.advance(work.client, batch, &work.tallies).await.map_err(Stop::ledger) };
     // One flush; the answers come in order, so that a constraint's refusal is seen before what it causes.
     let compare = prepared.shapes.changed(work.client, batch);
-    let ((), changed, moved) = futures_util::try_join!(constraints, compare, progress)?;
+    let (kept, (), changed, moved) = futures_util::try_join!(quarantine, constraints, compare, progress)?;
     Failpoint::AfterProgress.reach();
+    if kept != batch.quarantine.len() as u64 {
+        let message = format!("{} quarantined records gave {kept} rows", batch.quarantine.len());
+        return Err(Stop::defect(None, message));
+    }
     if !changed.is_empty() {
         return Err(Stop::Reshaped(changed));
     }

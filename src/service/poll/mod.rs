@@ -41,8 +41,10 @@ const POLL_WAIT_AFTER_WORK: (Duration, Duration) = (Duration::from_millis(5), Du
 const BLOCK_BYTES: usize = 128 * 1024;
 /// Records taken in a row before orders are looked at.
 const BURST: usize = 2000;
-/// How long a full buffer is waited for before partitions are paused.
-const FULL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a full buffer is waited for before partitions are paused, which throws away what was fetched.
+/// Longer than a transaction takes to a database that is slow or far away, and short to a group that
+/// rebalances.
+const FULL_PATIENCE: Duration = Duration::from_secs(3);
 /// Shortest time between two advisory commits.
 const ADVICE_EVERY: Duration = Duration::from_secs(1);
 /// Wait before a failed claim is tried again.

@@ -24,8 +24,12 @@ use super::repertoire::Repertoire;
 use super::words::{self, SERVER_MESSAGES};
 use crate::engine::policy::Failure;
 
-/// Longest wait for a cancel request and for a farewell.
+/// Longest wait for a farewell, which is a courtesy.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Longest wait for a cancel request. It needs a connection of its own, with TLS where the session has it:
+/// five round trips, and what it comes too late for holds locks.
+const CANCEL: Duration = Duration::from_secs(10);
 
 /// An open connection before it is set up.
 #[derive(Debug)]
@@ -194,11 +198,11 @@ impl Session {
         self.link.client.is_closed()
     }
 
-    /// Asks the server to cancel what the session does; waits at most two seconds. Whether it came in time
+    /// Asks the server to cancel what the session does; waits at most ten seconds. Whether it came in time
     /// is only seen at the statement itself.
     pub async fn cancel(&self) {
         let request = self.cancel.0.cancel_query(self.link.tls.0.clone());
-        let _ = tokio::time::timeout(FAREWELL, request).await;
+        let _ = tokio::time::timeout(CANCEL, request).await;
     }
 
     /// The failure that an error of this session's client means. When the connection broke, the client

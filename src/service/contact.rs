@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 /// Between questions whose only use is the answer.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long an answer may take before it counts as missing. It is waited for all the same.
-const LATE: Duration = Duration::from_millis(2500);
+pub(super) const LATE: Duration = Duration::from_millis(2500);
 /// How long a dependency that answers and refuses our work counts as away after the last refusal.
 const REFUSAL_LASTS: Duration = Duration::from_secs(60);
 

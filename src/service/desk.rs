@@ -4,11 +4,14 @@
 //! to make room where sessions are few.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
+
+use futures_util::future::try_join_all;
 
 pub(super) use crate::postgres::ledger::{Acquired, Progress, Registered, Registration};
 
-use super::contact::Contact;
+use super::contact::{Contact, LATE};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::TopicPartition;
 use crate::engine::shape::Table;
@@ -78,6 +81,11 @@ impl Desk {
         Self { connector, ledger, pipeline, owner, takeover }
     }
 
+    /// How long connecting may take.
+    pub(super) fn connects_within(&self) -> Duration {
+        self.connector.timeouts().connect
+    }
+
     async fn open(&self) -> Result<Session, ConnectError> {
         self.connector.unpark().await
     }
@@ -96,17 +104,33 @@ impl Desk {
         }
     }
 
-    /// Asks for a sign and nothing else.
-    ///
-    /// # Errors
-    /// No connection, a failed statement, or no answer `within` the given time.
-    pub(super) async fn ping(&mut self, within: Duration) -> Result<(), DeskError> {
-        let ping = async {
-            let session = self.open().await?;
-            let result = self.ledger.ping(&session).await;
+    /// Asks for a sign and nothing else, and tells what came of it. An answer is late by what one round trip
+    /// may take; connecting takes many, so that it is late by how long it took before, or by its own limit.
+    pub(super) async fn ping(&mut self, contact: &Contact, within: Duration) {
+        let limit = self.connects_within() + within;
+        let late = self.connector.last_took().map_or(limit, |took| LATE.max(took * 2));
+        let mut opening = pin!(tokio::time::timeout(limit, self.open()));
+        let opened = match tokio::time::timeout(late, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                contact.silent(Dependency::Postgres, &format!("no connection within {late:?}"));
+                opening.await
+            }
+        };
+        let session = match opened {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => return contact.silent(Dependency::Postgres, &error.to_string()),
+            Err(_) => {
+                return contact.silent(Dependency::Postgres, &DeskError::TimedOut(limit).to_string());
+            }
+        };
+        let asked = async {
+            let answer = tokio::time::timeout(within, self.ledger.ping(&session)).await;
+            let result = answer.map_or(Err(DeskError::TimedOut(within)), |pong| pong.map_err(Into::into));
             self.settle(session, result)
         };
-        tokio::time::timeout(within, ping).await.unwrap_or(Err(DeskError::TimedOut(within)))
+        // What comes of it is told by the contact.
+        let _ = contact.ask(Dependency::Postgres, asked).await;
     }
 
     /// Creates or upgrades the ledger, if this role may.
@@ -184,13 +208,14 @@ impl Desk {
         self.settle(session, result)
     }
 
-    /// Whether a shape is still its table's.
+    /// Whether each shape is still its table's, for all of them in one flush.
     ///
     /// # Errors
     /// No connection, or a failed statement.
-    pub(super) async fn is_current(&mut self, table: &Table) -> Result<bool, DeskError> {
+    pub(super) async fn are_current(&mut self, tables: &[&Table]) -> Result<Vec<bool>, DeskError> {
         let session = self.open().await?;
-        let result = catalogue::version::is_current(&session, table).await;
+        let looks = tables.iter().map(|table| catalogue::version::is_current(&session, table));
+        let result = try_join_all(looks).await;
         self.settle(session, result)
     }
 
@@ -212,5 +237,41 @@ impl Desk {
         let session = self.open().await?;
         let result = catalogue::load_table(&session, schema, name, key).await;
         self.settle(session, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::connect::{ServerSettings, SessionTimeouts};
+    use crate::telemetry::board::{Board, State};
+    use crate::telemetry::metrics::Metrics;
+
+    #[tokio::test]
+    async fn connecting_is_late_by_its_own_limit_alone() {
+        // It takes connections and says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://app@{}/app", silent.local_addr().unwrap());
+        let server = ServerSettings::resolve(&url, &|_| None).unwrap();
+        let second = Duration::from_secs(1);
+        // Longer than an answer may take.
+        let connect = second * 4;
+        let limits =
+            SessionTimeouts { connect, statement: second, lock: second, idle_in_transaction: second };
+        let connector = Connector::new(server, "p", limits).unwrap();
+        let mut desk = Desk::new(connector, Ledger::new("tidegate").unwrap(), "p", "a", second);
+        let board = Board::new("p", "a");
+        let contact = Contact::new(board.clone(), Metrics::new("p", "2", &[]));
+        let told = async {
+            loop {
+                let unready = board.read(State::unready).join(" ");
+                if contact.is_silent(Dependency::Postgres) {
+                    return unready;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ((), told) = tokio::join!(desk.ping(&contact, second), told);
+        assert!(told.contains("timeouts.connect"), "{told}");
     }
 }

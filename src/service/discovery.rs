@@ -121,12 +121,12 @@ impl Discovery {
         Arc::new(self.routes.clone())
     }
 
-    /// Looks for topics that are configured and not registered yet, and registers them. Gives what stands in
-    /// the way of the rest.
+    /// Looks for topics that are configured and not registered yet, and registers them; each takes several
+    /// round trips, after which `beat` is called. Gives what stands in the way of the rest.
     ///
     /// # Errors
     /// When neither the topic list nor the ledger can be read.
-    pub(super) async fn pass(&mut self, desk: &mut Desk) -> Result<Vec<Obstacle>, Obstacle> {
+    pub(super) async fn pass(&mut self, desk: &mut Desk, beat: impl Fn()) -> Result<Vec<Obstacle>, Obstacle> {
         if self.known.is_none() {
             let registered = desk.registered().await;
             let database = |source| Obstacle::Database { topic: "(all)".to_owned(), source };
@@ -145,6 +145,7 @@ impl Discovery {
                 }
                 Err(obstacle) => obstacles.push(obstacle),
             }
+            beat();
         }
         self.passes += 1;
         Ok(obstacles)

@@ -24,7 +24,7 @@ const LOOK_NOT_BEFORE: Duration = Duration::from_millis(2);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long everything that is left must have stood still before the run counts as halted.
 const STILL: Duration = Duration::from_secs(3);
-/// How long a run that was interrupted waits for what the ledger says of the rest.
+/// How long a run that was interrupted waits for what the ledger says of the rest, once it is connected.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 /// Partitions that are named of what is left.
 const NAMED: usize = 20;
@@ -145,7 +145,7 @@ impl Goal {
         let Some(seen) = &self.seen else {
             return vec!["the ends of the logs were not seen yet, so what is left isn't known".to_owned()];
         };
-        let rows = tokio::time::timeout(LAST_LOOK, self.desk.progress()).await;
+        let rows = tokio::time::timeout(self.desk.connects_within() + LAST_LOOK, self.desk.progress()).await;
         let rows = match rows {
             Ok(Ok(rows)) => rows,
             Ok(Err(error)) => return vec![format!("what is left isn't known: {error}")],

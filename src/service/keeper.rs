@@ -112,6 +112,7 @@ struct Due {
 /// The keeper at work.
 struct State {
     with: Keeper,
+    beat: Heartbeat,
     claims: BTreeMap<TopicPartition, Claimed>,
     unvalidated: Vec<Claimed>,
     halted: BTreeMap<TopicPartition, (HaltCode, Instant)>,
@@ -144,6 +145,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
     };
     let mut state = State {
         with,
+        beat,
         claims: BTreeMap::new(),
         unvalidated: Vec::new(),
         halted: BTreeMap::new(),
@@ -160,7 +162,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         clock: now,
     };
     loop {
-        beat.beat();
+        state.beat.beat();
         tokio::select! {
             () = stop.cancelled() => break,
             () = state.turn() => {}
@@ -175,7 +177,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
             state.note(notice);
         }
     }
-    beat.retire();
+    state.beat.retire();
 }
 
 fn is_due(at: &mut Instant, every: Duration) -> bool {
@@ -242,8 +244,7 @@ impl State {
             return;
         }
         if is_due(&mut self.due.ping, ASK_EVERY) {
-            // What comes of it is told by the contact.
-            let _ = self.with.contact.ask(Dependency::Postgres, self.with.desk.ping(PING)).await;
+            self.with.desk.ping(&self.with.contact, PING).await;
         }
         // Questions to who doesn't answer would only hold up the others.
         if !self.with.contact.is_silent(Dependency::Kafka) {
@@ -299,6 +300,8 @@ impl State {
             Ok(()) => {
                 self.ledger_ready = true;
                 self.due.discover = Instant::now();
+                // It has just given a sign.
+                self.due.ping = Instant::now() + ASK_EVERY;
                 self.with.board.condition(ConditionName::Ledger, Ok(()));
                 self.with.contact.answers(Dependency::Postgres, asked_at, Answer::Work);
                 self.tell(Vec::new());
@@ -329,7 +332,7 @@ impl State {
 
     async fn discover(&mut self) {
         let before = self.with.discovery.routes();
-        match self.with.discovery.pass(&mut self.with.desk).await {
+        match self.with.discovery.pass(&mut self.with.desk, || self.beat.beat()).await {
             Err(obstacle) => {
                 self.blame(&obstacle);
                 self.tell(vec![obstacle.to_string()]);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lab::fixture::Fresh;
 use lab::keeper::{Launch, Ward, keeper};
+use lab::proxy::{Link, Proxy};
 use tidegate::engine::policy::FailureClass;
 use tidegate::postgres::connect::ConnectError;
 
@@ -136,4 +137,17 @@ async fn a_pool_that_turns_to_transaction_mode_is_refused_from_then_on() {
     while let Err(error) = connector.connect().await {
         assert!(Instant::now() < deadline, "the change back isn't noticed: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_in_transaction_mode_is_refused_from_afar_as_well() {
+    let Some(program) = program() else { return };
+    let fresh = Fresh::new("far_pooler");
+    let pooler = Pooler::start(&program, &fresh, "transaction", 5);
+    let proxy = Proxy::postgres(&format!("127.0.0.1:{}", pooler.port)).unwrap();
+    // The look takes six round trips: longer than it may take nearby.
+    proxy.link(Link { delay: Duration::from_millis(250), ..Link::default() });
+    let url = format!("postgres://app@{}/{}", proxy.address(), fresh.database);
+    let error = connector_to(&url, "p", TIMEOUTS).connect().await.unwrap_err();
+    assert!(matches!(error, ConnectError::TransactionPooler { .. }), "{error}");
 }

@@ -7,6 +7,7 @@
 mod bad;
 mod connections;
 mod crash;
+mod distance;
 mod drain;
 mod failover;
 mod idle;

@@ -13,8 +13,14 @@ use super::{ConnectError, Inner, passfile, pooler};
 use crate::postgres::session::{self, Link, Session};
 use crate::postgres::tls::SslMode;
 
-/// Longest look at a pooler's mode.
+/// Longest look at a pooler's mode, beside what the distance takes.
 const PROBE: Duration = Duration::from_secs(2);
+
+/// A session, with how long it took to log in: about five round trips, eight with TLS.
+struct Reached {
+    session: Session,
+    took: Duration,
+}
 
 /// One attempt, with the settings as they are now.
 pub(super) struct Attempt<'a> {
@@ -39,7 +45,10 @@ impl Attempt<'_> {
             let limit = self.server.connect_timeout.unwrap_or(share).min(share);
             let logged_in = AtomicBool::new(false);
             errors.push(match tokio::time::timeout(limit, self.one_host(host, &logged_in)).await {
-                Ok(Ok(session)) => return Ok(session),
+                Ok(Ok(reached)) => match self.check_pooler(host, &reached).await {
+                    Ok(()) => return Ok(reached.session),
+                    Err(error) => error,
+                },
                 Ok(Err(error)) => error,
                 Err(_) if logged_in.into_inner() => {
                     ConnectError::Unanswered { host: host.to_string(), limit }
@@ -53,9 +62,10 @@ impl Attempt<'_> {
         Err(ConnectError::EveryHost(errors))
     }
 
-    async fn one_host(&self, host: &Host, logged_in: &AtomicBool) -> Result<Session, ConnectError> {
-        let inner = self.inner;
+    async fn one_host(&self, host: &Host, logged_in: &AtomicBool) -> Result<Reached, ConnectError> {
+        let (inner, begun) = (self.inner, Instant::now());
         let link = self.open(host).await?;
+        let took = begun.elapsed();
         logged_in.store(true, Ordering::Relaxed);
         let version = link.server_version.clone();
         if session::major_version(&version).is_none_or(|major| major < 15) {
@@ -68,15 +78,17 @@ impl Attempt<'_> {
             let stray = |stray| ConnectError::Stray { host: host.to_string(), stray };
             inner.memory.admit(lineage).map_err(stray)?;
         }
-        if pooler::is_between(&session).await {
-            self.check_pooler(host, &session).await?;
-        }
-        Ok(session)
+        Ok(Reached { session, took })
     }
 
     /// Refuses a pooler that hands out server connections for each transaction. It is looked at with each
-    /// session, since its configuration may be loaded anew while a process runs.
-    async fn check_pooler(&self, host: &Host, session: &Session) -> Result<(), ConnectError> {
+    /// session, since its configuration may be loaded anew while a process runs. The look has a limit of its
+    /// own: a second login and three round trips more.
+    async fn check_pooler(&self, host: &Host, reached: &Reached) -> Result<(), ConnectError> {
+        let Reached { session, took } = reached;
+        if !pooler::is_between(session).await {
+            return Ok(());
+        }
         let known = self.inner.session_pooling.get().is_some();
         if known && self.inner.seats.are_few() {
             // A second connection would wait for the one that somebody here waits for.
@@ -87,7 +99,7 @@ impl Attempt<'_> {
             let shares = pooler::shares_transactions(session, &other).await;
             shares.map_err(|error| ConnectError::of(host, error, None))
         };
-        match tokio::time::timeout(PROBE, probe).await {
+        match tokio::time::timeout(PROBE + *took * 2, probe).await {
             Ok(Ok(false)) => {
                 let _ = self.inner.session_pooling.set(());
                 Ok(())

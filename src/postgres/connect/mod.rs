@@ -29,19 +29,16 @@ use self::lineage::Memory;
 pub use self::lineage::Stray;
 pub use self::renewal::Renew;
 use self::renewal::Renewal;
-use self::seats::{Next, Seats};
+use self::seats::{Next, Seats, Tried};
 pub use self::settings::ServerSettings;
 use self::settings::TargetSession;
 use super::session::Session;
 use super::tls;
 
-/// What an attempt whose time is up may take to say how far it came.
-const GRACE: Duration = Duration::from_millis(250);
-
 /// Limits of one session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionTimeouts {
-    /// The whole of connecting, over all hosts.
+    /// The whole of connecting, over all hosts. The look at a pooler isn't part of it.
     pub connect: Duration,
     /// `statement_timeout`
     pub statement: Duration,
@@ -115,14 +112,18 @@ impl Connector {
     pub async fn connect(&self) -> Result<Session, ConnectError> {
         let seats = &self.0.seats;
         let mut seat = seats.take().await;
-        let mut begun = Instant::now();
+        let mut tried = Tried::default();
         loop {
+            let begun = tried.begin();
             let error = match self.attempt().await {
-                Ok(session) => return Ok(session.seated(seat.open())),
+                Ok(session) => {
+                    seats.made_in(begun.elapsed());
+                    return Ok(session.seated(seat.open()));
+                }
                 Err(error) if error.is_full() => error,
                 Err(error) => return Err(error),
             };
-            match seats.refused(begun) {
+            match seats.refused(&mut tried) {
                 Next::Again => tokio::time::sleep(seats::AGAIN).await,
                 Next::Share(sessions) => {
                     tracing::warn!(
@@ -131,7 +132,7 @@ impl Connector {
                     );
                     drop(seat);
                     seat = seats.take().await;
-                    begun = Instant::now();
+                    tried = Tried::default();
                 }
                 Next::GiveUp => return Err(error),
             }
@@ -139,15 +140,9 @@ impl Connector {
     }
 
     async fn attempt(&self) -> Result<Session, ConnectError> {
-        let limit = self.0.timeouts.connect;
         let (server, note) = self.0.server.read();
         let attempt = Attempt { inner: &self.0, tls: tls::connector(&server.tls)?, server: &server, note };
-        let deadline = Instant::now() + limit;
-        // Each host's share ends by then and tells more.
-        match tokio::time::timeout_at(deadline + GRACE, attempt.any_host(deadline)).await {
-            Ok(result) => result,
-            Err(_) => Err(ConnectError::TimedOut { hosts: self.hosts(), limit }),
-        }
+        attempt.any_host(Instant::now() + self.0.timeouts.connect).await
     }
 
     /// Connects to the first host that answers, whether or not it takes writes.
@@ -192,6 +187,11 @@ impl Connector {
     /// needed at this moment closes it.
     pub async fn asked(&self) {
         self.0.seats.asked().await;
+    }
+
+    /// How long the last session took to be made, if any was.
+    pub fn last_took(&self) -> Option<Duration> {
+        self.0.seats.last_took()
     }
 
     /// The limits that its sessions have.

@@ -15,7 +15,7 @@ use crate::postgres::session::Session;
 
 /// How long what was learned holds; then more is tried, since limits are raised while processes run.
 const LEARNED_FOR: Duration = Duration::from_secs(120);
-/// How long a server may count a session that has ended.
+/// How long a server may count a session that has ended, beside what the distance takes.
 const LINGERS: Duration = Duration::from_secs(2);
 /// Between tries while a session that has ended may still be counted.
 pub(super) const AGAIN: Duration = Duration::from_millis(50);
@@ -29,6 +29,29 @@ pub(super) enum Next {
     Share(usize),
     /// None is ours: others have them all.
     GiveUp,
+}
+
+/// Tries to make a session that the server refuses for its fullness.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    /// When the last one began.
+    begun: Instant,
+    /// When the first was refused.
+    refused_at: Option<Instant>,
+}
+
+impl Default for Tried {
+    fn default() -> Self {
+        Self { begun: Instant::now(), refused_at: None }
+    }
+}
+
+impl Tried {
+    /// Another one begins, at the time that is given back.
+    pub(super) fn begin(&mut self) -> Instant {
+        self.begun = Instant::now();
+        self.begun
+    }
 }
 
 /// All sessions of a process.
@@ -50,6 +73,8 @@ struct State {
     limit: Option<Limit>,
     queue: VecDeque<oneshot::Sender<Seat>>,
     freed_at: Option<Instant>,
+    /// How long the last session took to be made.
+    took: Option<Duration>,
     /// Sessions that nobody uses and anyone may.
     parked: Vec<Session>,
 }
@@ -129,11 +154,13 @@ impl Seats {
         self.waiting.send_if_modified(|known| std::mem::replace(known, waiting) != waiting);
     }
 
-    /// What follows for somebody with a seat whom the server has refused for its fullness since `refused_at`.
-    pub(super) fn refused(&self, refused_at: Instant) -> Next {
+    /// What follows for somebody with a seat whom the server has just refused for its fullness.
+    pub(super) fn refused(&self, tried: &mut Tried) -> Next {
         let mut state = self.lock();
-        let leaves = state.freed_at.is_some_and(|at| at.elapsed() < self.lingers);
+        // By when the try began: far away, its refusal takes seconds to come.
+        let leaves = state.freed_at.is_some_and(|at| tried.begun < at + self.lingers);
         let others_try = state.taken > state.open + 1;
+        let refused_at = *tried.refused_at.get_or_insert_with(Instant::now);
         if (leaves || others_try) && refused_at.elapsed() < self.lingers {
             return Next::Again;
         }
@@ -144,6 +171,16 @@ impl Seats {
         let sessions = known.map_or(state.open, |known| known.min(state.open));
         state.limit = Some(Limit { sessions, since: Instant::now() });
         Next::Share(sessions)
+    }
+
+    /// A session was made in this time.
+    pub(super) fn made_in(&self, took: Duration) {
+        self.lock().took = Some(took);
+    }
+
+    /// How long the last session took to be made, if any was.
+    pub(super) fn last_took(&self) -> Option<Duration> {
+        self.lock().took
     }
 
     /// Whether fewer sessions can be had than are wanted, as far as is known.
@@ -220,7 +257,7 @@ mod tests {
     async fn full(seats: Arc<Seats>) -> (Arc<Seats>, Seat, Seat) {
         let (one, two) = (free(&seats), free(&seats));
         let third = seats.take().await;
-        assert_eq!(seats.refused(Instant::now()), Next::Share(2));
+        assert_eq!(seats.refused(&mut Tried::default()), Next::Share(2));
         drop(third);
         (seats, one, two)
     }
@@ -266,14 +303,24 @@ mod tests {
             let (seats, one, _two) = full(Seats::with(LEARNED_FOR, lingers)).await;
             drop(one);
             let _next = seats.take().await;
-            assert_eq!(seats.refused(Instant::now()), expected);
+            assert_eq!(seats.refused(&mut Tried::default()), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_takes_long_to_come_is_held_against_when_it_was_asked_for() {
+        let (seats, one, _two) = full(Seats::new()).await;
+        let mut tried = Tried { begun: Instant::now(), refused_at: None };
+        drop(one);
+        tried.begun = tried.begun.checked_sub(LINGERS * 2).expect("the machine has run for so long");
+        let _next = seats.take().await;
+        assert_eq!(seats.refused(&mut tried), Next::Again);
     }
 
     #[tokio::test]
     async fn what_was_learned_is_tried_again_after_a_while() {
         let (seats, _one, _two) = full(Seats::with(Duration::ZERO, LINGERS)).await;
         let _third = free(&seats);
-        assert_eq!(Seats::new().refused(Instant::now()), Next::GiveUp, "none is ours");
+        assert_eq!(Seats::new().refused(&mut Tried::default()), Next::GiveUp, "none is ours");
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::State;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::Input;
+use crate::engine::shape::Table;
 use crate::service::discovery::Obstacle;
 use crate::telemetry::board::ConditionName;
 
@@ -63,11 +64,11 @@ impl State {
     /// Compares all tables with the catalogue, partitions included.
     pub(super) async fn look_at_shapes(&mut self) {
         let routes = self.with.discovery.routes();
-        for (topic, route) in routes.iter() {
-            // What can't be looked at now is looked at again, and each transaction looks by itself.
-            if self.with.desk.is_current(&route.table).await.is_ok_and(|current| !current) {
-                self.readings.want(topic);
-            }
+        let tables: Vec<&Table> = routes.values().map(|route| &*route.table).collect();
+        // What can't be looked at now is looked at again, and each transaction looks by itself.
+        let Ok(current) = self.with.desk.are_current(&tables).await else { return };
+        for (topic, _) in routes.keys().zip(current).filter(|(_, current)| !current) {
+            self.readings.want(topic);
         }
     }
 

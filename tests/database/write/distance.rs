@@ -1,4 +1,5 @@
-//! What a distance to the server costs: the round trips of each path, counted by a proxy.
+//! What a distance to the server costs: the round trips of each path, counted by a proxy, and waits that a
+//! round trip must fit into.
 
 use std::time::Duration;
 
@@ -183,4 +184,20 @@ async fn what_a_start_reads_takes_as_few_round_trips_as_it_can() {
     }
     // TLS declined, login, set-up; a lane has those, its statements, and two for its table.
     assert_eq!(least, [3, 2, 4, 4, 1, 6], "connect, ledger, table, new topic, known topic, lane");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_back_is_waited_for_as_long_as_the_distance_takes() {
+    let (mut bench, proxy) = far(TABLE, &["id"], WriteMode::Upsert, Duration::ZERO).await;
+    bench.put(Path::Large, &rows(0, 3, &["a"], "x")).await;
+    let before = proxy.counters().connections;
+    let batch = bench.batch(Path::Large, &rows(3, 3, &["a"], "x"));
+    bench.run("UPDATE tidegate.progress SET epoch = 2 WHERE partition = 0").await;
+    proxy.link(Link { delay: Duration::from_millis(1_500), ..Link::default() });
+    let outcome = bench.write(&batch).await;
+    assert!(matches!(outcome, CommitOutcome::Fenced(_)), "{outcome:?}");
+    proxy.link(Link::default());
+    bench.epoch = 2;
+    bench.put(Path::Large, &rows(3, 3, &["a"], "x")).await;
+    assert_eq!(proxy.counters().connections, before, "the session is kept");
 }

@@ -14,11 +14,15 @@ mod maven;
 pub(crate) mod ports;
 mod postgres;
 mod postgres_programs;
+mod rights;
+mod secured;
 
 pub use connect::Connect;
 pub use kafka::{Kafka, KafkaOptions};
 pub(crate) use postgres::with_database;
 pub use postgres::{PgOptions, PgVersion, Postgres};
+pub use rights::{Resource, Right};
+pub use secured::{Listener, SecuredKafka};
 
 use anyhow::{Context, Result};
 use ladder::Ladder;

@@ -143,13 +143,13 @@ impl Logs {
         Self { properties: service::kafka_properties(settings) }
     }
 
-    /// The end of each partition's committed log; `None` when Kafka doesn't tell it soon.
+    /// The end of each partition's committed log; `Err` says why Kafka doesn't tell it soon.
     pub(super) async fn ends(
         &self,
         partitions: Vec<TopicPartition>,
-    ) -> Option<BTreeMap<TopicPartition, i64>> {
+    ) -> Result<BTreeMap<TopicPartition, i64>, String> {
         if partitions.is_empty() {
-            return Some(BTreeMap::new());
+            return Ok(BTreeMap::new());
         }
         let properties = self.properties.clone();
         let looking = tokio::task::spawn_blocking(move || {
@@ -161,12 +161,8 @@ impl Logs {
             Ok::<_, kafka::Error>(ends)
         });
         match looking.await {
-            Ok(Ok(ends)) => Some(ends),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the ends of the logs aren't known");
-                None
-            }
-            Err(_) => None,
+            Ok(ends) => ends.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 

@@ -96,8 +96,8 @@ struct Totals {
 
 /// What Kafka tells.
 struct Seen {
-    /// The ends of the logs, where it answers.
-    ends: Option<BTreeMap<TopicPartition, i64>>,
+    /// The ends of the logs, or why they aren't known.
+    ends: Result<BTreeMap<TopicPartition, i64>, String>,
     /// When the first records that wait were written.
     waiting: BTreeMap<TopicPartition, i64>,
     group: Result<Group, String>,
@@ -117,8 +117,8 @@ pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failur
             let rows = Database::connect_to_read(&settings, config).await?.progress().await?;
             let ends = logs.ends(rows.iter().map(|row| row.partition.clone()).collect()).await;
             let (waiting, group) = match &ends {
-                Some(ends) => tokio::join!(logs.first_times(behind(&rows, ends)), logs.group()),
-                None => (BTreeMap::new(), Err("Kafka doesn't answer".to_owned())),
+                Ok(ends) => tokio::join!(logs.first_times(behind(&rows, ends)), logs.group()),
+                Err(reason) => (BTreeMap::new(), Err(reason.clone())),
             };
             Ok(StatusReport::of(&settings, &rows, Seen { ends, waiting, group }, now_ms()))
         };
@@ -173,7 +173,7 @@ fn now_ms() -> i64 {
 
 impl StatusReport {
     fn of(settings: &Settings, rows: &[Progress], seen: Seen, now_ms: i64) -> Self {
-        let log_ends = if seen.ends.is_some() { LogEnds::Kafka } else { LogEnds::Ledger };
+        let log_ends = if seen.ends.is_ok() { LogEnds::Kafka } else { LogEnds::Ledger };
         let ends = seen.ends.unwrap_or_default();
         let partitions: Vec<_> = rows
             .iter()
@@ -290,8 +290,12 @@ impl Report for StatusReport {
         }
         text += &self.summary(paper);
         if self.log_ends == LogEnds::Ledger {
-            let note = "Kafka doesn't answer: log ends are those that the service saw last\n";
-            text += &paper.paint(Tone::Warning, note);
+            let reason = self.group_unknown.as_deref().unwrap_or("no answer");
+            let note = format!(
+                "Kafka doesn't answer: log ends are those that the service saw last; {}",
+                visible(reason)
+            );
+            text += &(paper.paint(Tone::Warning, &paper.wrap(&note, 4)) + "\n");
         } else if let Some(reason) = &self.group_unknown {
             let note = format!("strangers in the consumer group can't be told: {}", visible(reason));
             text += &(paper.paint(Tone::Warning, &paper.wrap(&note, 4)) + "\n");

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::brokers::Brokers;
+use super::cause::BrokerTrouble;
 use super::error::Error;
 use super::ffi::{Client, Event, Message};
 use super::identity::Identities;
@@ -66,6 +68,9 @@ pub enum Polled<'c> {
     Revoked(Vec<TopicPartition>),
     /// The group has given these partitions to others already. To be answered, without waiting.
     Lost(Vec<TopicPartition>),
+    /// What became of an earlier [`Consumer::commit_advisory`]: taken, or why not. The stored progress isn't
+    /// concerned.
+    Committed(Result<(), Problem>),
     /// Something went wrong.
     Problem(Problem),
 }
@@ -215,11 +220,8 @@ impl Consumer {
             Some(Event::Assign(partitions)) => Polled::Assigned(partitions),
             Some(Event::Revoke { partitions, lost: true }) => Polled::Lost(partitions),
             Some(Event::Revoke { partitions, lost: false }) => Polled::Revoked(partitions),
-            Some(Event::Committed(Ok(()))) => Polled::Idle,
-            Some(Event::Committed(Err(fault))) => {
-                // Lag tools see the next one; the stored progress is not concerned.
-                tracing::info!(target: "kafka", reason = fault.message, "the advisory commit was refused");
-                Polled::Idle
+            Some(Event::Committed(result)) => {
+                Polled::Committed(result.map_err(|(partition, fault)| Problem::of(partition, fault)))
             }
             // An error of a partition that was let go of meanwhile; librdkafka doesn't filter these.
             Some(Event::Fault(Some(partition), fault))
@@ -369,13 +371,28 @@ impl Consumer {
     }
 
     /// Tells the group how far progress is, for lag tools; nothing ever starts from it. Returns at
-    /// once, and a refusal is only logged.
-    pub fn commit_advisory(&mut self, offsets: &[(TopicPartition, NextOffset)]) {
-        if !offsets.is_empty()
-            && let Err(fault) = self.client.commit(offsets)
-        {
+    /// once; what became of it comes as [`Polled::Committed`], in
+    /// the order of sending.
+    /// Gives whether it was sent.
+    pub fn commit_advisory(&mut self, offsets: &[(TopicPartition, NextOffset)]) -> bool {
+        if offsets.is_empty() {
+            return false;
+        }
+        let sent = self.client.commit(offsets);
+        if let Err(fault) = &sent {
             tracing::info!(target: "kafka", reason = fault.message, "the advisory commit was not sent");
         }
+        sent.is_ok()
+    }
+
+    /// Grows whenever what [`Consumer::troubles`] tells may have become something else.
+    pub fn trouble_changes(&self) -> u64 {
+        self.client.brokers().map_or(0, Brokers::changes)
+    }
+
+    /// The brokers that this member can't use at present, each with the cause.
+    pub fn troubles(&self) -> Vec<BrokerTrouble> {
+        self.client.brokers().map(Brokers::troubles).unwrap_or_default()
     }
 
     /// The name under which the group knows this member; `None` until it has joined.

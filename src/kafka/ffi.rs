@@ -12,6 +12,7 @@
 
 mod callbacks;
 mod event;
+mod list;
 pub(super) mod lookup;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use rdkafka::bindings as c;
 
 use self::event::NativeEvent;
 pub(super) use self::event::{Event, Message};
+use self::list::{List, read_entry, read_list};
+use super::brokers::Brokers;
 use super::identity::Identities;
 use super::logging::Listener;
 use super::oidc::Provider;
@@ -31,6 +34,9 @@ use super::unpacking::Oversized;
 use crate::engine::position::{NextOffset, TopicPartition};
 
 const INVALID_ARGUMENT: i32 = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
+
+/// The property that says whether brokers' certificates are looked at.
+const VERIFICATION: &str = "enable.ssl.certificate.verification";
 
 /// librdkafka's `RD_KAFKA_PARTITION_UA`: all partitions of a topic.
 const ANY_PARTITION: i32 = -1;
@@ -48,10 +54,12 @@ mod coded {
             client: *mut c::rd_kafka_t,
             topics: *const c::rd_kafka_topic_partition_list_t,
         ) -> c_int;
-        pub(super) fn rd_kafka_commit(
+        pub(super) fn rd_kafka_commit_queue(
             client: *mut c::rd_kafka_t,
             offsets: *const c::rd_kafka_topic_partition_list_t,
-            in_background: c_int,
+            queue: *mut c::rd_kafka_queue_t,
+            callback: *const c_void,
+            opaque: *mut c_void,
         ) -> c_int;
         pub(super) fn rd_kafka_pause_partitions(
             client: *mut c::rd_kafka_t,
@@ -176,6 +184,11 @@ impl Client {
         self.listener.as_ref().map(|listener| &listener.identities)
     }
 
+    /// The brokers as the log tells of them; `None` once the client is destroyed.
+    pub(super) fn brokers(&self) -> Option<&Brokers> {
+        self.listener.as_ref().map(|listener| &listener.brokers)
+    }
+
     /// The batches that were too large; `None` once the client is destroyed.
     pub(super) fn oversized(&self) -> Option<Arc<Oversized>> {
         self.listener.as_ref().map(|listener| Arc::clone(&listener.oversized))
@@ -229,11 +242,17 @@ impl Client {
         code(unsafe { coded::rd_kafka_resume_partitions(self.raw(), list.raw()) })
     }
 
-    /// Sends the group's offsets without waiting; the result comes as [`Event::Committed`].
+    /// Sends the group's offsets without waiting; the result comes as [`Event::Committed`], since it is
+    /// sent to the queue that is named here and to no other.
     pub(super) fn commit(&self, offsets: &[(TopicPartition, NextOffset)]) -> Result<(), Fault> {
+        let queue = self.queue.ok_or_else(|| Fault::of(INVALID_ARGUMENT))?;
         let list = List::positions(offsets)?;
-        // SAFETY: both pointers are alive for the call, which copies the list.
-        code(unsafe { coded::rd_kafka_commit(self.raw(), list.raw(), 1) })
+        let (no_callback, no_opaque) = (ptr::null(), ptr::null_mut());
+        // SAFETY: handle, list and queue are alive for the call, which copies the list and keeps a
+        // reference to the queue; with a queue it doesn't wait.
+        code(unsafe {
+            coded::rd_kafka_commit_queue(self.raw(), list.raw(), queue.as_ptr(), no_callback, no_opaque)
+        })
     }
 
     /// The name under which the group knows this member, once it has joined.
@@ -319,75 +338,6 @@ impl Remains {
     }
 }
 
-/// A list of partitions in librdkafka's form.
-struct List(NonNull<c::rd_kafka_topic_partition_list_t>);
-
-impl List {
-    fn new<'t>(entries: impl ExactSizeIterator<Item = (&'t str, i32, i64)>) -> Result<Self, Fault> {
-        let length = c_int::try_from(entries.len()).unwrap_or(c_int::MAX);
-        // SAFETY: any length is allowed; librdkafka ends the process when memory is out.
-        let raw = unsafe { c::rd_kafka_topic_partition_list_new(length) };
-        let list = Self(NonNull::new(raw).ok_or_else(|| Fault::of(INVALID_ARGUMENT))?);
-        for (topic, partition, offset) in entries {
-            let topic = CString::new(topic).map_err(|_| Fault::of(INVALID_ARGUMENT))?;
-            // SAFETY: the list is alive, the name is copied, and the entry that is answered lives in the
-            // list.
-            unsafe {
-                let entry = c::rd_kafka_topic_partition_list_add(list.raw(), topic.as_ptr(), partition);
-                (*entry).offset = offset;
-            }
-        }
-        Ok(list)
-    }
-
-    fn partitions(partitions: &[TopicPartition]) -> Result<Self, Fault> {
-        let invalid = i64::from(c::RD_KAFKA_OFFSET_INVALID);
-        Self::new(partitions.iter().map(|at| (&*at.topic, at.partition, invalid)))
-    }
-
-    fn positions(positions: &[(TopicPartition, NextOffset)]) -> Result<Self, Fault> {
-        Self::new(positions.iter().map(|(at, next)| (&*at.topic, at.partition, next.value())))
-    }
-
-    fn raw(&self) -> *mut c::rd_kafka_topic_partition_list_t {
-        self.0.as_ptr()
-    }
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        // SAFETY: the list is owned by this wrapper and destroyed here only.
-        unsafe { c::rd_kafka_topic_partition_list_destroy(self.raw()) }
-    }
-}
-
-/// Copies out partition, offset and error code of each entry.
-///
-/// # Safety
-/// `list` is null or alive until the iterator is dropped.
-unsafe fn read_list(
-    list: *const c::rd_kafka_topic_partition_list_t,
-) -> impl Iterator<Item = (TopicPartition, i64, i32)> {
-    // SAFETY: the caller vouches for the list; its entries lie side by side, as many as it counts.
-    let (first, length) = match unsafe { list.as_ref() } {
-        Some(list) => (list.elems.cast_const(), usize::try_from(list.cnt).unwrap_or(0)),
-        None => (ptr::null(), 0),
-    };
-    // SAFETY: the index stays below the number of entries.
-    (0..length).map(move |index| unsafe { read_entry(first.add(index)) })
-}
-
-/// # Safety
-/// `entry` points to a live entry whose topic is a C string.
-unsafe fn read_entry(entry: *const c::rd_kafka_topic_partition_t) -> (TopicPartition, i64, i32) {
-    // SAFETY: the caller vouches for the entry. The code is read as the integer that it is, since
-    // the enumeration can't hold every value.
-    unsafe {
-        let partition = TopicPartition::new(text((*entry).topic), (*entry).partition);
-        (partition, (*entry).offset, (&raw const (*entry).err).cast::<i32>().read())
-    }
-}
-
 /// A configuration that no client has taken over yet.
 struct Conf(NonNull<c::rd_kafka_conf_t>);
 
@@ -425,6 +375,9 @@ impl Conf {
             c::rd_kafka_conf_set_opaque(raw, ptr::from_ref(listener).cast_mut().cast());
             c::rd_kafka_conf_set_log_cb(raw, Some(callbacks::log_line));
             c::rd_kafka_conf_enable_sasl_queue(raw, 1);
+            if properties.get(VERIFICATION).is_none_or(|value| value == "true") {
+                c::rd_kafka_conf_set_ssl_cert_verify_cb(raw, Some(callbacks::judge_certificate));
+            }
             if listener.tokens.is_some() {
                 c::rd_kafka_conf_set_oauthbearer_token_refresh_cb(raw, Some(callbacks::refresh_token));
             }

@@ -2,8 +2,10 @@
 //! records, and who is in the group. Calls block up to a time limit and may come from any thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::brokers::{Brokers, Reach};
 use super::error::Error;
 use super::ffi::lookup::{self, Place};
 use super::ffi::{Client, Event, Fault, code_name};
@@ -15,9 +17,24 @@ use crate::engine::record::RecordBlock;
 
 /// A client that belongs to no group.
 pub struct Inspector {
-    client: Client,
-    user: Vec<(String, String)>,
+    current: RwLock<Arc<Current>>,
     timeout: Duration,
+}
+
+/// A client and what it was made of; secrets that rotate make another one.
+pub(super) struct Current {
+    client: Client,
+    /// Properties of the user, secrets included.
+    pub(super) user: Vec<(String, String)>,
+    /// The brokers' addresses as configured; empty where the client connects to none before it is asked.
+    configured: Vec<String>,
+}
+
+impl Current {
+    fn new(user: &[(String, String)]) -> Result<Arc<Self>, Error> {
+        let client = Client::new(&properties::inspector(user)?).map_err(Error::created)?;
+        Ok(Arc::new(Self { client, user: user.to_vec(), configured: properties::brokers(user) }))
+    }
 }
 
 /// A topic of the cluster.
@@ -53,6 +70,9 @@ const PASSING: [&str; 5] = [
     "OFFSET_NOT_AVAILABLE",
 ];
 
+/// The least time for a look-up once a broker is connected.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// How long to wait before such a partition is asked about again.
 const PASSING_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,8 +82,33 @@ impl Inspector {
     /// # Errors
     /// [`Error::Property`] and [`Error::Client`]: the configuration must change.
     pub fn connect(user: &[(String, String)], timeout: Duration) -> Result<Self, Error> {
-        let client = Client::new(&properties::inspector(user)?).map_err(Error::created)?;
-        Ok(Self { client, user: user.to_vec(), timeout })
+        Ok(Self { current: RwLock::new(Current::new(user)?), timeout })
+    }
+
+    pub(super) fn now(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for a broker that is connected, so that it can be told at once that there will be none. Gives
+    /// the time that is left for the look-up.
+    fn reach(&self, doing: &str) -> Result<Duration, Error> {
+        let until = Instant::now() + self.timeout;
+        let now = self.now();
+        let Some(brokers) = now.client.brokers().filter(|_| !now.configured.is_empty()) else {
+            return Ok(self.timeout);
+        };
+        match brokers.reach(&now.configured, until) {
+            Reach::Connected => {
+                let left = until.saturating_duration_since(Instant::now());
+                Ok(left.max(self.timeout.min(LEAST)))
+            }
+            Reach::Refused | Reach::Waiting => Err(self.unanswered(doing)),
+        }
+    }
+
+    fn unanswered(&self, doing: &str) -> Error {
+        let brokers = self.now().client.brokers().map(Brokers::troubles).unwrap_or_default();
+        Error::Timeout { doing: doing.to_owned(), waited: self.timeout, brokers }
     }
 
     /// All topics that this user may describe, internal ones included, by name.
@@ -71,8 +116,10 @@ impl Inspector {
     /// # Errors
     /// [`Error::Timeout`] and [`Error::Refused`].
     pub fn topics(&self) -> Result<Vec<TopicInfo>, Error> {
-        let found = lookup::topics(&self.client, self.timeout)
-            .map_err(|fault| self.failed("listing the topics", None, fault))?;
+        let doing = "listing the topics";
+        let left = self.reach(doing)?;
+        let found =
+            lookup::topics(&self.now().client, left).map_err(|fault| self.failed(doing, None, fault))?;
         let readable = found.into_iter().filter(|(_, _, error)| *error == 0);
         let mut topics: Vec<TopicInfo> =
             readable.map(|(name, partitions, _)| TopicInfo { name, partitions }).collect();
@@ -85,8 +132,9 @@ impl Inspector {
     /// # Errors
     /// [`Error::Timeout`] and [`Error::Refused`].
     pub fn brokers(&self) -> Result<usize, Error> {
-        lookup::brokers(&self.client, self.timeout)
-            .map_err(|fault| self.failed("asking for the brokers", None, fault))
+        let doing = "asking for the brokers";
+        let left = self.reach(doing)?;
+        lookup::brokers(&self.now().client, left).map_err(|fault| self.failed(doing, None, fault))
     }
 
     /// The identity of each topic.
@@ -104,9 +152,9 @@ impl Inspector {
         // librdkafka sends this look-up to the controller of the newest metadata, and asserts where the
         // answer lists neither brokers nor topics, as one of a broker that has just started may.
         if self.brokers()? == 0 {
-            return Err(Error::Timeout { doing: doing.to_owned(), waited: self.timeout });
+            return Err(self.unanswered(doing));
         }
-        let found = lookup::topic_ids(&self.client, &wanted, self.timeout)
+        let found = lookup::topic_ids(&self.now().client, &wanted, self.timeout)
             .map_err(|fault| self.failed(doing, None, fault))?;
         let mut ids = BTreeMap::new();
         for (topic, id) in found {
@@ -132,17 +180,18 @@ impl Inspector {
     /// # Errors
     /// [`Error::Timeout`] and [`Error::Refused`]: describing it needs the right DESCRIBE on the group.
     pub fn group(&self) -> Result<Group, Error> {
-        let named = self.user.iter().find(|(name, _)| name == "group.id");
+        let now = self.now();
+        let named = now.user.iter().find(|(name, _)| name == "group.id");
         let name = named.map_or("", |(_, value)| value.as_str());
-        let ours = properties::client_id(&self.user);
-        let found = match lookup::group(&self.client, name, self.timeout) {
+        let ours = properties::client_id(&now.user);
+        let doing = format!("describing the consumer group {name}");
+        let left = self.reach(&doing)?;
+        let found = match lookup::group(&now.client, name, left) {
             // A group that nobody has joined yet.
             Err(fault) if code_name(fault.code) == "GROUP_ID_NOT_FOUND" => {
                 return Ok(Group::new(ours, false, Vec::new()));
             }
-            found => found.map_err(|fault| {
-                self.failed(&format!("describing the consumer group {name}"), None, fault)
-            })?,
+            found => found.map_err(|fault| self.failed(&doing, None, fault))?,
         };
         let members = found.members.into_iter().map(|entry| Member {
             id: entry.id,
@@ -219,7 +268,7 @@ impl Inspector {
             return Err(Error::UnknownTopic { topic: partition.topic.to_string() });
         };
         let (low, end) = (marks.low.value(), marks.end.value());
-        let mut reader = Client::new(&properties::reader(&self.user)?).map_err(Error::created)?;
+        let mut reader = Client::new(&properties::reader(&self.now().user)?).map_err(Error::created)?;
         let mut window = i64::try_from(count).unwrap_or(i64::MAX).max(1);
         loop {
             let start = end.saturating_sub(window).max(low);
@@ -249,7 +298,7 @@ impl Inspector {
         if asked.is_empty() {
             return Ok(times);
         }
-        let mut reader = Client::new(&properties::reader(&self.user)?).map_err(Error::created)?;
+        let mut reader = Client::new(&properties::reader(&self.now().user)?).map_err(Error::created)?;
         let doing = "reading the first waiting records";
         reader.assign(places).map_err(|fault| self.failed(doing, None, fault))?;
         while !asked.is_empty() && Instant::now() < until {
@@ -320,6 +369,7 @@ impl Inspector {
         place: Place,
     ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
         let doing = "asking where the logs begin and end";
+        self.reach(doing)?;
         let found = match self.settled_offsets(partitions, place) {
             Ok(found) => found,
             // No leader at all: none of these partitions exists, or all are without one for a moment.
@@ -344,14 +394,14 @@ impl Inspector {
     ) -> Result<Vec<lookup::Located>, Fault> {
         let until = Instant::now() + self.timeout;
         loop {
-            let found = lookup::offsets(&self.client, partitions, place, self.timeout)?;
+            let found = lookup::offsets(&self.now().client, partitions, place, self.timeout)?;
             let is_passing = |fault: &Fault| PASSING.contains(&code_name(fault.code).as_str());
             let passing = found.iter().any(|(_, offset)| offset.as_ref().is_err_and(is_passing));
             if !passing || Instant::now() >= until {
                 return Ok(found);
             }
             // Fresh metadata names the leaders of this moment.
-            lookup::topics(&self.client, self.timeout)?;
+            lookup::topics(&self.now().client, self.timeout)?;
             std::thread::sleep(PASSING_PAUSE);
         }
     }
@@ -366,14 +416,19 @@ impl Inspector {
         Ok(partitions.iter().find(|wanted| !exists(wanted)).map(|missing| missing.topic.to_string()))
     }
 
-    fn failed(&self, doing: &str, topic: Option<&str>, fault: Fault) -> Error {
+    /// How long a look-up may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn failed(&self, doing: &str, topic: Option<&str>, fault: Fault) -> Error {
         match (code_name(fault.code).as_str(), topic) {
             (
                 "UNKNOWN_TOPIC_OR_PART" | "_UNKNOWN_TOPIC" | "_UNKNOWN_PARTITION" | "UNKNOWN_TOPIC_ID",
                 Some(topic),
             ) => Error::UnknownTopic { topic: topic.to_owned() },
             ("_TIMED_OUT" | "_TIMED_OUT_QUEUE" | "_TRANSPORT" | "_ALL_BROKERS_DOWN", _) => {
-                Error::Timeout { doing: doing.to_owned(), waited: self.timeout }
+                self.unanswered(doing)
             }
             _ => Error::refused(doing, fault),
         }

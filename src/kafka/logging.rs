@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::brokers::Brokers;
 use super::identity::Identities;
 use super::oidc::Provider;
 use super::unpacking::Oversized;
@@ -19,6 +20,8 @@ pub(super) struct Listener {
     pub(super) identities: Identities,
     /// Learns which batches are too large.
     pub(super) oversized: Arc<Oversized>,
+    /// Learns which brokers can't be used.
+    pub(super) brokers: Brokers,
     /// Gives tokens, where logins need them.
     pub(super) tokens: Option<Provider>,
 }
@@ -26,13 +29,15 @@ pub(super) struct Listener {
 impl Listener {
     /// For a client with these properties.
     pub(super) fn of(properties: &BTreeMap<String, String>) -> Self {
-        Self { scrubber: Scrubber::of(properties), ..Self::default() }
+        let (scrubber, brokers) = (Scrubber::of(properties), Brokers::of(properties));
+        Self { scrubber, brokers, ..Self::default() }
     }
 
     /// Takes a line. Its consequences hold when this returns.
     pub(super) fn hear(&self, level: i32, facility: &str, line: &str) {
         self.identities.hear(line);
         self.oversized.hear(line);
+        self.brokers.hear(facility, line, |text| self.scrubber.clean(text));
         if level < DEBUG || tracing::enabled!(target: "kafka", tracing::Level::DEBUG) {
             self.scrubber.report(level, facility, line);
         }

@@ -5,6 +5,8 @@
 //! anything that counts, and never knows what becomes of a record: offsets come in from outside, and
 //! records, ends and rebalances go out one by one. It knows nothing of PostgreSQL.
 
+mod brokers;
+mod cause;
 mod consumer;
 mod error;
 mod ffi;
@@ -15,13 +17,16 @@ mod logging;
 mod oidc;
 mod problem;
 pub mod properties;
+mod rights;
 mod unpacking;
 
+pub use cause::{BrokerTrouble, Cause};
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;
 pub use group::{Group, Member};
 pub use inspector::{Inspector, TopicInfo, Watermarks};
 pub use problem::{Problem, ProblemKind};
+pub use rights::Rights;
 
 /// The version of the librdkafka that is linked, such as `2.12.1`.
 pub fn librdkafka_version() -> String {

@@ -7,6 +7,7 @@
 use rdkafka::types::RDKafkaRespErr as Code;
 
 use super::ffi::{Fault, code_name};
+use crate::engine::halt::HaltCode;
 use crate::engine::position::TopicPartition;
 
 /// Something that went wrong between the brokers and us.
@@ -55,6 +56,30 @@ impl Problem {
         Self { kind, partition, code: code_name(fault.code), message: fault.message, fatal: fault.fatal }
     }
 
+    /// The problem in a line, with its halt and what to do where someone must do something.
+    pub fn told(&self) -> String {
+        let Self { code, message, kind, .. } = self;
+        match advice(code, *kind) {
+            Some((halt, remedy)) => format!("{}: {code}: {message}; {remedy}", halt.code()),
+            None => format!("{code}: {message}"),
+        }
+    }
+
+    /// Whether it concerns the connection to a broker, which the client also tells as that broker's trouble.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self.code.as_str(), "_AUTHENTICATION" | "_SSL" | "SASL_AUTHENTICATION_FAILED")
+    }
+
+    /// The topic that is refused, where it is one. librdkafka names that of a subscription in prose only.
+    pub fn topic(&self) -> Option<&str> {
+        if !self.code.starts_with("TOPIC_") {
+            return None;
+        }
+        let named = self.message.split_once(UNAVAILABLE).and_then(|(_, rest)| rest.split_once(": "));
+        let of_partition = self.partition.as_ref().map(|partition| &*partition.topic);
+        of_partition.or(named.map(|(topic, _)| topic)).or(Some("a topic"))
+    }
+
     /// Whether the client must be destroyed before anything goes on.
     pub fn needs_new_client(&self) -> bool {
         self.fatal || self.kind == ProblemKind::Rebuild
@@ -85,6 +110,35 @@ impl ProblemKind {
             _ if fatal => Self::Rebuild,
             _ => kind,
         }
+    }
+}
+
+/// How librdkafka begins what it says of a topic that is subscribed to and can't be read.
+const UNAVAILABLE: &str = "Subscribed topic not available: ";
+
+/// The halt that a refusal by Kafka means, and what to do about it.
+pub(super) fn advice(code: &str, kind: ProblemKind) -> Option<(HaltCode, &'static str)> {
+    const MEMBERSHIP: [&str; 4] = [
+        "FENCED_INSTANCE_ID",
+        "UNRELEASED_INSTANCE_ID",
+        "INCONSISTENT_GROUP_PROTOCOL",
+        "GROUP_MAX_SIZE_REACHED",
+    ];
+    match (kind, code) {
+        (ProblemKind::Authorization, "TOPIC_AUTHORIZATION_FAILED") => {
+            Some((HaltCode::KafkaDenied, "grant READ and DESCRIBE on the topic"))
+        }
+        (ProblemKind::Authorization, "GROUP_AUTHORIZATION_FAILED") => {
+            Some((HaltCode::KafkaDenied, "grant READ on the group"))
+        }
+        (ProblemKind::Authorization, "_AUTHENTICATION" | "_SSL" | "SASL_AUTHENTICATION_FAILED") => {
+            Some((HaltCode::KafkaDenied, "check the keys kafka.sasl.* and kafka.ssl.*"))
+        }
+        (ProblemKind::Authorization, _) => Some((HaltCode::KafkaDenied, HaltCode::KafkaDenied.remedy())),
+        (ProblemKind::Configuration, code) if MEMBERSHIP.contains(&code) => {
+            Some((HaltCode::GroupConflict, HaltCode::GroupConflict.remedy()))
+        }
+        _ => None,
     }
 }
 

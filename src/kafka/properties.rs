@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::brokers;
 use super::error::Error;
 use super::identity::DEBUG_CONTEXT;
 use super::unpacking;
@@ -163,6 +164,29 @@ pub fn client_id(user: &[(String, String)]) -> &str {
     user.iter().find(|(name, _)| name == CLIENT_ID).map_or(ours, |(_, value)| value)
 }
 
+/// The addresses of the brokers that the user names, each with its port. Empty where connections are made on
+/// demand only.
+pub(super) fn brokers(user: &[(String, String)]) -> Vec<String> {
+    let value = |name: &str| user.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+    if value("enable.sparse.connections").is_some_and(|value| value != "false") {
+        return Vec::new();
+    }
+    let lists = ["bootstrap.servers", "metadata.broker.list"].into_iter().filter_map(value);
+    let entries = lists.flat_map(|list| list.split(',')).map(str::trim).filter(|entry| !entry.is_empty());
+    let addresses = entries.map(|entry| {
+        let address = entry.split_once("://").map_or(entry, |(_, address)| address);
+        match address.rsplit_once(':') {
+            // The colons of an IPv6 address are in brackets.
+            Some((_, port)) if !port.contains(']') => address.to_owned(),
+            _ => format!("{address}:{PORT}"),
+        }
+    });
+    addresses.collect()
+}
+
+/// The port of a broker that is named without one.
+const PORT: u16 = 9092;
+
 /// The properties that Tidegate sets by itself, whatever the configuration says.
 pub fn owned() -> impl Iterator<Item = &'static str> {
     OWNED.iter().map(|(name, _)| *name)
@@ -185,14 +209,14 @@ pub(super) fn member(
     defaults(&mut all, memory_bytes);
     // The member hears of a topic's new id from the log only. Lines that the user didn't ask for are debug
     // lines, which aren't shown unless the log's own filter wants them.
-    let mut contexts: Vec<_> = all.remove("debug").into_iter().chain([DEBUG_CONTEXT.to_owned()]).collect();
+    let mut contexts = vec![DEBUG_CONTEXT, brokers::DEBUG_CONTEXT];
     if let Unpacking::Weighed { bytes } = unpacking {
-        contexts.push(unpacking::DEBUG_CONTEXT.to_owned());
+        contexts.push(unpacking::DEBUG_CONTEXT);
         let fetch_bytes: Option<u64> = all["fetch.max.bytes"].parse().ok();
         let least = fetch_bytes.unwrap_or(FETCH_BYTES_DEFAULT).saturating_add(RECEIVE_FRAME_BYTES);
         all.entry(RECEIVE_BYTES.to_owned()).or_insert_with(|| bytes.max(least).to_string());
     }
-    all.insert("debug".to_owned(), contexts.join(","));
+    listen(&mut all, &contexts);
     let strategy = "partition.assignment.strategy";
     if all["group.protocol"] == "classic" {
         let chosen = all.entry(strategy.to_owned()).or_insert_with(|| "cooperative-sticky".to_owned());
@@ -217,7 +241,15 @@ pub(super) fn inspector(user: &[(String, String)]) -> Result<BTreeMap<String, St
     let mut all = given(user)?;
     defaults(&mut all, 0);
     all.retain(|name, _| !MEMBERSHIP.contains(&name.as_str()));
+    listen(&mut all, &[brokers::DEBUG_CONTEXT]);
     Ok(all)
+}
+
+/// Adds contexts to those of the log that the user asks for.
+fn listen(all: &mut BTreeMap<String, String>, contexts: &[&str]) {
+    let own = all.remove("debug").filter(|own| !own.trim().is_empty());
+    let contexts: Vec<&str> = own.as_deref().into_iter().chain(contexts.iter().copied()).collect();
+    all.insert("debug".to_owned(), contexts.join(","));
 }
 
 /// Properties of a client that reads a few records outside of any group. librdkafka wants a group's
@@ -295,14 +327,14 @@ mod tests {
         assert_eq!(all["queued.max.messages.kbytes"], "16384");
         assert_eq!(all["queued.min.messages"], "100000");
         assert_eq!(all["fetch.max.bytes"], "8388608");
-        assert_eq!(all["debug"], "metadata");
+        assert_eq!(all["debug"], "metadata,broker");
         assert_eq!(all["reconnect.backoff.max.ms"], "2000");
         assert_eq!(all["enable.sparse.connections"], "false");
         let slow = user(&[("group.id", "g"), ("reconnect.backoff.ms", "5000")]);
         assert_eq!(member(&slow, 0, Unpacking::Usual).expect("valid")["reconnect.backoff.max.ms"], "5000");
         let all =
             member(&user(&[("group.id", "g"), ("debug", "cgrp,fetch")]), 0, Unpacking::Usual).expect("valid");
-        assert_eq!(all["debug"], "cgrp,fetch,metadata");
+        assert_eq!(all["debug"], "cgrp,fetch,metadata,broker");
     }
 
     #[test]
@@ -373,13 +405,21 @@ mod tests {
             let all = member(&user(&pairs), 1 << 20, unpacking).expect("valid");
             (all.get(RECEIVE_BYTES).cloned(), all["debug"].clone())
         };
-        assert_eq!(sized(&[], Unpacking::Usual), (None, "metadata".into()));
-        assert_eq!(sized(&[], weighed), (Some("402653184".into()), "metadata,msg".into()));
+        assert_eq!(sized(&[], Unpacking::Usual), (None, "metadata,broker".into()));
+        assert_eq!(sized(&[], weighed), (Some("402653184".into()), "metadata,broker,msg".into()));
         assert_eq!(sized(&[(RECEIVE_BYTES, "200000000")], weighed).0, Some("200000000".into()));
         let large = [("fetch.max.bytes", "2000000000"), ("message.max.bytes", "1000000000")];
         assert_eq!(sized(&large, weighed).0, Some("2000000512".into()));
         assert_eq!((receive_bound(0), receive_bound(u64::MAX)), (300_000_000, 1 << 30));
         assert_eq!(receive_bytes(&user(&[(RECEIVE_BYTES, "7000")])), Some(7000));
+    }
+
+    #[test]
+    fn brokers_are_known_by_host_and_port() {
+        let named = |list: &str| brokers(&user(&[("bootstrap.servers", list)]));
+        assert_eq!(named("a, SSL://b:1,,[::1],[::1]:2"), ["a:9092", "b:1", "[::1]:9092", "[::1]:2"]);
+        let sparse = user(&[("bootstrap.servers", "a"), ("enable.sparse.connections", "true")]);
+        assert!(brokers(&sparse).is_empty());
     }
 
     #[test]

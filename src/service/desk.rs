@@ -59,6 +59,11 @@ impl DeskError {
         }
     }
 
+    /// Whether the database is away, or out of something: waiting cures it.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self.class(), FailureClass::Unavailable | FailureClass::Resources)
+    }
+
     /// Tells that something could not be had.
     pub(super) fn tell(&self, contact: &Contact) {
         match self.class() {

@@ -23,11 +23,11 @@ use super::desk::{Desk, DeskError};
 use super::discovery::{Discovery, Obstacle, RouteMap};
 use super::fence::{FenceWatch, Row, Verdict as FenceVerdict};
 use super::link::{Claimed, Notice, Order, PollLink};
+use super::refusals::Refusals;
 use super::validate::Truncations;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::HaltCode;
 use crate::engine::machine::Input;
-use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::{Error as KafkaError, Inspector};
 use crate::lane::LaneSender;
@@ -41,6 +41,8 @@ const TURN: Duration = Duration::from_millis(250);
 const MARKS_EVERY: Duration = Duration::from_secs(2);
 /// Between looks at the topics' identities.
 const IDENTITY_EVERY: Duration = Duration::from_secs(5);
+/// Between trials of topics of which something is refused.
+const REFUSED_EVERY: Duration = Duration::from_secs(5);
 /// Between looks for topics while some are missing, and when all are there.
 const DISCOVER_SOON: Duration = Duration::from_secs(2);
 const DISCOVER_LATER: Duration = Duration::from_secs(15);
@@ -76,6 +78,8 @@ pub(super) struct Keeper {
     pub(super) notices: mpsc::UnboundedReceiver<Notice>,
     /// Whether Kafka and PostgreSQL answer.
     pub(super) contact: Contact,
+    /// What Kafka refuses.
+    pub(super) refusals: Refusals,
     /// What operators see.
     pub(super) board: Board,
     /// What Prometheus sees.
@@ -101,12 +105,24 @@ struct Due {
     discover: Instant,
     marks: Instant,
     identity: Instant,
+    refused: Instant,
     rows: Instant,
     shapes: Instant,
     group: Instant,
     quarantine: Instant,
     validate: Instant,
     ping: Instant,
+}
+
+/// What the keeper uses the ledger for again and again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum LedgerUse {
+    /// Registering topics.
+    Topics,
+    /// Reading where partitions stand.
+    Progress,
+    /// Counting the quarantine.
+    Quarantine,
 }
 
 /// The keeper at work.
@@ -125,6 +141,8 @@ struct State {
     told: Vec<String>,
     trouble: Option<String>,
     ledger_ready: bool,
+    /// What is refused by the ledger at present.
+    ledger_refusals: BTreeMap<LedgerUse, String>,
     due: Due,
     clock: Instant,
 }
@@ -136,6 +154,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         discover: now,
         marks: now,
         identity: now,
+        refused: now,
         rows: now,
         shapes: now + shapes::LOOK_EVERY,
         group: now,
@@ -158,6 +177,7 @@ pub(super) async fn run(with: Keeper, beat: Heartbeat, stop: CancellationToken) 
         told: Vec::new(),
         trouble: None,
         ledger_ready: false,
+        ledger_refusals: BTreeMap::new(),
         due,
         clock: now,
     };
@@ -265,6 +285,9 @@ impl State {
         if is_due(&mut self.due.identity, IDENTITY_EVERY) {
             self.look_at_identities().await;
         }
+        if is_due(&mut self.due.refused, REFUSED_EVERY) {
+            self.look_at_refused().await;
+        }
         if is_due(&mut self.due.group, group::LOOK_EVERY) {
             self.look_at_group().await;
         }
@@ -315,7 +338,7 @@ impl State {
     }
 
     fn blame_database(&self, error: &DeskError) {
-        if matches!(error.class(), FailureClass::Unavailable | FailureClass::Resources) {
+        if error.is_outage() {
             error.tell(&self.with.contact);
         }
     }
@@ -334,7 +357,7 @@ impl State {
         let before = self.with.discovery.routes();
         match self.with.discovery.pass(&mut self.with.desk, || self.beat.beat()).await {
             Err(obstacle) => {
-                self.blame(&obstacle);
+                self.judge_pass(std::slice::from_ref(&obstacle));
                 self.tell(vec![obstacle.to_string()]);
             }
             Ok(obstacles) => {
@@ -345,28 +368,61 @@ impl State {
                 let missing = obstacles.iter().filter_map(Obstacle::missing).collect();
                 let registration = Registration { settled: !waiting, topics, refused, missing };
                 self.with.registered.send_replace(registration);
-                let ledger = obstacles.iter().find(|it| !matches!(it, Obstacle::Missing(_)));
-                self.with
-                    .board
-                    .condition(ConditionName::Ledger, ledger.map_or(Ok(()), |it| Err(it.to_string())));
+                self.judge_pass(&obstacles);
                 self.tell(obstacles.iter().map(ToString::to_string).collect());
             }
         }
     }
 
-    fn blame(&self, obstacle: &Obstacle) {
-        match obstacle {
-            Obstacle::Kafka(error @ KafkaError::Timeout { .. }) => {
-                self.with.contact.silent(Dependency::Kafka, &error.to_string());
+    /// What a pass over the topics met is what holds until the next one: what stood in its way before and
+    /// doesn't any more is cleared with it. Outages of either server are the contact's to begin and to end.
+    fn judge_pass(&mut self, obstacles: &[Obstacle]) {
+        let (mut kafka, mut ledger) = (None, None);
+        for obstacle in obstacles {
+            match obstacle {
+                Obstacle::Kafka(error @ KafkaError::Timeout { .. }) => {
+                    self.with.contact.silent(Dependency::Kafka, &error.to_string());
+                    // It says nothing of what would be refused.
+                    return;
+                }
+                Obstacle::Kafka(error) => {
+                    kafka.get_or_insert(error.to_string());
+                }
+                Obstacle::Database { source, .. } if source.is_outage() => self.blame_database(source),
+                Obstacle::Missing(_) => {}
+                other => {
+                    ledger.get_or_insert(other.to_string());
+                }
             }
-            // A member that reads stays one; before that, this is what keeps it from joining.
-            Obstacle::Kafka(error) if self.with.discovery.routes().is_empty() => {
-                self.with.board.condition(ConditionName::Group, Err(error.to_string()));
+        }
+        self.with.refusals.lookups(kafka);
+        self.ledger_is(LedgerUse::Topics, ledger);
+    }
+
+    /// One use of the ledger is refused for this reason, or works. Each is tried again and again, and the
+    /// condition holds while none is refused.
+    fn ledger_is(&mut self, using: LedgerUse, refusal: Option<String>) {
+        match refusal {
+            Some(refusal) => self.ledger_refusals.insert(using, refusal),
+            None => self.ledger_refusals.remove(&using),
+        };
+        let first = self.ledger_refusals.values().next();
+        self.with.board.condition(ConditionName::Ledger, first.map_or(Ok(()), |why| Err(why.clone())));
+    }
+
+    /// What came of using the ledger. Outages are the contact's.
+    fn ledger_answers<T>(&mut self, using: LedgerUse, result: Result<T, DeskError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.ledger_is(using, None);
+                Some(value)
             }
-            Obstacle::Kafka(_) => {}
-            Obstacle::Database { source, .. } => self.blame_database(source),
-            Obstacle::Missing(_) | Obstacle::Ambiguous { .. } => {}
-            Obstacle::Mismatch { .. } | Obstacle::RouteChanged(_) => {}
+            Err(error) => {
+                if !error.is_outage() {
+                    self.ledger_is(using, Some(error.to_string()));
+                }
+                None
+            }
         }
     }
 
@@ -383,7 +439,8 @@ impl State {
     }
 
     async fn look_at_rows(&mut self) {
-        let Ok(rows) = self.with.desk.progress().await else { return };
+        let rows = self.with.desk.progress().await;
+        let Some(rows) = self.ledger_answers(LedgerUse::Progress, rows) else { return };
         let now = self.clock.elapsed().as_millis() as u64;
         let routes = self.with.discovery.routes();
         self.group.positions = rows.iter().map(|row| (row.partition.clone(), row.next)).collect();
@@ -411,7 +468,8 @@ impl State {
     }
 
     async fn count_quarantine(&mut self) {
-        if let Ok(counts) = self.with.desk.open_quarantine().await {
+        let counts = self.with.desk.open_quarantine().await;
+        if let Some(counts) = self.ledger_answers(LedgerUse::Quarantine, counts) {
             let routes = self.with.discovery.routes();
             for topic in routes.keys() {
                 let open = counts.get(topic).copied().unwrap_or_default();

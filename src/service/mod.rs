@@ -18,6 +18,7 @@ mod finish;
 mod keeper;
 mod link;
 mod poll;
+mod refusals;
 mod shutdown;
 mod validate;
 
@@ -40,6 +41,7 @@ use self::finish::{Finish, Goal};
 use self::keeper::Keeper;
 use self::link::{LaneLink, Order, PollLink};
 use self::poll::Poll;
+use self::refusals::Refusals;
 use self::shutdown::Signals;
 use crate::config::{BackoffStrategy, Settings};
 use crate::engine::backoff::{Backoff, Growth};
@@ -255,6 +257,7 @@ fn start(
     let (poll_link, orders) = PollLink::new();
     let budget = Budget::new(settings.limits.memory.get());
     let contact = Contact::new(board.clone(), metrics.clone());
+    let refusals = Refusals::new(board.clone());
     let (keeper_link, notices) = mpsc::unbounded_channel();
     let lane_link = LaneLink { poll: poll_link.clone(), keeper: keeper_link.clone() };
     let (senders, lanes) = start_lanes(&parts, &lane_link, &budget, &contact);
@@ -271,6 +274,7 @@ fn start(
         keeper: keeper_link,
         budget,
         contact: contact.clone(),
+        refusals: refusals.clone(),
         board: board.clone(),
         metrics: metrics.clone(),
     };
@@ -286,6 +290,7 @@ fn start(
         lanes: senders,
         notices,
         contact: contact.clone(),
+        refusals,
         board: board.clone(),
         metrics: metrics.clone(),
         registered,

@@ -43,6 +43,9 @@ pub struct State {
     membership: Condition,
     #[serde(skip)]
     kafka_away: Option<String>,
+    /// What Kafka refuses this process; it lies over both.
+    #[serde(skip)]
+    kafka_refuses: Option<String>,
     #[serde(skip)]
     beats: Vec<Beat>,
 }
@@ -180,7 +183,7 @@ impl State {
     }
 
     fn overlay(&mut self) {
-        self.conditions.group = match &self.kafka_away {
+        self.conditions.group = match self.kafka_refuses.as_ref().or(self.kafka_away.as_ref()) {
             Some(why) => Condition { ok: false, detail: Some(why.clone()) },
             None => self.membership.clone(),
         };
@@ -199,6 +202,7 @@ impl Board {
             strangers: Vec::new(),
             membership: Condition::default(),
             kafka_away: None,
+            kafka_refuses: None,
             beats: Vec::new(),
         };
         Self { started: Instant::now(), state: Arc::new(watch::Sender::new(state)) }
@@ -226,6 +230,17 @@ impl Board {
         self.state.send_if_modified(|board| {
             let changed = board.kafka_away != why;
             board.kafka_away = why;
+            board.overlay();
+            changed
+        });
+    }
+
+    /// What Kafka refuses this process at present; `None` for nothing. While it refuses something the group's
+    /// condition doesn't hold.
+    pub fn kafka_refuses(&self, what: Option<String>) {
+        self.state.send_if_modified(|board| {
+            let changed = board.kafka_refuses != what;
+            board.kafka_refuses = what;
             board.overlay();
             changed
         });

@@ -249,3 +249,32 @@ fn an_offset_is_asked_for_again_while_leaders_change() {
         inspector.watermarks(std::slice::from_ref(&at)).expect_err("another error isn't asked away");
     assert!(refused.to_string().contains("TOPIC_AUTHORIZATION_FAILED"), "{refused}");
 }
+
+#[test]
+fn what_becomes_of_a_commit_reaches_who_sent_it() {
+    let mock = mock(1, "commits");
+    let mut member = mock.member(&[]);
+    mock.caught_up(&mut member, 10);
+    let at = partition(&mock.topic, 0);
+    let offsets = [(at.clone(), NextOffset::new(10))];
+    assert!(member.consumer().commit_advisory(&offsets));
+    member.until("the first answer", |member| !member.commits.is_empty());
+    assert_eq!(member.commits, [Ok(())]);
+    let cases = [
+        (Code::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, ProblemKind::Authorization),
+        (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, ProblemKind::Authorization),
+    ];
+    for (code, kind) in cases {
+        mock.cluster.request_errors(Api::OffsetCommit, &[code]);
+        let before = member.commits.len();
+        assert!(member.consumer().commit_advisory(&offsets));
+        member.until("the refusal", |member| member.commits.len() > before);
+        let refused = member.commits.last().cloned().expect("an answer").expect_err("refused");
+        assert_eq!((refused.kind, refused.partition.as_ref()), (kind, Some(&at)), "{refused:?}");
+    }
+    assert!(member.consumer().commit_advisory(&offsets));
+    member.until("it is taken again", |member| member.commits.last() == Some(&Ok(())));
+    assert!(!member.consumer().commit_advisory(&[]));
+    member.untroubled();
+    member.close(Duration::from_secs(5));
+}

@@ -5,6 +5,7 @@ mod group;
 mod injected;
 mod log;
 mod lookup;
+mod secured;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub(crate) struct Member {
     pub(crate) ends: BTreeMap<TopicPartition, Vec<i64>>,
     pub(crate) events: Vec<String>,
     pub(crate) problems: Vec<Problem>,
+    /// What became of commits.
+    pub(crate) commits: Vec<Result<(), Problem>>,
 }
 
 impl Member {
@@ -49,6 +52,7 @@ impl Member {
             ends: BTreeMap::new(),
             events: Vec::new(),
             problems: Vec::new(),
+            commits: Vec::new(),
         }
     }
 
@@ -88,6 +92,7 @@ impl Member {
                 consumer.acknowledge_revocation(&partitions).expect("let go");
                 self.held.retain(|held| !partitions.contains(held));
             }
+            Polled::Committed(result) => self.commits.push(result),
             Polled::Problem(problem) => self.problems.push(problem),
         }
     }

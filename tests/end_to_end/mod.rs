@@ -16,6 +16,7 @@ mod outage;
 mod refusals;
 mod stranger;
 mod reshape;
+mod rights;
 mod secrets;
 mod unknown_commit;
 mod unpacking;
@@ -51,6 +52,8 @@ pub struct Scene {
     pub generator: Generator,
     /// Where workers connect to; a proxy's address where one stands between.
     pub url: String,
+    /// Which brokers workers are told of; another listener's where they log in.
+    pub bootstrap: String,
     /// What the route does.
     pub rules: Rules,
     /// Session timeout of the group, in milliseconds.
@@ -82,9 +85,10 @@ impl Scene {
         topics.create(&fresh.topic, partitions, config).unwrap();
         sql::query(&fresh.url, &table_sql(TABLE)).unwrap();
         let generator = Generator::new(&fresh.bootstrap, &fresh.topic, options).unwrap();
-        let url = fresh.url.clone();
+        let (url, bootstrap) = (fresh.url.clone(), fresh.bootstrap.clone());
         Self {
             fresh,
+            bootstrap,
             topics,
             generator,
             url,
@@ -99,7 +103,7 @@ impl Scene {
 
     /// The configuration of a worker that listens on `http`.
     pub fn config(&self, http: &str) -> String {
-        let Self { fresh, url, session_ms, kafka, more, route, .. } = self;
+        let Self { fresh, url, bootstrap, kafka, session_ms, more, route, .. } = self;
         let group = self.group.as_ref().map_or(String::new(), |group| format!("  group.id: {group}\n"));
         let write = if self.rules.keep_first { "insert" } else { "upsert" };
         format!(
@@ -114,7 +118,6 @@ impl Scene {
              log: {{format: text, level: info}}\n\
              {more}",
             pipeline = fresh.pipeline,
-            bootstrap = fresh.bootstrap,
             topic = fresh.topic,
             heartbeat = session_ms / 4,
         )

@@ -6,6 +6,7 @@
 
 mod ledger;
 mod report;
+mod rights;
 mod sample;
 
 use std::collections::BTreeMap;
@@ -96,7 +97,10 @@ impl<'s> Check<'s> {
         let meant = self.meant();
         self.stage().await?;
         self.connections().await?;
+        let (found, closed) = rights::look(self.settings, &self.inspector, &meant)?;
+        self.findings.extend(found);
         for (topic, route) in &meant {
+            let sample = if closed.contains(&topic.name) { 0 } else { sample };
             self.topic(topic, route, sample).await?;
         }
         let found = ledger::look(self.settings, &self.database, &self.inspector, &meant).await?;

@@ -32,8 +32,8 @@ pub(super) unsafe extern "C" fn refresh_token(
     // A panic must not cross into C; librdkafka asks again for a token that it wasn't given.
     let _ = catch_unwind(|| {
         // SAFETY: the opaque pointer is the listener, which outlives the client.
-        let tokens = unsafe { opaque.cast::<Listener>().as_ref() }.and_then(|it| it.tokens.as_ref());
-        let Some(tokens) = tokens else { return };
+        let Some(listener) = (unsafe { opaque.cast::<Listener>().as_ref() }) else { return };
+        let Some(tokens) = &listener.tokens else { return };
         let given = tokens.fetch().and_then(|token| {
             let texts: Result<Vec<CString>, _> = tokens.extensions().map(CString::new).collect();
             let texts = texts.map_err(|_| "an extension holds a zero byte".to_owned())?;
@@ -63,12 +63,51 @@ pub(super) unsafe extern "C" fn refresh_token(
                 }
             }
         });
+        listener.brokers.token(given.as_ref().err().map(String::as_str));
         if let Err(why) = given {
             let why = CString::new(why).unwrap_or_default();
             // SAFETY: the handle is alive in its own callback, and the text is copied.
             unsafe { rd_kafka_oauthbearer_set_token_failure(handle, why.as_ptr()) };
         }
     });
+}
+
+/// Called by a broker's thread for each certificate of the chain that the broker shows, after OpenSSL has
+/// judged it: OpenSSL's judgement stands, and is remembered, since no message tells it.
+pub(super) unsafe extern "C" fn judge_certificate(
+    _handle: *mut c::rd_kafka_t,
+    broker: *const c_char,
+    _broker_id: i32,
+    verdict: *mut c_int,
+    _depth: c_int,
+    _certificate: *const c_char,
+    _size: usize,
+    reason: *mut c_char,
+    room: usize,
+    opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: librdkafka passes a place that holds OpenSSL's error, 0 for none.
+    let verdict = unsafe { *verdict };
+    if verdict == 0 {
+        return 1;
+    }
+    // A panic must not cross into C; the certificate stays refused.
+    let _ = catch_unwind(|| {
+        let why = format!("OpenSSL refuses it with error {verdict}");
+        let bytes = &why.as_bytes()[..why.len().min(room.saturating_sub(1))];
+        // SAFETY: the broker's name is a C string, and the opaque pointer is the listener, which outlives the
+        // client. The buffer is writable as long as told, and longer than what is copied and its zero.
+        unsafe {
+            if room > 0 {
+                std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), reason, bytes.len());
+                *reason.add(bytes.len()) = 0;
+            }
+            if let Some(listener) = opaque.cast::<Listener>().as_ref() {
+                listener.brokers.distrust(&text(broker), verdict);
+            }
+        }
+    });
+    0
 }
 
 /// Called by librdkafka's threads for each line that it logs.

@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 
 use rdkafka::bindings as c;
 
-use super::{Fault, bytes, code, coded, read_entry, read_list, text};
+use super::{Fault, bytes, coded, read_entry, read_list, text};
 use crate::engine::position::{NextOffset, Offset, TopicPartition};
 
 const ASSIGN_PARTITIONS: i32 = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS as i32;
@@ -28,8 +28,9 @@ pub(in crate::kafka) enum Event<'c> {
         /// Whether the group didn't wait for us.
         lost: bool,
     },
-    /// The result of an earlier [`Client::commit`].
-    Committed(Result<(), Fault>),
+    /// The result of an earlier [`Client::commit`]: the first error, with its partition
+    /// where it has one.
+    Committed(Result<(), (Option<TopicPartition>, Fault)>),
     /// Something went wrong, with the partition where librdkafka names one.
     Fault(Option<TopicPartition>, Fault),
     /// Nothing for the caller.
@@ -89,11 +90,13 @@ impl NativeEvent {
                     }
                 }
                 c::RD_KAFKA_EVENT_OFFSET_COMMIT => {
-                    let each =
-                        read_list(c::rd_kafka_event_topic_partition_list(raw)).map(|(_, _, code)| code);
-                    let first =
-                        std::iter::once(coded::rd_kafka_event_error(raw)).chain(each).find(|&e| e != 0);
-                    Event::Committed(code(first.unwrap_or(0)))
+                    let mut each = read_list(c::rd_kafka_event_topic_partition_list(raw));
+                    let of_partition = each.find(|(_, _, code)| *code != 0);
+                    Event::Committed(match (of_partition, coded::rd_kafka_event_error(raw)) {
+                        (Some((partition, _, code)), _) => Err((Some(partition), Fault::of(code))),
+                        (None, 0) => Ok(()),
+                        (None, code) => Err((None, Fault::of(code))),
+                    })
                 }
                 _ => Event::Other,
             }

@@ -14,6 +14,7 @@ impl Thread {
         self.with.metrics.rebalanced(RebalanceEvent::Assigned);
         self.rejoins_until = None;
         self.with.board.condition(ConditionName::Group, Ok(()));
+        self.with.refusals.assigned(partitions);
         self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
         let waited = self.joining.take().map(|(since, _)| since.elapsed().as_secs_f64());
         tracing::info!(partitions = %list(partitions), seconds = waited, "assigned");
@@ -88,6 +89,8 @@ impl Thread {
             self.owned.remove(partition);
             self.doubts.forget(partition);
             self.advice.remove(partition);
+            self.advised.remove(partition);
+            self.with.refusals.passed(partition);
             self.with.board.forget(partition);
             self.with.metrics.forget_partition(partition);
             self.notify(Notice::Gone(partition.clone()));
@@ -104,6 +107,9 @@ impl Thread {
         self.paused = false;
         self.full_since = None;
         self.with.board.condition(ConditionName::Group, Err("the consumer is built anew".to_owned()));
+        self.with.refusals.begin_anew();
+        self.trouble_changes = 0;
+        self.unanswered.clear();
         if let Some(consumer) = self.consumer.take() {
             consumer.close(LEAVE_LOST);
         }

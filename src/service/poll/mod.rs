@@ -9,7 +9,7 @@ mod group;
 mod trouble;
 mod pace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use super::desk::{Acquired, Desk};
 use super::discovery::RouteMap;
 use super::doubt::Doubts;
 use super::link::{Claimed, KeeperLink, Notice, Order};
+use super::refusals::Refusals;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::{Input, Tenure};
 use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
@@ -47,6 +48,8 @@ const BURST: usize = 2000;
 const FULL_PATIENCE: Duration = Duration::from_secs(3);
 /// Shortest time between two advisory commits.
 const ADVICE_EVERY: Duration = Duration::from_secs(1);
+/// Longest time between two while partitions are held: whether the group takes one is how its right is known.
+const ADVICE_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// Wait before a failed claim is tried again.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 /// Wait before a consumer that could not be built or died is built again.
@@ -87,6 +90,8 @@ pub(super) struct Poll {
     pub(super) budget: Budget,
     /// Whether Kafka and PostgreSQL answer.
     pub(super) contact: Contact,
+    /// What Kafka refuses.
+    pub(super) refusals: Refusals,
     /// What operators see.
     pub(super) board: Board,
     /// What Prometheus sees.
@@ -131,8 +136,14 @@ pub(super) struct Thread {
     generation: Generation,
     blocks: Blocks,
     consumed: BTreeMap<Arc<str>, TopicMetrics>,
+    /// Positions that the group wasn't told yet, and those that it was told last.
     advice: BTreeMap<TopicPartition, NextOffset>,
+    advised: BTreeMap<TopicPartition, NextOffset>,
     advised_at: Instant,
+    /// When the commits were sent that have no answer yet; answers come in the same order.
+    unanswered: VecDeque<Instant>,
+    /// How often the brokers' troubles had changed at the last look.
+    trouble_changes: u64,
     full_since: Option<Instant>,
     paused: bool,
     stopping: bool,
@@ -171,7 +182,10 @@ impl Thread {
             blocks: Blocks::default(),
             consumed: BTreeMap::new(),
             advice: BTreeMap::new(),
+            advised: BTreeMap::new(),
             advised_at: now,
+            unanswered: VecDeque::new(),
+            trouble_changes: 0,
             full_since: None,
             paused: false,
             stopping: false,
@@ -195,6 +209,7 @@ impl Thread {
         self.advise();
         self.tell_wait();
         self.outlast();
+        self.look_at_brokers();
         if self.hold_back() {
             return;
         }
@@ -328,6 +343,7 @@ impl Thread {
                 Polled::Assigned(partitions) => Happening::Assigned(partitions),
                 Polled::Revoked(partitions) => Happening::Revoked(partitions),
                 Polled::Lost(partitions) => Happening::Lost(partitions),
+                Polled::Committed(result) => Happening::Committed(result),
                 Polled::Problem(problem) => Happening::Problem(problem),
             };
             match &happening {
@@ -354,12 +370,14 @@ impl Thread {
             Happening::Assigned(partitions) => self.assigned(&partitions),
             Happening::Revoked(partitions) => self.revoked(&partitions),
             Happening::Lost(partitions) => self.lost(&partitions),
+            Happening::Committed(result) => self.committed(result),
             Happening::Problem(problem) => self.problem(problem),
         }
     }
 
     fn hand_over(&mut self, partition: &TopicPartition, lane: usize) {
         let Some(mut block) = self.blocks.take(partition) else { return };
+        self.with.refusals.passed(partition);
         self.topic_metrics(&partition.topic).consumed(block.len() as u64);
         block.deposit(self.with.budget.charge(block.size_bytes(), block.len()));
         self.with.lanes[lane].data(Input::Records(Arc::new(block)));
@@ -381,6 +399,7 @@ impl Thread {
         if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
             let (generation, lane) = (*generation, *lane);
             self.hand_over(&partition, lane);
+            self.with.refusals.passed(&partition);
             self.with.lanes[lane].data(Input::End(partition, generation, next));
         }
     }
@@ -395,6 +414,7 @@ enum Happening {
     Assigned(Vec<TopicPartition>),
     Revoked(Vec<TopicPartition>),
     Lost(Vec<TopicPartition>),
+    Committed(Result<(), Problem>),
     Problem(Problem),
 }
 

@@ -50,7 +50,12 @@ impl Thread {
     }
 
     pub(super) fn advise(&mut self) {
-        if self.advised_at.elapsed() >= ADVICE_EVERY && self.may_advise() {
+        let since = self.advised_at.elapsed();
+        if since >= ADVICE_AT_LEAST_EVERY && self.advice.is_empty() {
+            let one = self.advised.first_key_value().map(|(partition, next)| (partition.clone(), *next));
+            self.advice.extend(one);
+        }
+        if since >= ADVICE_EVERY && self.may_advise() {
             self.advise_now();
         }
     }
@@ -66,10 +71,16 @@ impl Thread {
     }
 
     pub(super) fn advise_now(&mut self) {
+        if self.advice.is_empty() {
+            return;
+        }
         self.advised_at = Instant::now();
         let advice: Vec<_> = std::mem::take(&mut self.advice).into_iter().collect();
-        if let Some(consumer) = &mut self.consumer {
-            consumer.commit_advisory(&advice);
+        self.advised.extend(advice.iter().cloned());
+        if let Some(consumer) = &mut self.consumer
+            && consumer.commit_advisory(&advice)
+        {
+            self.unanswered.push_back(Instant::now());
         }
     }
 }

@@ -25,8 +25,10 @@ impl Thread {
             ProblemKind::OwnershipLost => tracing::warn!(code, "Kafka: {message}"),
             ProblemKind::Rebuild => tracing::error!(code, "Kafka: {message}; the consumer is built anew"),
             ProblemKind::Configuration | ProblemKind::Authorization => {
-                tracing::error!(code, "Kafka refuses: {message}");
-                self.with.board.condition(ConditionName::Group, Err(format!("{code}: {message}")));
+                tracing::error!(code, "Kafka refuses: {}", problem.told());
+                // What came before it says nothing of what follows.
+                self.hand_over_all();
+                self.with.refusals.problem(&problem);
             }
             // No broker can have said so: it is the client's own memory of the topics that has lapsed.
             ProblemKind::Position
@@ -41,6 +43,28 @@ impl Thread {
         }
         if problem.needs_new_client() {
             self.lose_everything();
+        }
+    }
+
+    /// The group took an advisory commit, or not. A refusal for the rebalance that is under way passes by
+    /// itself: lag tools see the next one.
+    pub(super) fn committed(&mut self, result: Result<(), Problem>) {
+        let asked_at = self.unanswered.pop_front();
+        match result {
+            Ok(()) => asked_at.into_iter().for_each(|at| self.with.refusals.group_serves(at)),
+            Err(problem) => match problem.kind {
+                ProblemKind::Authorization | ProblemKind::Configuration => self.problem(problem),
+                _ => tracing::debug!("the advisory commit was refused: {}", problem.told()),
+            },
+        }
+    }
+
+    /// Tells which brokers refuse us, whenever that has changed.
+    pub(super) fn look_at_brokers(&mut self) {
+        let Some(consumer) = &self.consumer else { return };
+        let changes = consumer.trouble_changes();
+        if std::mem::replace(&mut self.trouble_changes, changes) != changes {
+            self.with.refusals.brokers(&consumer.troubles());
         }
     }
 

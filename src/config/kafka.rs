@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::defaults;
 use super::error::Place;
+use super::interpolate::FileText;
 use super::keys::nearest;
 use super::names::PipelineName;
 use super::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
@@ -24,6 +25,8 @@ use super::tree::Value;
 #[derive(Clone)]
 pub struct KafkaSettings {
     properties: BTreeMap<String, Property>,
+    /// How to read those again of which `${file:…}` is part.
+    files: BTreeMap<String, FileText>,
 }
 
 #[derive(Clone)]
@@ -50,6 +53,26 @@ impl KafkaSettings {
     /// All properties in the clear, sorted by name: for the client's construction, never for printing.
     pub fn expose(&self) -> impl Iterator<Item = (&str, &str)> {
         self.properties.iter().map(|(name, value)| (name.as_str(), value.expose()))
+    }
+
+    /// All properties in the clear, as the files of which `${file:…}` makes them part say them now.
+    ///
+    /// # Errors
+    /// A sentence without secrets, where a file can't be read.
+    pub fn current(&self) -> Result<Vec<(String, String)>, String> {
+        let now = |(name, value): (&str, &str)| {
+            let text = match self.files.get(name) {
+                Some(files) => files.read()?.expose_secret().to_owned(),
+                None => value.to_owned(),
+            };
+            Ok((name.to_owned(), text))
+        };
+        self.expose().map(now).collect()
+    }
+
+    /// Whether a file is part of any property.
+    pub fn has_files(&self) -> bool {
+        !self.files.is_empty()
     }
 
     /// All properties, secrets as `***`.
@@ -131,7 +154,7 @@ pub(super) fn read(
     places: &Places,
     report: &mut Report,
 ) -> KafkaSettings {
-    let mut properties = BTreeMap::new();
+    let (mut properties, mut files) = (BTreeMap::new(), BTreeMap::new());
     let mut brokers = false;
     let section_place = field.as_ref().map_or(root.clone(), |field| field.node.place.clone());
     for (name, place, field) in Section::open_free(field, "kafka", report).rest() {
@@ -148,7 +171,8 @@ pub(super) fn read(
             continue;
         }
         brokers |= name == "bootstrap.servers";
-        if let Some(property) = value(&name, &field, report) {
+        if let Some((property, text)) = value(&name, &field, report) {
+            files.extend(text.map(|text| (name.clone(), text)));
             properties.insert(name, property);
         }
     }
@@ -159,7 +183,7 @@ pub(super) fn read(
         let help = "where the brokers are, for example bootstrap.servers: localhost:9092";
         report.add_at("kafka.bootstrap.servers", &section_place, "the key is missing", help);
     }
-    let settings = KafkaSettings { properties };
+    let settings = KafkaSettings { properties, files };
     relations(&settings, places, report);
     settings
 }
@@ -190,16 +214,18 @@ fn admit(name: &str) -> Result<(), (String, String)> {
     Err((message, help.to_owned()))
 }
 
-fn value(name: &str, field: &Field, report: &mut Report) -> Option<Property> {
+fn value(name: &str, field: &Field, report: &mut Report) -> Option<(Property, Option<FileText>)> {
     let scalar = field.scalar("a single value", report)?;
     if scalar.text.is_empty() && matches!(name, "bootstrap.servers" | "group.id") {
         report.add(field, "the value is empty", "");
         return None;
     }
-    if is_secret_property(name) || scalar.files.is_some() {
-        return Some(Property::Secret(SecretString::from(scalar.text.clone())));
-    }
-    Some(Property::Plain(scalar.text.clone()))
+    let is_secret = is_secret_property(name) || scalar.files.is_some();
+    let property = match is_secret {
+        true => Property::Secret(SecretString::from(scalar.text.clone())),
+        false => Property::Plain(scalar.text.clone()),
+    };
+    Some((property, scalar.files.clone()))
 }
 
 /// Values and pairs of properties that contradict what Tidegate relies on.

@@ -385,6 +385,15 @@ impl Consumer {
         sent.is_ok()
     }
 
+    /// Logs in as this user from the next connection on; those that stand go on (SASL/PLAIN and SCRAM).
+    ///
+    /// # Errors
+    /// [`Error::Refused`], when a text can't be used.
+    pub fn renew_login(&self, user: &str, password: &str) -> Result<(), Error> {
+        let renewed = self.client.set_credentials(user, password);
+        renewed.map_err(|fault| Error::refused("renewing the login", fault))
+    }
+
     /// Grows whenever what [`Consumer::troubles`] tells may have become something else.
     pub fn trouble_changes(&self) -> u64 {
         self.client.brokers().map_or(0, Brokers::changes)

@@ -255,6 +255,17 @@ impl Client {
         })
     }
 
+    /// Logs in as this user from the next connection on (SASL/PLAIN and SCRAM).
+    pub(super) fn set_credentials(&self, user: &str, password: &str) -> Result<(), Fault> {
+        if let Some(listener) = &self.listener {
+            listener.scrubber.learn(password);
+        }
+        let of_text = |text: &str| CString::new(text).map_err(|_| Fault::of(INVALID_ARGUMENT));
+        let (user, password) = (of_text(user)?, of_text(password)?);
+        // SAFETY: the handle is alive, and both strings are copied.
+        unsafe { outcome(c::rd_kafka_sasl_set_credentials(self.raw(), user.as_ptr(), password.as_ptr())) }
+    }
+
     /// The name under which the group knows this member, once it has joined.
     pub(super) fn member(&self) -> Option<String> {
         // SAFETY: the handle is alive; the answer is null or a C string that is ours to free, by

@@ -85,6 +85,20 @@ impl Inspector {
         Ok(Self { current: RwLock::new(Current::new(user)?), timeout })
     }
 
+    /// Takes other properties over: look-ups from now on use them.
+    ///
+    /// # Errors
+    /// As [`Inspector::connect`]; those before stay in use.
+    pub fn renew(&self, user: &[(String, String)]) -> Result<(), Error> {
+        let renewed = Current::new(user)?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, renewed);
+        drop(current);
+        // Its threads are waited for, and look-ups need not.
+        drop(before);
+        Ok(())
+    }
+
     pub(super) fn now(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,7 +1,7 @@
 //! What librdkafka logs, handed to `tracing` under the target `kafka`, without secrets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::brokers::Brokers;
 use super::identity::Identities;
@@ -47,7 +47,7 @@ impl Listener {
 /// Takes the values of secret properties out of lines and messages.
 #[derive(Default)]
 pub(super) struct Scrubber {
-    secrets: Vec<String>,
+    secrets: RwLock<Vec<String>>,
 }
 
 /// A property is secret when its name contains one of these.
@@ -62,12 +62,21 @@ impl Scrubber {
         let secret = |name: &str| SECRET_NAMES.iter().any(|part| name.contains(part));
         let secrets =
             properties.iter().filter(|(name, value)| secret(name) && value.len() >= SHORTEST_SECRET_BYTES);
-        Self { secrets: secrets.map(|(_, value)| value.clone()).collect() }
+        Self { secrets: RwLock::new(secrets.map(|(_, value)| value.clone()).collect()) }
+    }
+
+    /// Learns one more.
+    pub(super) fn learn(&self, secret: &str) {
+        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        if secret.len() >= SHORTEST_SECRET_BYTES && !secrets.iter().any(|known| known == secret) {
+            secrets.push(secret.to_owned());
+        }
     }
 
     /// The text with each secret replaced by three stars.
     pub(super) fn clean(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
     /// Passes a line on. `level` is syslog's. Lost connections, which librdkafka calls errors, are
@@ -100,5 +109,7 @@ mod tests {
         let scrubber = Scrubber::of(&properties.into());
         let line = "alice hunter22 -----BEGIN KEY----- principal=x secret a";
         assert_eq!(scrubber.clean(line), "alice *** *** *** a");
+        scrubber.learn("alice");
+        assert_eq!(scrubber.clean(line), "*** *** *** *** a");
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::mpsc as tokio_mpsc;
 
+use super::secrets::Renewed;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::Halt;
 use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
@@ -28,6 +29,8 @@ pub(super) enum Order {
     Retry(TopicPartition),
     /// Subscribe to exactly these topics.
     Subscribe(Vec<String>),
+    /// Use these properties from now on.
+    Renew(Renewed),
     /// Drain and leave the group.
     Stop,
 }

@@ -19,6 +19,7 @@ mod keeper;
 mod link;
 mod poll;
 mod refusals;
+mod secrets;
 mod shutdown;
 mod validate;
 
@@ -262,6 +263,7 @@ fn start(
     let lane_link = LaneLink { poll: poll_link.clone(), keeper: keeper_link.clone() };
     let (senders, lanes) = start_lanes(&parts, &lane_link, &budget, &contact);
     let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
+    let secrets = (Arc::clone(settings), properties.clone(), Arc::clone(&inspector), poll_link.clone());
     let poll = Poll {
         properties,
         memory_bytes: settings.limits.memory.get(),
@@ -296,6 +298,8 @@ fn start(
         registered,
     };
     let stop = CancellationToken::new();
+    let (settings, properties, asking, poll) = secrets;
+    tokio::spawn(secrets::watch(settings, properties, asking, poll, stop.clone()));
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
     let keeper = tokio::spawn(keeper::run(keeper, board.heartbeat("keeper", KEEPER_PULSE), stop.clone()));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;

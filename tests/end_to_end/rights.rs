@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lab::fixture::Fresh;
 use lab::generator::{Options, Plan};
+use lab::keeper::keeper;
 use lab::process::{Running, free_address, get};
 use lab::servers::{Listener, PgOptions, Postgres, Resource, Right, SecuredKafka};
 use lab::sql;
@@ -138,6 +139,55 @@ fn a_password_that_is_changed_and_changed_back_is_told_while_it_is_wrong() {
     await_ready(&worker, &http);
     prove_flowing(&mut scene, &worker, &http);
     assert!(!worker.errors().contains("-word"), "{}", worker.errors());
+}
+
+#[test]
+fn a_worker_goes_on_with_a_kafka_password_that_rotates_in_its_file() {
+    let secured = SecuredKafka::start().unwrap();
+    let mut scene = guarded("kafka rotation", &secured);
+    let user = scene.fresh.pipeline.clone();
+    let file = keeper().folder("secret").unwrap().join("password");
+    std::fs::write(&file, "first-word\n").unwrap();
+    scene.kafka = login(&user, &format!("${{file:{}}}", file.display()));
+    let (worker, http) = ready(&mut scene);
+    for password in ["second-word", "third-word"] {
+        secured.set_password(&user, password).unwrap();
+        std::fs::write(&file, format!("{password}\n")).unwrap();
+        secured.kafka().restart().unwrap();
+        prove_flowing(&mut scene, &worker, &http);
+    }
+    assert!(worker.errors().contains("the login to Kafka has changed"), "{}", worker.errors());
+    assert!(!worker.errors().contains("-word"), "{}", worker.errors());
+}
+
+#[test]
+fn certificates_that_are_exchanged_are_taken_up_by_a_running_worker() {
+    let secured = shared();
+    let mut scene = guarded("certificates", secured);
+    let (topic, group) = (scene.fresh.topic.clone(), scene.fresh.pipeline.clone());
+    secured.allow("CN=reader", Right::Read(Resource::Topic(&topic))).unwrap();
+    secured.allow("CN=reader", Right::Read(Resource::Group(&group))).unwrap();
+    let folder = keeper().folder("client").unwrap();
+    let show = |name: &str| {
+        for kind in ["key", "crt"] {
+            let from = secured.file(&format!("{name}.{kind}"));
+            std::fs::copy(from, folder.join(format!("shown.{kind}"))).unwrap();
+        }
+    };
+    show("foreign");
+    scene.bootstrap = secured.bootstrap(Listener::Mutual);
+    scene.kafka = format!(
+        "  security.protocol: ssl\n  ssl.ca.location: {}\n  ssl.certificate.location: {}\n  \
+         ssl.key.location: {}\n",
+        secured.file("ca.crt").display(),
+        folder.join("shown.crt").display(),
+        folder.join("shown.key").display(),
+    );
+    let http = free_address();
+    let worker = scene.program_at(&http).start("run").unwrap();
+    await_cause(&worker, &http, "refuses our certificate");
+    show("client");
+    prove_flowing(&mut scene, &worker, &http);
 }
 
 #[test]

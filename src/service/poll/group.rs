@@ -1,5 +1,6 @@
 //! What the group gives and takes: assignments, revocations, losses, and the end of the membership.
 
+use super::super::secrets::Renewed;
 use super::*;
 
 /// librdkafka's defaults, in milliseconds.
@@ -116,6 +117,20 @@ impl Thread {
         self.joining = None;
         self.rejoins_until = None;
         self.build_at = Instant::now() + REBUILD_AFTER;
+    }
+
+    /// Takes other properties over: a login by the consumer that there is, anything else by another one.
+    pub(super) fn renew(&mut self, renewed: Renewed) {
+        self.with.properties = renewed.properties;
+        let Some(consumer) = &self.consumer else { return };
+        let taken = match renewed.login {
+            Some((user, password)) => consumer.renew_login(&user, &password).is_ok(),
+            None => false,
+        };
+        if !taken {
+            tracing::info!("the consumer is built anew with what has changed");
+            self.lose_everything();
+        }
     }
 
     /// Says once what holds up the first assignment, and for how long at most.

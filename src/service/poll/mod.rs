@@ -306,6 +306,7 @@ impl Thread {
                 }
             }
             Order::Subscribe(topics) => self.subscribe(topics),
+            Order::Renew(renewed) => self.renew(renewed),
             Order::Stop => self.stopping = true,
         }
     }

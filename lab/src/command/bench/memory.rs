@@ -16,6 +16,8 @@ use std::time::Duration;
 const BOUND_MIB: f64 = 128.0 + 64.0;
 /// The most that the topics take in one batch.
 const BATCH_BYTES_MAX: &str = "200000000";
+/// A batch that has all its records is sent at once; no other is made.
+const LINGER_MS: &str = "10000";
 const SENT: Duration = Duration::from_secs(120);
 
 /// Batches that are alike.
@@ -94,7 +96,7 @@ pub(super) fn unpacked(ground: &Ground, case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// Each batch is sent by itself, so that it has as many records as the case says.
+/// The batches of all partitions wait together, each for as long as it takes to fill them all.
 fn produce(ground: &Ground, topic: &str, batches: &Batches) -> Result<()> {
     let partitions = ground.options.partitions;
     Topics::of(ground.kafka.bootstrap()).create(
@@ -106,9 +108,10 @@ fn produce(ground: &Ground, topic: &str, batches: &Batches) -> Result<()> {
         .set("bootstrap.servers", ground.kafka.bootstrap())
         .set("compression.type", batches.compression)
         .set("batch.size", BATCH_BYTES_MAX)
+        .set("batch.num.messages", batches.records.to_string())
         .set("message.max.bytes", BATCH_BYTES_MAX)
-        .set("queue.buffering.max.kbytes", "400000")
-        .set("linger.ms", "60000")
+        .set("queue.buffering.max.kbytes", "2000000")
+        .set("linger.ms", LINGER_MS)
         .create()
         .context("creating a producer")?;
     for batch in 0..batches.batches {
@@ -120,7 +123,6 @@ fn produce(ground: &Ground, topic: &str, batches: &Batches) -> Result<()> {
             let record = BaseRecord::to(topic).partition(partition).key(&key).payload(&value);
             producer.send(record).map_err(|(error, _)| error).context("sending a record")?;
         }
-        producer.flush(SENT).context("waiting for Kafka's acknowledgements")?;
     }
-    Ok(())
+    producer.flush(SENT).context("waiting for Kafka's acknowledgements")
 }

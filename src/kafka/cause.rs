@@ -111,7 +111,9 @@ impl Cause {
         let Some((_, behind)) = words.rsplit_once(" (after ") else { return Self::Other };
         let Some((time, state)) = behind.split_once("ms in state ") else { return Self::Other };
         let is_new = time.parse().is_ok_and(|time: u64| time < NEW_MS);
-        if state.starts_with("APIVERSION_QUERY") {
+        if state.starts_with("SSL_HANDSHAKE") {
+            Self::NoTls
+        } else if state.starts_with("APIVERSION_QUERY") {
             Self::WantsTls
         } else if is_new && state.starts_with("UP") {
             Self::WantsLogin
@@ -155,7 +157,7 @@ impl Cause {
             Self::NobodyListens => "refuses connections: nobody listens there",
             Self::Silent => "doesn't answer",
             Self::WantsTls => "seems to expect TLS, and we speak without",
-            Self::NoTls => "doesn't speak TLS, and we do",
+            Self::NoTls => "doesn't seem to speak TLS, and we do",
             Self::WantsLogin => "seems to expect a login, and we offer none",
             Self::UnknownAuthority => "shows a certificate of an authority that isn't trusted",
             Self::OutOfDate => "shows a certificate that has expired or isn't valid yet",
@@ -327,6 +329,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_closed_is_told_by_its_state() {
         for (behind, cause) in [
+            ("1ms in state SSL_HANDSHAKE)", Cause::NoTls),
             ("2ms in state APIVERSION_QUERY)", Cause::WantsTls),
             ("3ms in state UP) (_TRANSPORT)", Cause::WantsLogin),
             ("90000ms in state UP)", Cause::Other),

@@ -226,10 +226,12 @@ pub(super) fn member(
             return Err(refused(strategy, reason));
         }
         all.entry("heartbeat.interval.ms".to_owned()).or_insert_with(|| HEARTBEAT_MS.to_owned());
-        let lapse_ms = session_ms(user).map_or(SESSION_MS_DEFAULT, lapse_ms);
-        all.entry(METADATA_AGE.to_owned()).or_insert_with(|| lapse_ms.to_string());
-        // Two tries before the metadata lapse.
+        // Metadata that lapse sooner than they are asked for would be missing in calm times: where the user
+        // says how often they are, librdkafka's own age holds, which is three times that.
         if !user.iter().any(|(name, _)| name == REFRESH) {
+            let lapse_ms = session_ms(user).map_or(SESSION_MS_DEFAULT, lapse_ms);
+            all.entry(METADATA_AGE.to_owned()).or_insert_with(|| lapse_ms.to_string());
+            // Two tries before they lapse.
             all.insert(REFRESH.to_owned(), REFRESH_MS.min(lapse_ms / 2).max(1).to_string());
         }
     }
@@ -348,6 +350,7 @@ mod tests {
         assert_eq!(times(&[(SESSION, "12000")]), ("3000".into(), Some("6000".into())));
         assert_eq!(times(&[(SESSION, "1800000")]), ("30000".into(), Some("900000".into())));
         assert_eq!(times(&[(REFRESH, "1000"), (METADATA_AGE, "5000")]), ("1000".into(), Some("5000".into())));
+        assert_eq!(times(&[(REFRESH, "300000")]), ("300000".into(), None));
         assert_eq!(times(&[("group.protocol", "consumer")]), ("30000".into(), None));
         assert_eq!(session_ms(&user(&[("group.protocol", "consumer"), (SESSION, "6000")])), None);
     }

@@ -192,6 +192,8 @@ impl State {
                 Ok(_) => {}
                 Err(error) => tracing::debug!(topic, "the topic is still refused: {error}"),
             }
+            // Each trial may take as long as a look-up.
+            self.beat.beat();
         }
     }
 

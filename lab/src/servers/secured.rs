@@ -36,6 +36,9 @@ const LISTENERS: [(Listener, &str, &str); 5] = [
     (Listener::Misnamed, "MISNAMED", "SSL"),
 ];
 
+/// How often other ports are tried where somebody else takes one of them first.
+const TRIES: u32 = 5;
+
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
 
 /// A running broker with users and rights. Dropped, it is killed and its files are removed.
@@ -51,9 +54,18 @@ impl SecuredKafka {
     pub fn start() -> Result<SecuredKafka> {
         let folder = keeper().folder("secured")?;
         certificates(&folder).context("making certificates")?;
-        let ports: Vec<u16> = LISTENERS.iter().map(|_| ports::free()).collect();
-        let options = KafkaOptions { settings: settings(&folder, &ports), ..KafkaOptions::default() };
-        Ok(SecuredKafka { kafka: Kafka::start(&options)?, ports, folder })
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let ports: Vec<u16> = LISTENERS.iter().map(|_| ports::free()).collect();
+            let options = KafkaOptions { settings: settings(&folder, &ports), ..KafkaOptions::default() };
+            match Kafka::start(&options) {
+                Ok(kafka) => return Ok(SecuredKafka { kafka, ports, folder }),
+                // The broker itself tries other ports for its usual listeners only.
+                Err(error) if tries < TRIES && format!("{error:#}").contains("in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The broker, as its super user meets it.

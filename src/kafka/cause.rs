@@ -84,8 +84,7 @@ const NEW_MS: u64 = 2000;
 
 impl Cause {
     /// Decides by librdkafka's words with the state of the connection behind them, by what OpenSSL found
-    /// wrong with the broker's certificate
-    /// (`X509_V_ERR_*`), and by whether we have a certificate to show.
+    /// wrong with the broker's certificate (`X509_V_ERR_*`), and by whether we have a certificate to show.
     pub(super) fn of(words: &str, verdict: Option<i32>, has_certificate: bool) -> Self {
         if words.starts_with(CLOSED) {
             return Self::of_closing(words);
@@ -122,7 +121,8 @@ impl Cause {
         }
     }
 
-    /// Whether it is certain, and no waiting cures it: someone must change something first.
+    /// Whether it is certain, and no waiting cures it: one side refuses the other (TG-106), and someone must
+    /// change something first.
     pub const fn is_lasting(self) -> bool {
         match self {
             Self::UnknownAuthority
@@ -143,11 +143,6 @@ impl Cause {
             | Self::Outdated
             | Self::Other => false,
         }
-    }
-
-    /// Whether one side refuses the other: the halt TG-106.
-    pub const fn is_denial(self) -> bool {
-        self.is_lasting()
     }
 
     /// What follows the broker's name in a sentence.
@@ -177,8 +172,7 @@ impl Cause {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Unresolved => {
-                "check kafka.bootstrap.servers, the name service, and the listeners that the \
-                                 brokers advertise"
+                "check kafka.bootstrap.servers, the name service, and the listeners that the brokers advertise"
             }
             Self::NobodyListens | Self::Silent | Self::Other => {
                 "check kafka.bootstrap.servers, the network, and that the brokers run"
@@ -221,7 +215,7 @@ pub struct BrokerTrouble {
 impl BrokerTrouble {
     /// The trouble in a line, with its halt and what to look at.
     pub fn told(&self) -> String {
-        let halt = if self.cause.is_denial() { HaltCode::KafkaDenied.code() } else { "" };
+        let halt = if self.cause.is_lasting() { HaltCode::KafkaDenied.code() } else { "" };
         let colon = if halt.is_empty() { "" } else { ": " };
         format!("{halt}{colon}{self}; {}", self.cause.remedy())
     }

@@ -370,10 +370,8 @@ impl Consumer {
         self.resume(&all)
     }
 
-    /// Tells the group how far progress is, for lag tools; nothing ever starts from it. Returns at
-    /// once; what became of it comes as [`Polled::Committed`], in
-    /// the order of sending.
-    /// Gives whether it was sent.
+    /// Tells the group how far progress is, for lag tools; nothing ever starts from it. Returns at once, with
+    /// whether it was sent; what became of it comes as [`Polled::Committed`], in the order of sending.
     pub fn commit_advisory(&mut self, offsets: &[(TopicPartition, NextOffset)]) -> bool {
         if offsets.is_empty() {
             return false;

@@ -72,7 +72,7 @@ impl Error {
     /// is missing.
     pub fn is_denial(&self) -> bool {
         match self {
-            Self::Timeout { brokers, .. } => brokers.iter().any(|trouble| trouble.cause.is_denial()),
+            Self::Timeout { brokers, .. } => brokers.iter().any(|trouble| trouble.cause.is_lasting()),
             Self::Refused { kind, .. } => *kind == ProblemKind::Authorization,
             Self::Property { .. } | Self::Client { .. } | Self::UnknownTopic { .. } => false,
         }
@@ -89,7 +89,7 @@ struct Unanswered<'e> {
 impl fmt::Display for Unanswered<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { doing, waited, brokers } = self;
-        if brokers.iter().any(|trouble| trouble.cause.is_denial()) {
+        if brokers.iter().any(|trouble| trouble.cause.is_lasting()) {
             write!(to, "{}: ", HaltCode::KafkaDenied.code())?;
         }
         if brokers.is_empty() {

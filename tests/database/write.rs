@@ -26,12 +26,12 @@ use std::sync::Arc;
 
 use lab::fixture::Fresh;
 use tidegate::engine::arena::Arena;
-use tidegate::engine::batch::{Batch, Entry, Op, PartitionMove, Pending, TableBatch};
+use tidegate::engine::batch::{Batch, Entry, Op, PartitionMove, Pending, QuarantineRecord, TableBatch};
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
 use tidegate::engine::route::{OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode};
-use tidegate::engine::row::{Encoding, push_field};
+use tidegate::engine::row::{Encoding, Reject, RejectCode, push_field};
 use tidegate::engine::shape::{ColumnSet, Table};
 use tidegate::postgres::catalogue;
 use tidegate::postgres::ledger::Ledger;
@@ -405,4 +405,24 @@ fn entry_of(
         fingerprint,
         needs_existing: lacks.into_iter().collect(),
     }
+}
+
+/// The batch with one record more, which goes to the quarantine.
+fn with_a_bad_record(mut batch: Batch) -> Batch {
+    let (from, to) = (batch.moves[0].delta.from().value(), batch.moves[0].delta.to().value());
+    let delta = ProgressDelta::new(NextOffset::new(from), NextOffset::new(to + 1));
+    batch.moves[0].delta = delta.unwrap();
+    batch.moves[0].settled.add(Outcome::Quarantined, 1);
+    batch.quarantine = vec![QuarantineRecord {
+        partition: 0,
+        offset: Offset::new(to),
+        timestamp_ms: None,
+        key: None,
+        value: None,
+        headers: Vec::new(),
+        target: "public.target".into(),
+        truncated: None,
+        reject: Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: "bad".into() },
+    }];
+    batch
 }

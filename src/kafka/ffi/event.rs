@@ -28,8 +28,7 @@ pub(in crate::kafka) enum Event<'c> {
         /// Whether the group didn't wait for us.
         lost: bool,
     },
-    /// The result of an earlier [`Client::commit`]: the first error, with its partition
-    /// where it has one.
+    /// The result of an earlier [`Client::commit`]: the first error, with its partition where it has one.
     Committed(Result<(), (Option<TopicPartition>, Fault)>),
     /// Something went wrong, with the partition where librdkafka names one.
     Fault(Option<TopicPartition>, Fault),

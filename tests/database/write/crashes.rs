@@ -5,18 +5,15 @@
 
 use std::process::Command;
 
-use tidegate::engine::batch::{Batch, QuarantineRecord};
+use tidegate::engine::batch::Batch;
 use tidegate::engine::commit::CommitOutcome;
-use tidegate::engine::outcome::Outcome;
-use tidegate::engine::position::Offset;
 use tidegate::engine::route::WriteMode;
-use tidegate::engine::row::{Reject, RejectCode};
 use tidegate::postgres::ledger::Ledger;
 use tidegate::postgres::write::Writer;
 use tidegate::postgres::write::failpoint::Failpoint;
 use tidegate::store::Store;
 
-use super::{Bench, Cut, Path, TIMEOUTS, V, connector_to, put};
+use super::{Bench, Cut, Path, TIMEOUTS, V, connector_to, put, with_a_bad_record};
 
 const URL: &str = "TIDEGATE_TEST_CRASH_URL";
 const PIPELINE: &str = "TIDEGATE_TEST_CRASH_PIPELINE";
@@ -25,24 +22,11 @@ const PATH: &str = "TIDEGATE_TEST_CRASH_PATH";
 /// Three rows of which one exists, and a quarantined record where the path takes one.
 fn batch(cut: &Cut, path: Path) -> Batch {
     let row = |id, a| put(&[("id", V::I(id)), ("a", V::T(a))]);
-    let mut batch = cut.batch(path, &[row(1, "new"), row(2, "new"), row(3, "new")]);
+    let batch = cut.batch(path, &[row(1, "new"), row(2, "new"), row(3, "new")]);
     if path == Path::Fastest {
         return batch;
     }
-    batch.moves[0] = cut.move_of(0, 4);
-    batch.moves[0].settled.add(Outcome::Quarantined, 1);
-    batch.quarantine = vec![QuarantineRecord {
-        partition: 0,
-        offset: Offset::new(3),
-        timestamp_ms: None,
-        key: None,
-        value: None,
-        headers: Vec::new(),
-        target: "public.target".into(),
-        truncated: None,
-        reject: Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: "bad".into() },
-    }];
-    batch
+    with_a_bad_record(batch)
 }
 
 async fn bench() -> Bench {

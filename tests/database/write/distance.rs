@@ -4,18 +4,16 @@
 use std::time::Duration;
 
 use lab::proxy::{Link, Proxy};
-use tidegate::engine::batch::{Batch, QuarantineRecord};
+use tidegate::engine::batch::Batch;
 use tidegate::engine::commit::CommitOutcome;
-use tidegate::engine::outcome::Outcome;
-use tidegate::engine::position::{NextOffset, Offset};
+use tidegate::engine::position::NextOffset;
 use tidegate::engine::route::WriteMode;
-use tidegate::engine::row::{Reject, RejectCode};
 use tidegate::postgres::catalogue::load_table;
 use tidegate::postgres::ledger::{Ledger, Registered, Registration};
 use tidegate::postgres::write::Writer;
 use tidegate::store::Store;
 
-use super::{Bench, Path, Record, TIMEOUTS, TOPIC_ID, V, connector_to, put};
+use super::{Bench, Path, Record, TIMEOUTS, TOPIC_ID, V, connector_to, put, with_a_bad_record};
 
 const TABLE: &str = "CREATE TABLE target (id int PRIMARY KEY, a text, b text)";
 
@@ -40,27 +38,6 @@ fn rows(first: i32, count: i32, columns: &[&'static str], value: &'static str) -
         put(&values)
     };
     (first..first + count).map(row).collect()
-}
-
-/// The batch with one record more, which goes to the quarantine.
-fn with_a_bad_record(mut batch: Batch) -> Batch {
-    let (from, to) = (batch.moves[0].delta.from().value(), batch.moves[0].delta.to().value());
-    let delta =
-        tidegate::engine::position::ProgressDelta::new(NextOffset::new(from), NextOffset::new(to + 1));
-    batch.moves[0].delta = delta.unwrap();
-    batch.moves[0].settled.add(Outcome::Quarantined, 1);
-    batch.quarantine = vec![QuarantineRecord {
-        partition: 0,
-        offset: Offset::new(to),
-        timestamp_ms: None,
-        key: None,
-        value: None,
-        headers: Vec::new(),
-        target: "public.target".into(),
-        truncated: None,
-        reject: Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: "bad".into() },
-    }];
-    batch
 }
 
 /// What one transaction writes, of the number of those before.

@@ -11,7 +11,8 @@
 //!    refused by data, not by timing.
 //! 3. A lane writes only while its epoch is the one stored; an old owner is fenced by the same row lock.
 
-pub mod engine;
+pub use tidegate_engine as engine;
+
 pub mod source;
 pub mod store;
 pub mod lane;

@@ -171,7 +171,9 @@ fn is_sentence(word: &str) -> bool {
 /// Names of all tests: functions below an attribute that ends in `test]`, by any number of modules.
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for path in files(&["src", "tests", "lab"]).into_iter().filter(|path| path.ends_with(".rs")) {
+    for path in
+        files(&["engine", "src", "sim", "tests", "lab"]).into_iter().filter(|path| path.ends_with(".rs"))
+    {
         let source = Source::new(&path, read(&path));
         let lines: Vec<&str> = source.all_code.lines().collect();
         for (name, line, _) in source.functions() {
@@ -241,7 +243,8 @@ fn tests_named_on_halt_pages_exist() {
 
 #[test]
 fn links_and_paths_in_pages_lead_somewhere() {
-    const FOLDERS: [&str; 8] = ["src/", "lab/", "tests/", "docs/", "config/", "deploy/", ".ci/", "./dev"];
+    const FOLDERS: [&str; 10] =
+        ["engine/", "src/", "sim/", "lab/", "tests/", "docs/", "config/", "deploy/", ".ci/", "./dev"];
     let mut findings = Vec::new();
     for path in pages() {
         let text = read(&path);

@@ -52,10 +52,11 @@ fn collect(path: &Path, found: &mut Vec<String>) {
 
 /// All files of the repository that people write and read as text.
 fn texts() -> Vec<String> {
-    const FOLDERS: [&str; 8] = ["src", "lab", "tests", "docs", "config", "deploy", ".ci", "."];
+    const FOLDERS: [&str; 10] =
+        ["engine", "src", "sim", "lab", "tests", "docs", "config", "deploy", ".ci", "."];
     const ENDINGS: [&str; 12] =
         ["rs", "md", "toml", "yaml", "yml", "sql", "sh", "xml", "json", "properties", "snap", "dev"];
-    let (below, top) = FOLDERS.split_at(7);
+    let (below, top) = FOLDERS.split_at(9);
     let mut all = files(below);
     let here = std::fs::read_dir(root().join(top[0])).unwrap();
     all.extend(

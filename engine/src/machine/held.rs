@@ -1,0 +1,94 @@
+//! A partition in a lane: under which claim, how far its records have come, and what its records wait for.
+
+use std::collections::BTreeMap;
+
+use super::Tenure;
+use super::locked::Locked;
+use super::parents::Orphans;
+use crate::halt::Halt;
+use crate::position::{NextOffset, Offset};
+use crate::row::Reject;
+use crate::segment::Waiting;
+
+/// A partition that the lane holds.
+pub(super) struct Held {
+    pub(super) tenure: Tenure,
+    /// The log agreed with the position.
+    pub(super) validated: bool,
+    /// Whether it has to agree once more before what arrives now may be written.
+    pub(super) doubted: bool,
+    /// The table's shape is being read; see [`super::reshape`].
+    pub(super) reshaping: bool,
+    /// How often that happened since the last commit.
+    pub(super) reshapes: u32,
+    /// Records below were decoded under a shape that was read after they had come.
+    pub(super) confirmed: NextOffset,
+    /// What waits for any of them, as it came.
+    pub(super) parked: Vec<Waiting>,
+    /// The offset after the last record staged.
+    pub(super) staged: NextOffset,
+    /// Records below were staged before, perhaps under another tenure: what is parked can hold them too.
+    pub(super) staged_once: NextOffset,
+    /// Records whose foreign keys lead nowhere, and the wait for their parents.
+    pub(super) orphans: Option<Orphans>,
+    /// Its table is locked by somebody else.
+    pub(super) locked: Option<Locked>,
+    /// No more of its records are brought meanwhile.
+    pub(super) rests: bool,
+    /// What the database was found to refuse of records that had to be parked since.
+    pub(super) judged: BTreeMap<Offset, Reject>,
+    pub(super) log_end: Option<i64>,
+    /// What happens to it when the batch in flight has ended.
+    pub(super) exit: Option<Exit>,
+}
+
+/// Why a partition leaves the lane once the batch in flight has ended.
+pub(super) enum Exit {
+    /// The group took it away.
+    Release,
+    /// It stands still in front of a record.
+    Halt(Halt),
+}
+
+impl Held {
+    /// A partition as it comes to the lane.
+    pub(super) fn new(tenure: Tenure) -> Self {
+        Self {
+            staged: tenure.next,
+            staged_once: NextOffset::new(0),
+            orphans: None,
+            locked: None,
+            rests: false,
+            judged: BTreeMap::new(),
+            confirmed: tenure.next,
+            tenure,
+            validated: false,
+            doubted: false,
+            reshaping: false,
+            reshapes: 0,
+            parked: Vec::new(),
+            log_end: None,
+            exit: None,
+        }
+    }
+
+    /// Whether its records may be decoded and written.
+    pub(super) fn is_ready(&self) -> bool {
+        self.validated && !self.reshaping && self.lock_due().is_none()
+    }
+
+    /// Whether nothing but the policy of its orphans stands in the way of its records.
+    pub(super) fn is_able(&self) -> bool {
+        self.is_open() && self.exit.is_none()
+    }
+
+    /// The first offset that isn't staged yet, although it is there.
+    pub(super) fn barrier(&self) -> Option<Offset> {
+        self.orphans.as_ref().and_then(|orphans| orphans.barrier)
+    }
+
+    /// Whether what arrives now need not wait.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_ready() && !self.doubted
+    }
+}

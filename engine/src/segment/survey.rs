@@ -1,0 +1,193 @@
+//! One walk over the records of a cut: which partitions move how far, which changes there are, which
+//! records don't fit.
+
+use super::*;
+
+impl Segment {
+    /// Walks the range once: which partitions move how far, which changes and misfits there are.
+    pub(super) fn survey(
+        &self,
+        end: usize,
+        held: &BTreeMap<TenureId, Holding>,
+        routes: &[RouteSlot],
+    ) -> Survey<'_> {
+        let mut survey = Survey::default();
+        let mut places: BTreeMap<TenureId, Option<u32>> = BTreeMap::new();
+        // Records come in runs of one partition.
+        let mut latest: Option<(TenureId, Option<&Holding>)> = None;
+        for place in self.start..end {
+            let staged = &self.records[place];
+            if latest.is_none_or(|(tenure, _)| tenure != staged.tenure) {
+                latest = Some((staged.tenure, held.get(&staged.tenure)));
+            }
+            let Some((_, Some(holding))) = latest else { continue };
+            if !self.moves_on(staged, holding) {
+                continue;
+            }
+            let route = &routes[staged.route as usize].route;
+            if let Content::Rejected(reject) = &staged.content
+                && route.stops_at(reject)
+            {
+                // The partition stops in front of this record; what came before it goes on.
+                if places.get(&staged.tenure) != Some(&None) {
+                    survey.stops.push((staged.tenure, staged.offset, Reject::clone(reject)));
+                    survey.seal(&mut places, staged.tenure);
+                }
+                continue;
+            }
+            let index = match places.get(&staged.tenure) {
+                Some(None) => continue,
+                Some(Some(index)) => *index,
+                None => {
+                    let index = survey.open(staged.tenure, holding);
+                    places.insert(staged.tenure, Some(index));
+                    index
+                }
+            };
+            survey.advance(index, staged, self.record(staged));
+            self.sort_out(place, index, routes, &mut survey);
+        }
+        survey
+    }
+
+    pub(super) fn moves_on(&self, staged: &Staged, holding: &Holding) -> bool {
+        match staged.content {
+            Content::End(next) => next > holding.next,
+            Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                !holding.next.has_passed(staged.offset)
+            }
+        }
+    }
+
+    pub(super) fn sort_out<'s>(
+        &'s self,
+        place: usize,
+        index: u32,
+        routes: &[RouteSlot],
+        survey: &mut Survey<'s>,
+    ) {
+        let staged = &self.records[place];
+        let slot = &routes[staged.route as usize];
+        let bad = u64::from(matches!(staged.content, Content::Rejected(_)));
+        if self.is_record(place) {
+            let judged = survey.judged.entry(staged.route).or_default();
+            *judged = (judged.0 + 1, judged.1 + bad);
+        }
+        let (shape, fields, deletes, unproven) = match &staged.content {
+            Content::End(_) => return,
+            Content::Filtered => return survey.settled[index as usize].add(Outcome::Filtered, 1),
+            Content::Rejected(reject) => {
+                survey.settled[index as usize].add(Outcome::Quarantined, 1);
+                let kept = self.record(staged).map(|record| keep(index, &record, &slot.route, reject));
+                return survey.quarantine.extend(kept);
+            }
+            Content::Row { shape, fields, unproven } => (*shape, fields, false, *unproven),
+            Content::Delete { shape, fields } => (*shape, fields, true, false),
+        };
+        let Shape { columns, lacks_required } = &self.targets[slot.target].shapes[shape as usize];
+        let room = || Vec::with_capacity(self.records.len() - place);
+        let changes = survey.changes.entry(slot.target).or_insert_with(|| (staged.route, room()));
+        changes.1.push(Change {
+            partition: index,
+            offset: staged.offset,
+            arrival: (place - self.start) as u32,
+            deletes,
+            columns,
+            fields: fields.clone(),
+            key: 0..0,
+            fingerprint: 0,
+            lacks_required: *lacks_required,
+            unproven,
+        });
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Survey<'s> {
+    pub(super) moves: Vec<Moving>,
+    pub(super) tenures: Vec<TenureId>,
+    pub(super) settled: Vec<Tally>,
+    /// By target: a route of it, and its changes.
+    pub(super) changes: BTreeMap<usize, (u32, Vec<Change<'s>>)>,
+    pub(super) quarantine: Vec<QuarantineRecord>,
+    pub(super) stops: Vec<(TenureId, Offset, Reject)>,
+    pub(super) judged: BTreeMap<u32, (u64, u64)>,
+}
+
+pub(super) struct Moving {
+    holding: Holding,
+    to: NextOffset,
+    records: u64,
+    newest_at_ms: Option<i64>,
+}
+
+impl Survey<'_> {
+    pub(super) fn open(&mut self, tenure: TenureId, holding: &Holding) -> u32 {
+        let index = self.moves.len() as u32;
+        self.moves.push(Moving {
+            holding: holding.clone(),
+            to: holding.next,
+            records: 0,
+            newest_at_ms: None,
+        });
+        self.tenures.push(tenure);
+        self.settled.push(Tally::default());
+        index
+    }
+
+    /// No further record of the tenure belongs to this batch.
+    pub(super) fn seal(&mut self, places: &mut BTreeMap<TenureId, Option<u32>>, tenure: TenureId) {
+        places.insert(tenure, None);
+    }
+
+    pub(super) fn advance(&mut self, index: u32, staged: &Staged, record: Option<Record<'_>>) {
+        let moving = &mut self.moves[index as usize];
+        match staged.content {
+            Content::End(next) => moving.to = moving.to.max(next),
+            Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                moving.to = staged.offset.next();
+                moving.records += 1;
+                moving.newest_at_ms = moving.newest_at_ms.max(record.and_then(|record| record.timestamp_ms));
+            }
+        }
+    }
+}
+
+impl Moving {
+    pub(super) fn finish(self, settled: Tally) -> Option<PartitionMove> {
+        let delta = ProgressDelta::new(self.holding.next, self.to)?;
+        Some(PartitionMove {
+            partition: self.holding.partition,
+            topic_id: self.holding.topic_id,
+            epoch: self.holding.epoch,
+            delta,
+            settled,
+            gaps: delta.span() - self.records,
+            log_end: self.holding.log_end,
+            newest_at_ms: self.newest_at_ms,
+        })
+    }
+}
+
+/// Copies a record with all that is needed to look at it and to try it again.
+fn keep(index: u32, record: &Record<'_>, route: &Route, reject: &Reject) -> QuarantineRecord {
+    let whole = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+    let truncated = (whole > route.record_bytes_max).then(|| crate::evidence::fingerprint(record));
+    let limit = if truncated.is_some() { HEAD_BYTES } else { usize::MAX };
+    let head = |bytes: &[u8]| bytes[..bytes.len().min(limit)].to_vec();
+    QuarantineRecord {
+        partition: index,
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+        key: record.key.map(head),
+        value: record.value.map(head),
+        headers: record
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)))
+            .collect(),
+        target: route.table.to_string(),
+        truncated,
+        reject: reject.clone(),
+    }
+}

@@ -17,8 +17,9 @@ const BEGINNING: Duration = Duration::from_secs(10);
 /// How long is looked on.
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// A hundredth of a processor, and a third of that for the kernel's coarse count.
-const CPU_MAX: Duration = Duration::from_millis(270);
+/// A fortieth of a processor: a hundredth is the goal, a build with checks on a busy machine takes twice as much, and
+/// a loop that spins takes all of it.
+const CPU_MAX: Duration = Duration::from_millis(500);
 
 /// Lines of its log within the window.
 const LINES_MAX: usize = 20;
@@ -30,7 +31,11 @@ fn pass(worker: &Running, time: Duration) {
 
 /// Looks on while Kafka is away.
 fn prove_idle(worker: &Running, http: &str) {
-    let away = |_: &Running| series(http, "tidegate_dependency_up{dependency=\"kafka\"") == Some(0.0);
+    // The series begins at 0, so that the outage itself has to be told as well.
+    let away = |worker: &Running| {
+        let up = series(http, "tidegate_dependency_up{dependency=\"kafka\"");
+        up == Some(0.0) && worker.errors().contains("Kafka is away")
+    };
     worker.await_condition("Kafka seen away", SOON, away).unwrap();
     pass(worker, BEGINNING);
     let (cpu, lines) = (cpu(worker), worker.errors().lines().count());
@@ -48,10 +53,9 @@ fn cpu(worker: &Running) -> Duration {
 #[test]
 fn waiting_for_a_kafka_that_nobody_runs_costs_next_to_nothing() {
     let mut scene = Scene::new("nobody listens", 1);
-    let bootstrap = std::mem::replace(&mut scene.fresh.bootstrap, free_address());
+    scene.bootstrap = free_address();
     let http = free_address();
     let worker = scene.program_at(&http).start("run").unwrap();
-    scene.fresh.bootstrap = bootstrap;
     prove_idle(&worker, &http);
 }
 

@@ -187,14 +187,14 @@ fn perform(
         Command::Write(batch) => send(work, Work::Write(batch)),
         Command::Seek(batch) => send(work, Work::Seek(batch)),
         Command::Advise(partition, next) => source.advise(&partition, next),
-        Command::Released(partition, generation) => source.released(&partition, generation),
-        Command::Reclaim(partition, generation) => source.reclaim(&partition, generation),
+        Command::Released(assignment) => source.released(&assignment),
+        Command::Reclaim(assignment) => source.reclaim(&assignment),
         Command::Reshape(topic) => source.reshape(&topic),
-        Command::Rest(partition, generation, rests) => source.rest(&partition, generation, rests),
-        Command::Fenced(partition, generation, stored) => source.fenced(&partition, generation, &stored),
-        Command::Halt(partition, generation, epoch, halt) => {
-            source.halted(&partition, generation, &halt);
-            send(work, Work::NoteHalt(partition, epoch, halt.to_string()));
+        Command::Rest(assignment, rests) => source.rest(&assignment, rests),
+        Command::Fenced(assignment, stored) => source.fenced(&assignment, &stored),
+        Command::Halt(assignment, epoch, halt) => {
+            source.halted(&assignment, &halt);
+            send(work, Work::NoteHalt(assignment.partition, epoch, halt.to_string()));
         }
         Command::Report(report) => tell(Fact::Report(report)),
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::outcome::Tally;
-use super::position::{Epoch, Offset, ProgressDelta, TopicId, TopicPartition};
+use super::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
 use super::route::Route;
 use super::row::{Encoding, Reject};
 use super::shape::{ColumnSet, KeyOrder, Table};
@@ -46,8 +46,8 @@ pub struct PartitionMove {
     pub settled: Tally,
     /// Offsets in the span that hold no committed record.
     pub gaps: u64,
-    /// The log's end as last seen, in offsets.
-    pub log_end: Option<i64>,
+    /// The log's end as last seen.
+    pub log_end: Option<NextOffset>,
     /// The newest record timestamp in the span, milliseconds since the Unix epoch.
     pub newest_at_ms: Option<i64>,
 }

@@ -112,6 +112,23 @@ impl Generation {
     }
 }
 
+/// A partition as one assignment gave it to this process: what a lane, the poll thread and the keeper say
+/// to each other about a partition is meant for one assignment, and void under the next.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Assignment {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The assignment's number in this process.
+    pub generation: Generation,
+}
+
+impl Assignment {
+    /// Names the assignment of a partition.
+    pub const fn new(partition: TopicPartition, generation: Generation) -> Self {
+        Self { partition, generation }
+    }
+}
+
 /// The identity that Kafka gives to a topic when it is created (KIP-516); a topic that was deleted and
 /// created again under the same name has another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

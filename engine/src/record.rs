@@ -7,13 +7,12 @@
 use std::any::Any;
 use std::ops::Range;
 
-use super::position::{Generation, Offset, TopicPartition};
+use super::position::{Assignment, Generation, Offset, TopicPartition};
 
 /// Consecutive records of one partition, tagged with the assignment under which they were fetched.
 #[derive(Debug)]
 pub struct RecordBlock {
-    partition: TopicPartition,
-    generation: Generation,
+    assignment: Assignment,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<HeaderEntry>,
@@ -74,8 +73,7 @@ impl RecordBlock {
     /// An empty block for records of `partition`, fetched under `generation`.
     pub fn new(partition: TopicPartition, generation: Generation) -> Self {
         Self {
-            partition,
-            generation,
+            assignment: Assignment::new(partition, generation),
             bytes: Vec::new(),
             entries: Vec::new(),
             headers: Vec::new(),
@@ -117,12 +115,17 @@ impl RecordBlock {
 
     /// The partition that the records come from.
     pub fn partition(&self) -> &TopicPartition {
-        &self.partition
+        &self.assignment.partition
+    }
+
+    /// The number of the assignment under which the records were fetched.
+    pub fn generation(&self) -> Generation {
+        self.assignment.generation
     }
 
     /// The assignment under which the records were fetched.
-    pub fn generation(&self) -> Generation {
-        self.generation
+    pub fn assignment(&self) -> &Assignment {
+        &self.assignment
     }
 
     /// How many records the block holds.

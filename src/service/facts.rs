@@ -178,6 +178,7 @@ impl Facts {
                 self.metrics.topic(&partition.topic).discarded(records);
             }
             Report::Behind { partition, offset } => {
+                let offset = offset.value();
                 tracing::error!(%partition, offset, "a record came from behind the position and was dropped");
             }
         }

@@ -225,7 +225,7 @@ impl State {
                 self.group.member = member;
                 self.due.group = Instant::now();
             }
-            Notice::Doubted(partition, generation) => self.doubt(&partition, generation),
+            Notice::Doubted(assignment) => self.doubt(&assignment),
             Notice::Halted(partition, halt) => {
                 self.claims.remove(&partition);
                 self.halted.insert(partition, (halt.code, Instant::now() + PROBE_EVERY));
@@ -452,7 +452,7 @@ impl State {
             let Some(watch) = self.fenced.get_mut(&row.partition) else {
                 if let Some(claim) = self.claims.get(&row.partition) {
                     let stored = StoredProgress { next: row.next, epoch: row.epoch, owner: row.owner };
-                    let input = Input::Stored(row.partition, claim.generation, stored);
+                    let input = Input::Stored(claim.assignment(), stored);
                     self.with.lanes[claim.lane].control(input);
                 }
                 continue;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc as tokio_mpsc;
 use super::secrets::Renewed;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::Halt;
-use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::engine::position::{Assignment, Generation, NextOffset, TopicId, TopicPartition};
 use crate::source::Source;
 
 /// What the poll thread is told.
@@ -16,15 +16,15 @@ pub(super) enum Order {
     /// Applied up to here.
     Advise(TopicPartition, NextOffset),
     /// A lane has let go.
-    Released(TopicPartition, Generation),
+    Released(Assignment),
     /// A partition stands still.
-    Halted(TopicPartition, Generation, Halt),
+    Halted(Assignment, Halt),
     /// Fetch no more of it, or go on.
-    Rest(TopicPartition, Generation, bool),
+    Rest(Assignment, bool),
     /// Another owner was seen.
-    Fenced(TopicPartition, Generation, StoredProgress),
+    Fenced(Assignment, StoredProgress),
     /// Claim it anew, if it is ours.
-    Reclaim(TopicPartition, Generation),
+    Reclaim(Assignment),
     /// Claim a fenced or halted partition anew, if it is ours and still stands still.
     Retry(TopicPartition),
     /// Subscribe to exactly these topics.
@@ -41,7 +41,7 @@ pub(super) enum Notice {
     /// A partition was claimed here: does its position agree with the log?
     Claimed(Claimed),
     /// A claim has to be held against the log once more.
-    Doubted(TopicPartition, Generation),
+    Doubted(Assignment),
     /// A partition stands still here.
     Halted(TopicPartition, Halt),
     /// Another process owns a partition that the group gave to us.
@@ -71,6 +71,13 @@ pub(super) struct Claimed {
     pub(super) fetched_id: Option<TopicId>,
     /// The log agreed before, and has to once more.
     pub(super) doubted: bool,
+}
+
+impl Claimed {
+    /// The assignment that it holds.
+    pub(super) fn assignment(&self) -> Assignment {
+        Assignment::new(self.partition.clone(), self.generation)
+    }
 }
 
 /// Sends orders to the poll thread.
@@ -118,23 +125,23 @@ impl Source for LaneLink {
         self.send(Order::Advise(partition.clone(), next));
     }
 
-    fn released(&self, partition: &TopicPartition, generation: Generation) {
-        self.send(Order::Released(partition.clone(), generation));
+    fn released(&self, assignment: &Assignment) {
+        self.send(Order::Released(assignment.clone()));
     }
 
-    fn halted(&self, partition: &TopicPartition, generation: Generation, halt: &Halt) {
-        self.send(Order::Halted(partition.clone(), generation, halt.clone()));
+    fn halted(&self, assignment: &Assignment, halt: &Halt) {
+        self.send(Order::Halted(assignment.clone(), halt.clone()));
     }
 
-    fn rest(&self, partition: &TopicPartition, generation: Generation, rests: bool) {
-        self.send(Order::Rest(partition.clone(), generation, rests));
+    fn rest(&self, assignment: &Assignment, rests: bool) {
+        self.send(Order::Rest(assignment.clone(), rests));
     }
 
-    fn fenced(&self, partition: &TopicPartition, generation: Generation, stored: &StoredProgress) {
-        self.send(Order::Fenced(partition.clone(), generation, stored.clone()));
+    fn fenced(&self, assignment: &Assignment, stored: &StoredProgress) {
+        self.send(Order::Fenced(assignment.clone(), stored.clone()));
     }
 
-    fn reclaim(&self, partition: &TopicPartition, generation: Generation) {
-        self.send(Order::Reclaim(partition.clone(), generation));
+    fn reclaim(&self, assignment: &Assignment) {
+        self.send(Order::Reclaim(assignment.clone()));
     }
 }

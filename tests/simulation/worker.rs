@@ -10,7 +10,7 @@ use tidegate::engine::backoff::{Backoff, Growth};
 use tidegate::engine::breaker::BreakerLimits;
 use tidegate::engine::commit::StoredProgress;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Millis, Tenure};
-use tidegate::engine::position::{Epoch, Generation, NextOffset, TopicId, TopicPartition};
+use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, TopicId, TopicPartition};
 use tidegate::engine::route::Route;
 
 use super::oracle::Slot;
@@ -49,6 +49,10 @@ pub(super) struct Worker {
 
 pub(super) fn partition(number: i32) -> TopicPartition {
     TopicPartition::new(TOPIC, number)
+}
+
+fn assignment(number: i32, generation: Generation) -> Assignment {
+    Assignment::new(partition(number), generation)
 }
 
 impl Worker {
@@ -114,7 +118,7 @@ impl Worker {
     pub(super) fn validate(&mut self, number: i32) {
         if let Some(Hold::Active { generation, fetch, validated: false }) = self.holds.get(&number).copied() {
             self.holds.insert(number, Hold::Active { generation, fetch, validated: true });
-            self.control(number, Input::Validated(partition(number), generation));
+            self.control(number, Input::Validated(assignment(number, generation)));
         }
     }
 
@@ -131,14 +135,14 @@ impl Worker {
     pub(super) fn doubt(&mut self, number: i32) {
         if let Some(Hold::Active { generation, fetch, .. }) = self.holds.get(&number).copied() {
             self.holds.insert(number, Hold::Active { generation, fetch, validated: false });
-            self.control(number, Input::Doubted(partition(number), generation));
+            self.control(number, Input::Doubted(assignment(number, generation)));
         }
     }
 
     /// Hands the row of a partition to its lane.
     pub(super) fn looked_up(&mut self, number: i32, stored: StoredProgress) {
         if let Some(generation) = self.generation(number) {
-            self.control(number, Input::Stored(partition(number), generation, stored));
+            self.control(number, Input::Stored(assignment(number, generation), stored));
         }
     }
 
@@ -148,7 +152,7 @@ impl Worker {
             return;
         };
         if fetch >= end {
-            return self.data(number, Input::End(partition(number), generation, NextOffset::new(fetch)));
+            return self.data(number, Input::End(assignment(number, generation), NextOffset::new(fetch)));
         }
         let to = end.min(fetch + limit);
         let records = (fetch..to).filter_map(|offset| match &log[offset as usize] {
@@ -172,7 +176,7 @@ impl Worker {
     /// Tells the lane to let go of a partition; gives the assignment that it will release.
     pub(super) fn revoke(&mut self, number: i32) -> Option<Generation> {
         let Some(Hold::Active { generation, .. }) = self.holds.get(&number).copied() else { return None };
-        self.control(number, Input::Revoked(partition(number), generation));
+        self.control(number, Input::Revoked(assignment(number, generation)));
         Some(generation)
     }
 

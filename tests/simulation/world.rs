@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tidegate::engine::halt::{Halt, HaltCode};
 use tidegate::engine::machine::{Command, Input, Millis, Report};
-use tidegate::engine::position::{Generation, TopicPartition};
+use tidegate::engine::position::{Assignment, Generation, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{OnBadRecord, Route};
 
@@ -263,41 +263,40 @@ impl World {
                     self.group_commits.insert(partition, next.value());
                 }
             }
-            Command::Released(TopicPartition { partition, .. }, generation) => {
+            Command::Released(Assignment { partition, generation }) => {
                 let awaited = |moving: &Move| moving.from == name && moving.generation == generation;
-                if self.moving.get(&partition).is_some_and(awaited) {
-                    self.settle_move(partition);
+                if self.moving.get(&partition.partition).is_some_and(awaited) {
+                    self.settle_move(partition.partition);
                 }
             }
-            Command::Reclaim(TopicPartition { partition, .. }, generation) => {
+            Command::Reclaim(assignment) => {
                 self.database.note("a partition was claimed anew");
-                self.stand(name, partition, generation, Hold::Unclaimed);
+                self.stand(name, &assignment, Hold::Unclaimed);
             }
-            Command::Fenced(TopicPartition { partition, .. }, generation, stored) => {
+            Command::Fenced(assignment, stored) => {
                 self.database.note("an owner was fenced");
                 let hold = if stored.owner.is_none() { Hold::Unclaimed } else { Hold::Fenced };
-                self.stand(name, partition, generation, hold);
+                self.stand(name, &assignment, hold);
             }
             // A hint: what comes all the same has to be right too.
             Command::Rest(..) => {}
             Command::Reshape(_) => self.worker(name).wants_shape = true,
-            Command::Halt(TopicPartition { partition, .. }, generation, _, halt) => {
-                self.halted(name, partition, generation, &halt);
-            }
+            Command::Halt(assignment, _, halt) => self.halted(name, &assignment, &halt),
             Command::Report(report) => self.reported(&report),
         }
     }
 
-    fn stand(&mut self, name: u32, number: i32, generation: Generation, hold: Hold) {
+    fn stand(&mut self, name: u32, assignment: &Assignment, hold: Hold) {
+        let number = assignment.partition.partition;
         self.tell(|| format!("worker {name}: [{number}] {hold:?}"));
         let worker = self.worker(name);
-        if worker.is_active(number, generation) {
+        if worker.is_active(number, assignment.generation) {
             worker.revoke(number);
             worker.holds.insert(number, hold);
         }
     }
 
-    fn halted(&mut self, name: u32, number: i32, generation: Generation, halt: &Halt) {
+    fn halted(&mut self, name: u32, assignment: &Assignment, halt: &Halt) {
         let expected = match halt.code {
             HaltCode::BadRecord => self.spec.on_bad_record == OnBadRecord::Halt,
             HaltCode::UnknownFailure => true,
@@ -306,10 +305,10 @@ impl World {
             _ => false,
         };
         if !expected {
-            self.database.violation.get_or_insert(format!("[{number}] halts: {halt}"));
+            self.database.violation.get_or_insert(format!("{} halts: {halt}", assignment.partition));
         }
         self.database.note(halt.code.code());
-        self.stand(name, number, generation, Hold::Halted { probed: halt.code.is_probed() });
+        self.stand(name, assignment, Hold::Halted { probed: halt.code.is_probed() });
     }
 
     fn reported(&mut self, report: &Report) {

@@ -1,14 +1,14 @@
 //! What follows from each way in which a transaction can end.
 
 use super::search::Search;
-use super::{Command, Exit, Flight, Machine, Millis, Report, Tenure, Trouble, Unknown};
+use super::{Command, Exit, Flight, Machine, Millis, Report, Trouble, Unknown};
 use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::commit::{CommitOutcome, Fence, StoredProgress};
 use crate::halt::{Halt, HaltCode};
 use crate::outcome::Tally;
 use crate::policy::{Disposition, Failure, FailureClass, dispose};
-use crate::position::{Generation, NextOffset, TopicPartition};
+use crate::position::{Assignment, NextOffset, TopicPartition};
 use crate::segment::{Segment, TenureId};
 
 impl Machine {
@@ -56,15 +56,13 @@ impl Machine {
             }
         }
         self.let_go(commands);
-        for (partition, generation) in owed {
-            commands.push(Command::Released(partition, generation));
-        }
+        commands.extend(owed.into_iter().map(Command::Released));
     }
 
     /// The assignments that a batch of these tenures moves.
-    pub(super) fn claims(&self, tenures: &[TenureId]) -> Vec<(TopicPartition, Generation)> {
+    pub(super) fn assignments(&self, tenures: &[TenureId]) -> Vec<Assignment> {
         let held = tenures.iter().filter_map(|id| self.held.get(id));
-        held.map(|held| (held.tenure.partition.clone(), held.tenure.generation)).collect()
+        held.map(|held| held.tenure.assignment()).collect()
     }
 
     /// Partitions that waited for the flight's end leave. One that was to halt stays if its earlier records
@@ -192,12 +190,11 @@ impl Machine {
     /// look can be older than the last.
     pub(super) fn looked_up(
         &mut self,
-        partition: &TopicPartition,
-        generation: Generation,
+        assignment: &Assignment,
         stored: StoredProgress,
         commands: &mut Vec<Command>,
     ) {
-        let Some(id) = self.find(partition, generation) else { return };
+        let Some(id) = self.find(assignment) else { return };
         let Some(held) = self.held.get(&id) else { return };
         let flies = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
         let next = held.tenure.next;
@@ -212,9 +209,9 @@ impl Machine {
     fn stands_elsewhere(&mut self, id: TenureId, stored: StoredProgress, commands: &mut Vec<Command>) {
         let Some(held) = self.held.get(&id) else { return };
         if stored.epoch > held.tenure.epoch {
-            let Tenure { partition, generation, .. } = held.tenure.clone();
+            let assignment = held.tenure.assignment();
             self.remove(id, commands);
-            commands.push(Command::Fenced(partition, generation, stored));
+            commands.push(Command::Fenced(assignment, stored));
         } else {
             self.reclaim(id, commands);
         }

@@ -37,7 +37,7 @@ pub(super) struct Held {
     pub(super) rests: bool,
     /// What the database was found to refuse of records that had to be parked since.
     pub(super) judged: BTreeMap<Offset, Reject>,
-    pub(super) log_end: Option<i64>,
+    pub(super) log_end: Option<NextOffset>,
     /// What happens to it when the batch in flight has ended.
     pub(super) exit: Option<Exit>,
 }

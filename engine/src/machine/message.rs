@@ -9,7 +9,7 @@ use crate::commit::{CommitOutcome, StoredProgress};
 use crate::halt::Halt;
 use crate::outcome::Tally;
 use crate::policy::{Failure, FailureClass};
-use crate::position::{Epoch, Generation, NextOffset, TopicId, TopicPartition};
+use crate::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicId, TopicPartition};
 use crate::record::RecordBlock;
 use crate::route::Route;
 
@@ -53,31 +53,38 @@ pub struct Tenure {
     pub route: Arc<Route>,
 }
 
+impl Tenure {
+    /// The assignment that it holds.
+    pub fn assignment(&self) -> Assignment {
+        Assignment::new(self.partition.clone(), self.generation)
+    }
+}
+
 /// What happens to a lane.
 #[derive(Debug)]
 pub enum Input {
     /// A partition was claimed for this lane; its records may arrive but not be written yet.
     Assigned(Tenure),
     /// The claim's position agrees with the log: it may be written.
-    Validated(TopicPartition, Generation),
+    Validated(Assignment),
     /// What arrives from now on may be of another incarnation of the topic: it waits for the next
     /// [`Input::Validated`]. What arrived before is written all the same.
-    Doubted(TopicPartition, Generation),
+    Doubted(Assignment),
     /// The partition must stand still.
-    Halted(TopicPartition, Generation, Halt),
+    Halted(Assignment, Halt),
     /// Records, in log order.
     Records(Arc<RecordBlock>),
     /// The log's end was reached, past what holds no record.
-    End(TopicPartition, Generation, NextOffset),
+    End(Assignment, NextOffset),
     /// The log's end as last looked up, for the ledger.
-    LogEnd(TopicPartition, i64),
+    LogEnd(TopicPartition, NextOffset),
     /// The partition's row as a look at the ledger found it: an idle partition doesn't write, and learns only
     /// here that an operator decided or that the database went back.
-    Stored(TopicPartition, Generation, StoredProgress),
+    Stored(Assignment, StoredProgress),
     /// The route of a topic, with its table's shape as it was just read.
     Shaped(Arc<Route>),
     /// The group takes the partition away: finish what is in flight, accept no more.
-    Revoked(TopicPartition, Generation),
+    Revoked(Assignment),
     /// The rows of the batch in flight are written, and what is left of its transaction is mostly waiting.
     /// Only a hint: a good time to cut the next one.
     Settling,
@@ -98,19 +105,19 @@ pub enum Command {
     /// Tell the group how far the partition is; a hint.
     Advise(TopicPartition, NextOffset),
     /// Nothing of this assignment is in flight or will be written.
-    Released(TopicPartition, Generation),
+    Released(Assignment),
     /// Bring no more records of this assignment (`true`), or go on at the first that wasn't brought: it
     /// waits, and what it holds takes room.
-    Rest(TopicPartition, Generation, bool),
+    Rest(Assignment, bool),
     /// Claim the partition anew: its stored position is not the one held.
-    Reclaim(TopicPartition, Generation),
+    Reclaim(Assignment),
     /// Another owner was seen.
-    Fenced(TopicPartition, Generation, StoredProgress),
+    Fenced(Assignment, StoredProgress),
     /// Read the shape of this topic's table; answer with [`Input::Shaped`], or with [`Input::Halted`] where
     /// the route doesn't fit it.
     Reshape(Arc<str>),
     /// The partition stands still.
-    Halt(TopicPartition, Generation, Epoch, Halt),
+    Halt(Assignment, Epoch, Halt),
     /// A fact for metrics and logs.
     Report(Report),
 }
@@ -180,6 +187,6 @@ pub enum Report {
         /// The partition.
         partition: TopicPartition,
         /// The record's offset.
-        offset: i64,
+        offset: Offset,
     },
 }

@@ -28,7 +28,7 @@ use super::breaker::Breaker;
 use super::decode::Decoder;
 use super::halt::Halt;
 use super::outcome::Tally;
-use super::position::{Generation, NextOffset, TopicPartition};
+use super::position::{Assignment, NextOffset, TopicPartition};
 use super::record::RecordBlock;
 use super::route::Route;
 use super::segment::{Cut, Holding, RouteSlot, Segment, TenureId, Waiting};
@@ -41,9 +41,9 @@ struct Flight {
     /// Where each of them stands when it is committed.
     nexts: Vec<NextOffset>,
     /// The assignments that it moves.
-    claims: Vec<(TopicPartition, Generation)>,
+    assignments: Vec<Assignment>,
     /// Those of them that left the lane meanwhile, and that somebody waits for.
-    owed: Vec<(TopicPartition, Generation)>,
+    owed: Vec<Assignment>,
     judged: BTreeMap<u32, (u64, u64)>,
     /// It only looks for what is refused.
     seeks: bool,
@@ -112,31 +112,27 @@ impl Machine {
         let mut commands = Vec::new();
         match input {
             Input::Assigned(tenure) => self.assign(tenure, &mut commands),
-            Input::Validated(partition, generation) => {
-                self.validated(now, &partition, generation, &mut commands)
-            }
-            Input::Doubted(partition, generation) => {
-                let id = self.find(&partition, generation);
+            Input::Validated(assignment) => self.validated(now, &assignment, &mut commands),
+            Input::Doubted(assignment) => {
+                let id = self.find(&assignment);
                 if let Some(held) = id.and_then(|id| self.held.get_mut(&id)) {
                     held.doubted = true;
                 }
             }
-            Input::Halted(partition, generation, halt) => {
-                if let Some(id) = self.find(&partition, generation) {
+            Input::Halted(assignment, halt) => {
+                if let Some(id) = self.find(&assignment) {
                     self.halt(id, halt, &mut commands);
                 }
             }
             Input::Records(block) => self.accept(now, block, &mut commands),
-            Input::End(partition, generation, next) => self.accept_end(now, &partition, generation, next),
+            Input::End(assignment, next) => self.accept_end(now, &assignment, next),
             Input::LogEnd(partition, end) => {
                 for held in self.held.values_mut().filter(|held| held.tenure.partition == partition) {
                     held.log_end = Some(end);
                 }
             }
-            Input::Stored(partition, generation, stored) => {
-                self.looked_up(&partition, generation, stored, &mut commands)
-            }
-            Input::Revoked(partition, generation) => self.revoke(&partition, generation, &mut commands),
+            Input::Stored(assignment, stored) => self.looked_up(&assignment, stored, &mut commands),
+            Input::Revoked(assignment) => self.revoke(assignment, &mut commands),
             Input::Shaped(route) => self.shaped(now, &route, &mut commands),
             Input::Settling => self.cut_ahead(),
             Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
@@ -194,10 +190,11 @@ impl Machine {
         self.segments.iter().map(Segment::len).sum()
     }
 
-    fn find(&self, partition: &TopicPartition, generation: Generation) -> Option<TenureId> {
+    fn find(&self, assignment: &Assignment) -> Option<TenureId> {
+        let Assignment { partition, generation } = assignment;
         self.held
             .iter()
-            .find(|(_, held)| held.tenure.generation == generation && held.tenure.partition == *partition)
+            .find(|(_, held)| held.tenure.generation == *generation && held.tenure.partition == *partition)
             .map(|(id, _)| *id)
     }
 
@@ -207,7 +204,7 @@ impl Machine {
             if let (Some(Held { exit: Some(Exit::Release), tenure, .. }), Some(flight)) =
                 (left, &mut self.flight)
             {
-                flight.owed.push((tenure.partition, tenure.generation));
+                flight.owed.push(tenure.assignment());
             }
         }
         self.route_of(&tenure.route);
@@ -241,14 +238,8 @@ impl Machine {
         (self.routes.len() - 1) as u32
     }
 
-    fn validated(
-        &mut self,
-        now: Millis,
-        partition: &TopicPartition,
-        generation: Generation,
-        commands: &mut Vec<Command>,
-    ) {
-        let Some(id) = self.find(partition, generation) else { return };
+    fn validated(&mut self, now: Millis, assignment: &Assignment, commands: &mut Vec<Command>) {
+        let Some(id) = self.find(assignment) else { return };
         let Some(held) = self.held.get_mut(&id) else { return };
         held.validated = true;
         held.doubted = false;
@@ -275,7 +266,7 @@ impl Machine {
 
     fn accept(&mut self, now: Millis, block: Arc<RecordBlock>, commands: &mut Vec<Command>) {
         let dropped = Report::Dropped { partition: block.partition().clone(), records: block.len() as u64 };
-        let Some(id) = self.find(block.partition(), block.generation()) else {
+        let Some(id) = self.find(block.assignment()) else {
             return commands.push(Command::Report(dropped));
         };
         let Some(held) = self.held.get_mut(&id) else { return };
@@ -286,14 +277,8 @@ impl Machine {
         }
     }
 
-    fn accept_end(
-        &mut self,
-        now: Millis,
-        partition: &TopicPartition,
-        generation: Generation,
-        next: NextOffset,
-    ) {
-        let Some(id) = self.find(partition, generation) else { return };
+    fn accept_end(&mut self, now: Millis, assignment: &Assignment, next: NextOffset) {
+        let Some(id) = self.find(assignment) else { return };
         let Some(held) = self.held.get_mut(&id) else { return };
         match (&held.exit, held.is_open()) {
             (Some(_), _) => {}
@@ -320,7 +305,7 @@ impl Machine {
             }
             if held.staged.has_passed(offset) {
                 let partition = held.tenure.partition.clone();
-                commands.push(Command::Report(Report::Behind { partition, offset: offset.value() }));
+                commands.push(Command::Report(Report::Behind { partition, offset }));
                 continue;
             }
             held.staged = offset.next();
@@ -344,13 +329,12 @@ impl Machine {
         }
     }
 
-    fn revoke(&mut self, partition: &TopicPartition, generation: Generation, commands: &mut Vec<Command>) {
-        let Some(id) = self.find(partition, generation) else {
+    fn revoke(&mut self, assignment: Assignment, commands: &mut Vec<Command>) {
+        let Some(id) = self.find(&assignment) else {
             // A tenure that halted or was fenced is gone already; a batch in flight can still hold it.
-            let claim = (partition.clone(), generation);
             match &mut self.flight {
-                Some(flight) if flight.claims.contains(&claim) => flight.owed.push(claim),
-                _ => commands.push(Command::Released(claim.0, claim.1)),
+                Some(flight) if flight.assignments.contains(&assignment) => flight.owed.push(assignment),
+                _ => commands.push(Command::Released(assignment)),
             }
             return;
         };
@@ -383,20 +367,19 @@ impl Machine {
 
     fn release(&mut self, id: TenureId, commands: &mut Vec<Command>) {
         if let Some(held) = self.remove(id, commands) {
-            commands.push(Command::Released(held.tenure.partition, held.tenure.generation));
+            commands.push(Command::Released(held.tenure.assignment()));
         }
     }
 
     fn halt(&mut self, id: TenureId, halt: Halt, commands: &mut Vec<Command>) {
         if let Some(held) = self.remove(id, commands) {
-            let Tenure { partition, generation, epoch, .. } = held.tenure;
-            commands.push(Command::Halt(partition, generation, epoch, halt));
+            commands.push(Command::Halt(held.tenure.assignment(), held.tenure.epoch, halt));
         }
     }
 
     fn reclaim(&mut self, id: TenureId, commands: &mut Vec<Command>) {
         if let Some(held) = self.remove(id, commands) {
-            commands.push(Command::Reclaim(held.tenure.partition, held.tenure.generation));
+            commands.push(Command::Reclaim(held.tenure.assignment()));
         }
     }
 
@@ -439,10 +422,10 @@ impl Machine {
                 continue;
             };
             batch.hurried = self.is_hurried(&tenures);
-            let claims = self.claims(&tenures);
+            let assignments = self.assignments(&tenures);
             let nexts = batch.moves.iter().map(|moved| moved.delta.to()).collect();
             let seeks = self.search == Search::Seek;
-            self.flight = Some(Flight { end, tenures, nexts, claims, owed: Vec::new(), judged, seeks });
+            self.flight = Some(Flight { end, tenures, nexts, assignments, owed: Vec::new(), judged, seeks });
             let batch = Box::new(batch);
             commands.push(if seeks { Command::Seek(batch) } else { Command::Write(batch) });
             return;

@@ -1,7 +1,7 @@
 //! Room for those that go on: partitions that wait for something outside of the lane may hold only so much.
 
 use super::held::Held;
-use super::{Command, Machine, Tenure};
+use super::{Command, Machine};
 use crate::segment::{TenureId, Waiting};
 
 /// The part of `limits.batch_bytes` that all waiting partitions of a lane may hold before they are brought no
@@ -31,8 +31,7 @@ impl Machine {
         let rests = held.is_aside() && parked > allowed;
         if rests != held.rests {
             held.rests = rests;
-            let Tenure { partition, generation, .. } = held.tenure.clone();
-            commands.push(Command::Rest(partition, generation, rests));
+            commands.push(Command::Rest(held.tenure.assignment(), rests));
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::halt::HaltCode;
 use crate::outcome::Outcome;
 use crate::policy::{Failure, FailureClass};
-use crate::position::{Epoch, Offset, TopicId};
+use crate::position::{Epoch, Generation, Offset, TopicId};
 use crate::route::{Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source, UnknownFields, WriteMode};
 use crate::shape::{Column, ColumnType, Kind, Table, TableTraits};
 
@@ -100,8 +100,8 @@ impl<'a> Words<'a> {
         word.trim_matches([':', ',', 'g', '@']).parse().unwrap_or_else(|_| panic!("a number, not {word:?}"))
     }
 
-    fn claim(&mut self) -> (TopicPartition, Generation) {
-        (TopicPartition::new("t", self.number() as i32), Generation(self.number() as u64))
+    fn assignment(&mut self) -> Assignment {
+        Assignment::new(TopicPartition::new("t", self.number() as i32), Generation(self.number() as u64))
     }
 }
 
@@ -130,7 +130,7 @@ impl Lane {
         let mut words = Words(line.split_whitespace());
         match words.next() {
             "assign" => {
-                let (partition, generation) = words.claim();
+                let assignment = words.assignment();
                 words.next();
                 let next = NextOffset::new(words.number());
                 words.next();
@@ -138,37 +138,38 @@ impl Lane {
                     "" => "events",
                     table => table,
                 });
+                let Assignment { partition, generation } = assignment;
                 let (epoch, topic_id) = (Epoch::new(generation.0 as i64), TopicId(uuid::Uuid::nil()));
                 Input::Assigned(Tenure { partition, generation, epoch, topic_id, next, route })
             }
             "valid" => {
-                let (partition, generation) = words.claim();
-                Input::Validated(partition, generation)
+                let assignment = words.assignment();
+                Input::Validated(assignment)
             }
             "records" => {
-                let (partition, generation) = words.claim();
-                Input::Records(block(partition, generation, words.0))
+                let assignment = words.assignment();
+                Input::Records(block(assignment, words.0))
             }
             "end" => {
-                let (partition, generation) = words.claim();
+                let assignment = words.assignment();
                 words.next();
-                Input::End(partition, generation, NextOffset::new(words.number()))
+                Input::End(assignment, NextOffset::new(words.number()))
             }
             "revoke" => {
-                let (partition, generation) = words.claim();
-                Input::Revoked(partition, generation)
+                let assignment = words.assignment();
+                Input::Revoked(assignment)
             }
             "doubt" => {
-                let (partition, generation) = words.claim();
-                Input::Doubted(partition, generation)
+                let assignment = words.assignment();
+                Input::Doubted(assignment)
             }
             "halted" => {
-                let (partition, generation) = words.claim();
-                Input::Halted(partition, generation, Halt::new(HaltCode::TopicRecreated, "another id"))
+                let assignment = words.assignment();
+                Input::Halted(assignment, Halt::new(HaltCode::TopicRecreated, "another id"))
             }
             "stored" => {
-                let (partition, generation) = words.claim();
-                Input::Stored(partition, generation, stored(&mut words))
+                let assignment = words.assignment();
+                Input::Stored(assignment, stored(&mut words))
             }
             "shaped" => {
                 let table = words.next();
@@ -206,12 +207,8 @@ impl Lane {
     }
 }
 
-fn block<'a>(
-    partition: TopicPartition,
-    generation: Generation,
-    records: impl Iterator<Item = &'a str>,
-) -> Arc<RecordBlock> {
-    let mut block = RecordBlock::new(partition, generation);
+fn block<'a>(assignment: Assignment, records: impl Iterator<Item = &'a str>) -> Arc<RecordBlock> {
+    let mut block = RecordBlock::new(assignment.partition, assignment.generation);
     for word in records {
         let digits = word.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
         let value = match &word[digits.len()..] {
@@ -297,6 +294,10 @@ fn failure(class: &str, suspect: Option<u32>, table: Option<String>) -> Failure 
     }
 }
 
+fn numbers(of: &Assignment) -> String {
+    format!("{} g{}", of.partition.partition, of.generation.0)
+}
+
 fn words_of(command: &Command) -> Option<String> {
     Some(match command {
         Command::Write(batch) | Command::Seek(batch) => {
@@ -316,18 +317,12 @@ fn words_of(command: &Command) -> Option<String> {
             }
             words.join(" ")
         }
-        Command::Released(partition, generation) => {
-            format!("released {} g{}", partition.partition, generation.0)
-        }
-        Command::Reclaim(partition, generation) => {
-            format!("reclaim {} g{}", partition.partition, generation.0)
-        }
-        Command::Fenced(partition, generation, _) => {
-            format!("fenced {} g{}", partition.partition, generation.0)
-        }
-        Command::Rest(partition, generation, rests) => {
+        Command::Released(assignment) => format!("released {}", numbers(assignment)),
+        Command::Reclaim(assignment) => format!("reclaim {}", numbers(assignment)),
+        Command::Fenced(assignment, _) => format!("fenced {}", numbers(assignment)),
+        Command::Rest(assignment, rests) => {
             let word = if *rests { "rest" } else { "wake" };
-            format!("{word} {} g{}", partition.partition, generation.0)
+            format!("{word} {}", numbers(assignment))
         }
         Command::Report(Report::AwaitsParents { partition, waits }) => {
             let word = if *waits { "awaits" } else { "stops awaiting" };
@@ -338,7 +333,7 @@ fn words_of(command: &Command) -> Option<String> {
             None => format!("{} has its table", partition.partition),
         },
         Command::Reshape(topic) => format!("reshape {topic}"),
-        Command::Halt(partition, _, _, halt) => format!("halt {} {}", partition.partition, halt.code.code()),
+        Command::Halt(of, _, halt) => format!("halt {} {}", of.partition.partition, halt.code.code()),
         Command::Report(Report::Dropped { partition, records }) => {
             format!("dropped {} of {}", records, partition.partition)
         }

@@ -42,7 +42,7 @@ pub struct Holding {
     /// The stored position.
     pub next: NextOffset,
     /// The log's end as last seen.
-    pub log_end: Option<i64>,
+    pub log_end: Option<NextOffset>,
 }
 
 /// A route with its decoder, and the target that it shares with routes of the same table, key and mode.

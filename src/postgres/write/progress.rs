@@ -120,7 +120,7 @@ impl<'a> MoveColumns<'a> {
             from: moves.clone().map(|m| m.delta.from().value()).collect(),
             to: moves.clone().map(|m| m.delta.to().value()).collect(),
             gaps: moves.clone().map(|m| m.gaps as i64).collect(),
-            log_end: moves.clone().map(|m| m.log_end).collect(),
+            log_end: moves.clone().map(|m| m.log_end.map(NextOffset::value)).collect(),
             newest: moves.map(|m| m.newest_at_ms.map(Timestamp)).collect(),
         }
     }

@@ -10,7 +10,7 @@ use super::super::validate::{Verdict, verdict};
 use super::State;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::Input;
-use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::engine::position::{Assignment, NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Error, Inspector, Watermarks};
 use crate::service::link::{Claimed, Order};
 use crate::telemetry::metrics::Standing;
@@ -75,8 +75,9 @@ fn topics(partitions: &[TopicPartition]) -> BTreeSet<&str> {
 
 impl State {
     /// What arrives under the claim waits until it was held against the log once more.
-    pub(super) fn doubt(&mut self, partition: &TopicPartition, generation: Generation) {
-        let Some(claim) = self.claims.get(partition).filter(|claim| claim.generation == generation) else {
+    pub(super) fn doubt(&mut self, assignment: &Assignment) {
+        let Assignment { partition, generation } = assignment;
+        let Some(claim) = self.claims.get(partition).filter(|claim| claim.generation == *generation) else {
             return;
         };
         if !self.unvalidated.iter().any(|waiting| waiting.partition == *partition) {
@@ -122,12 +123,12 @@ impl State {
         let verdict = self.truncations.confirm(&claim.partition, verdict);
         let lane = &self.with.lanes[claim.lane];
         match verdict {
-            Verdict::Valid => lane.control(Input::Validated(claim.partition, claim.generation)),
+            Verdict::Valid => lane.control(Input::Validated(claim.assignment())),
             // Only the ledger knows the position exactly: it is claimed anew, and judged by what is stored.
             Verdict::Halt(halt) if claim.doubted && halt.code != HaltCode::TopicRecreated => {
-                self.with.poll.send(Order::Reclaim(claim.partition, claim.generation));
+                self.with.poll.send(Order::Reclaim(claim.assignment()));
             }
-            Verdict::Halt(halt) => lane.control(Input::Halted(claim.partition, claim.generation, halt)),
+            Verdict::Halt(halt) => lane.control(Input::Halted(claim.assignment(), halt)),
             Verdict::Unknown => self.unvalidated.push(claim),
         }
     }
@@ -170,7 +171,7 @@ impl State {
                 self.with.metrics.partition(&partition).progress(&standing);
             }
             if let Some(claim) = self.claims.get(&partition) {
-                self.with.lanes[claim.lane].control(Input::LogEnd(partition, marks.end.value()));
+                self.with.lanes[claim.lane].control(Input::LogEnd(partition, marks.end));
             }
         }
     }
@@ -226,11 +227,7 @@ impl State {
                 claim.partition.topic, claim.topic_id
             );
             let halt = Halt::new(HaltCode::TopicRecreated, evidence);
-            self.with.lanes[claim.lane].control(Input::Halted(
-                claim.partition.clone(),
-                claim.generation,
-                halt,
-            ));
+            self.with.lanes[claim.lane].control(Input::Halted(claim.assignment(), halt));
         }
     }
 }

@@ -101,7 +101,7 @@ impl State {
         }
         for claim in self.claims.values().filter(|claim| *claim.partition.topic == *topic) {
             let halt = Halt::new(HaltCode::SchemaMismatch, obstacle.to_string());
-            let input = Input::Halted(claim.partition.clone(), claim.generation, halt);
+            let input = Input::Halted(claim.assignment(), halt);
             self.with.lanes[claim.lane].control(input);
         }
     }

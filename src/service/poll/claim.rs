@@ -7,15 +7,17 @@ use super::super::validate::changes_verdict;
 use super::*;
 
 impl Thread {
-    pub(super) fn is_active(&self, partition: &TopicPartition, of: Generation) -> bool {
-        matches!(self.owned.get(partition), Some(Owned::Active { generation, .. }) if *generation == of)
+    pub(super) fn is_active(&self, of: &Assignment) -> bool {
+        let owned = self.owned.get(&of.partition);
+        matches!(owned, Some(Owned::Active { generation, .. }) if *generation == of.generation)
     }
 
     /// Takes the partition out of the fetcher, and keeps it as ours in the group.
-    pub(super) fn stand_still(&mut self, partition: &TopicPartition, generation: Generation, halt: Halt) {
-        if !self.is_active(partition, generation) {
+    pub(super) fn stand_still(&mut self, assignment: &Assignment, halt: Halt) {
+        if !self.is_active(assignment) {
             return;
         }
+        let partition = &assignment.partition;
         self.drop_block(partition);
         self.unassign(std::slice::from_ref(partition));
         self.mark_halted(partition, halt);
@@ -55,7 +57,7 @@ impl Thread {
 
     pub(super) fn claim_again(&mut self, partition: &TopicPartition, after: Duration) {
         if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(partition) {
-            let input = Input::Revoked(partition.clone(), *generation);
+            let input = Input::Revoked(Assignment::new(partition.clone(), *generation));
             self.with.lanes[*lane].control(input);
         }
         self.drop_block(partition);
@@ -215,8 +217,9 @@ impl Thread {
         for (partition, owned) in &self.owned {
             let Owned::Active { generation, lane, .. } = owned else { continue };
             doubted += 1;
-            self.with.lanes[*lane].control(Input::Doubted(partition.clone(), *generation));
-            self.notify(Notice::Doubted(partition.clone(), *generation));
+            let assignment = Assignment::new(partition.clone(), *generation);
+            self.with.lanes[*lane].control(Input::Doubted(assignment.clone()));
+            self.notify(Notice::Doubted(assignment));
         }
         if doubted > 0 {
             tracing::info!(partitions = doubted, "holding claims against the log once more: {why}");

@@ -1,5 +1,7 @@
 //! What the group gives and takes: assignments, revocations, losses, and the end of the membership.
 
+use std::collections::BTreeSet;
+
 use super::super::secrets::Renewed;
 use super::*;
 
@@ -62,21 +64,20 @@ impl Thread {
     /// Tells the lanes to let go and waits for it until `deadline`.
     pub(super) fn let_go(&mut self, partitions: &[TopicPartition], deadline: Instant) {
         self.polled_at = None;
-        let mut waiting = BTreeMap::new();
+        let mut waiting = BTreeSet::new();
         for partition in partitions {
             self.drop_block(partition);
             if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(partition) {
-                self.with.lanes[*lane].control(Input::Revoked(partition.clone(), *generation));
-                waiting.insert(partition.clone(), *generation);
+                let assignment = Assignment::new(partition.clone(), *generation);
+                self.with.lanes[*lane].control(Input::Revoked(assignment.clone()));
+                waiting.insert(assignment);
             }
         }
         while !waiting.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.with.orders.recv_timeout(left) {
-                Ok(Order::Released(partition, generation)) => {
-                    if waiting.get(&partition) == Some(&generation) {
-                        waiting.remove(&partition);
-                    }
+                Ok(Order::Released(assignment)) => {
+                    waiting.remove(&assignment);
                 }
                 Ok(order) => self.obey(order),
                 Err(_) => return,

@@ -26,7 +26,7 @@ use super::link::{Claimed, KeeperLink, Notice, Order};
 use super::refusals::Refusals;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::machine::{Input, Tenure};
-use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::engine::position::{Assignment, Generation, NextOffset, TopicId, TopicPartition};
 use crate::kafka::properties::{self, Unpacking};
 use crate::kafka::{Consumer, FetchedRecord, Polled, Problem, ProblemKind};
 use crate::lane::LaneSender;
@@ -275,9 +275,10 @@ impl Thread {
                 self.advice.insert(partition, next);
             }
             Order::Released(..) => {}
-            Order::Halted(partition, generation, halt) => self.stand_still(&partition, generation, halt),
-            Order::Fenced(partition, generation, stored) => {
-                if self.is_active(&partition, generation) {
+            Order::Halted(assignment, halt) => self.stand_still(&assignment, halt),
+            Order::Fenced(assignment, stored) => {
+                if self.is_active(&assignment) {
+                    let partition = &assignment.partition;
                     self.with.metrics.fenced();
                     let owner = stored.owner.as_deref().unwrap_or("nobody");
                     tracing::warn!(%partition, epoch = stored.epoch.value(), owner, "fenced by another owner");
@@ -285,19 +286,20 @@ impl Thread {
                         "{partition} is owned by {owner} in the ledger, epoch {}",
                         stored.epoch.value()
                     );
-                    self.stand_still(&partition, generation, Halt::new(HaltCode::OwnedElsewhere, evidence));
-                    self.notify(Notice::Fenced(partition, stored));
+                    self.stand_still(&assignment, Halt::new(HaltCode::OwnedElsewhere, evidence));
+                    self.notify(Notice::Fenced(assignment.partition, stored));
                 }
             }
-            Order::Reclaim(partition, generation) => {
-                if self.is_active(&partition, generation) {
+            Order::Reclaim(assignment) => {
+                if self.is_active(&assignment) {
+                    let partition = &assignment.partition;
                     tracing::warn!(%partition, "the stored position is not the one held; claiming anew");
-                    self.claim_again(&partition, Duration::ZERO);
+                    self.claim_again(partition, Duration::ZERO);
                 }
             }
-            Order::Rest(partition, generation, rests) => {
-                if self.is_active(&partition, generation) {
-                    self.rest(&partition, rests);
+            Order::Rest(assignment, rests) => {
+                if self.is_active(&assignment) {
+                    self.rest(&assignment.partition, rests);
                 }
             }
             Order::Retry(partition) => {
@@ -401,7 +403,7 @@ impl Thread {
             let (generation, lane) = (*generation, *lane);
             self.hand_over(&partition, lane);
             self.with.refusals.passed(&partition);
-            self.with.lanes[lane].data(Input::End(partition, generation, next));
+            self.with.lanes[lane].data(Input::End(Assignment::new(partition, generation), next));
         }
     }
 }

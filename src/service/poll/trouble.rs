@@ -92,7 +92,7 @@ impl Thread {
         let Some(partition) = partition else { return };
         if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
             let halt = Halt::new(HaltCode::LogCorrupt, format!("{partition}: {code}: {message}"));
-            self.with.lanes[*lane].control(Input::Halted(partition, *generation, halt));
+            self.with.lanes[*lane].control(Input::Halted(Assignment::new(partition, *generation), halt));
         }
     }
 
@@ -122,7 +122,7 @@ impl Thread {
                  {message}"
             );
             let halt = Halt::new(HaltCode::BatchTooLarge, evidence);
-            self.with.lanes[*lane].control(Input::Halted(partition, *generation, halt));
+            self.with.lanes[*lane].control(Input::Halted(Assignment::new(partition, *generation), halt));
         }
     }
 }

@@ -98,7 +98,7 @@ async fn progress_counts_gaps_settled_outcomes_and_what_was_seen() {
         batch.moves[0].gaps = 5;
         batch.moves[0].settled.add(Outcome::Superseded, 2);
         batch.moves[0].settled.add(Outcome::Filtered, 1);
-        batch.moves[0].log_end = Some(40);
+        batch.moves[0].log_end = Some(NextOffset::new(40));
         batch.moves[0].newest_at_ms = Some(1_700_000_000_123);
         assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
         assert_eq!(bench.ledger(0).await, (10, "2 inserted, 2 superseded, 1 filtered".into()));

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
 use tidegate::engine::outcome::{Outcome, Tally};
-use tidegate::engine::position::{Epoch, Generation, NextOffset, Offset, TopicPartition};
+use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::WriteMode;
 use tidegate::engine::row::Encoding;
@@ -163,7 +163,7 @@ impl Run {
                 route: Arc::clone(&route),
             };
             let _ = machine.step(0, Input::Assigned(tenure));
-            let _ = machine.step(0, Input::Validated(partition, Generation(1)));
+            let _ = machine.step(0, Input::Validated(Assignment::new(partition, Generation(1))));
         }
         Self { bench, machine, now: 0, ends: [0; 2], flying: None, seeks: false, tally: Tally::default() }
     }

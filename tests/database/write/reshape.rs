@@ -10,7 +10,7 @@ use tidegate::engine::batch::Batch;
 use tidegate::engine::breaker::BreakerLimits;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
-use tidegate::engine::position::{Epoch, Generation, NextOffset, Offset, TopicPartition};
+use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{Mapping, Route, Source, WriteMode};
 use tidegate::postgres::catalogue::load_table;
@@ -109,7 +109,7 @@ impl Lane {
                 route: Arc::clone(&bench.route),
             }),
         );
-        let _ = machine.step(0, Input::Validated(partition, Generation(1)));
+        let _ = machine.step(0, Input::Validated(Assignment::new(partition, Generation(1))));
         Self {
             bench,
             path,
@@ -166,8 +166,7 @@ impl Lane {
                 Input::Shaped(route)
             }
             Err(error) => Input::Halted(
-                TopicPartition::new("t", 0),
-                Generation(1),
+                Assignment::new(TopicPartition::new("t", 0), Generation(1)),
                 tidegate::engine::halt::Halt::new(
                     tidegate::engine::halt::HaltCode::SchemaMismatch,
                     error.to_string(),

@@ -13,7 +13,7 @@ use tidegate::engine::batch::{Batch, Pending};
 use tidegate::engine::breaker::BreakerLimits;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
-use tidegate::engine::position::{Epoch, Generation, NextOffset, Offset, TopicPartition};
+use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{Mapping, Route, Source, WriteMode};
 use tidegate::engine::row::Encoding;
@@ -220,7 +220,7 @@ impl Run {
                     route: Arc::clone(&route),
                 }),
             );
-            let _ = machine.step(0, Input::Validated(partition, generation));
+            let _ = machine.step(0, Input::Validated(Assignment::new(partition, generation)));
         }
         Self {
             path,

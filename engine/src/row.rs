@@ -127,6 +127,19 @@ impl RejectCode {
     }
 }
 
+/// A name from a record or a configuration, fit to be shown and stored: short, control characters escaped.
+pub(crate) fn shown(name: &str) -> String {
+    let mut text = String::new();
+    for character in name.chars().take(64) {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
 /// Appends one field to an arena; `None` is NULL.
 pub fn push_field(arena: &mut Vec<u8>, field: Option<&[u8]>) {
     match field {

@@ -12,30 +12,23 @@
 //! absent. A whole number may be spelt with a point or an exponent, and where a unit is named, a string of
 //! digits is a number too. Where a column is told to parse, the JSON inside of a string takes its place.
 
-mod encode;
-mod field;
-mod foreign;
-mod json;
-mod plan;
-mod presence;
-mod quick;
-mod scan;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use self::encode::{Misfit, Sink, base_type};
-use self::field::{Found, Presence};
-use self::json::{Node, Slot, Unmatched};
-use self::plan::{Origin, Plan, PlanColumn};
-use self::presence::Sets;
-use self::scan::Order;
-use super::position::TopicPartition;
-use super::record::Record;
-use super::route::{OnTombstone, Route, UnknownFields};
-use super::row::{Decoded, Encoding, Reject, RejectCode};
-use super::shape::Kind;
+use crate::encode::{Misfit, Sink, base_type, quick};
+use crate::map::field::{self, Found, Presence};
+use crate::map::plan::{Origin, Plan, PlanColumn};
+use crate::map::presence::Sets;
+use crate::position::TopicPartition;
+use crate::read::foreign;
+use crate::read::json::scan::{self, Order};
+use crate::read::json::{self, Node, Slot, Unmatched};
+use crate::record::Record;
+use crate::route::{OnTombstone, Route, UnknownFields};
+use crate::row::{Decoded, Encoding, Reject, RejectCode, shown};
+use crate::shape::Kind;
 
 /// Bytes of the longest item that a B-tree index on 8 KiB pages holds (`BTMaxItemSize`).
 const KEY_BYTES_MAX: usize = 2704;
@@ -188,19 +181,6 @@ impl Decoder {
         }
         Ok(text)
     }
-}
-
-/// A name from a record or a configuration, fit to be shown and stored: short, control characters escaped.
-fn shown(name: &str) -> String {
-    let mut text = String::new();
-    for character in name.chars().take(64) {
-        if character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
-    }
-    text
 }
 
 /// A reject that concerns no single column.

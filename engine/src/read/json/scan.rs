@@ -1,11 +1,11 @@
 //! The quick reading of an object, for records in a form that is certainly right.
 //!
-//! [`scan`] does what [`json::scan`](super::json::scan) does, in one pass and without a call for each member,
+//! [`scan`] does what [`object::scan`](super::object::scan) does, in one pass and without a call for each member,
 //! and notes on the way what the encoders would else look for again. It gives up where it isn't certain: at
-//! an error, a name with escapes, deep nesting. The caller then asks `json::scan`, whose word counts; a
+//! an error, a name with escapes, deep nesting. The caller then asks `object::scan`, whose word counts; a
 //! record that this module accepts, that one accepts with the same result.
 
-use super::json::{Literal, Node, Slot, Unmatched};
+use super::object::{Literal, Node, Slot, Unmatched};
 
 /// Levels of nesting that are read here; each costs a frame of the stack.
 const LEVELS_MAX: u32 = 48;
@@ -14,11 +14,11 @@ const LEVELS_MAX: u32 = 48;
 const NUMBER_BYTES: usize = 1000;
 
 /// For each member of the outermost object by its order: where it stood in the node in the record before.
-pub(super) type Order = Vec<Option<usize>>;
+pub(crate) type Order = Vec<Option<usize>>;
 
 /// Reads the object in `text` and fills the slots of `node`, which the caller has set to absent. `None`: it
 /// isn't certain that the text is right, and nothing that was noted counts.
-pub(super) fn scan(
+pub(crate) fn scan(
     text: &str,
     node: &Node,
     order: &mut Order,
@@ -294,9 +294,9 @@ fn special(word: u64) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::encode::is_plain;
-    use super::super::json;
+    use super::super::object;
     use super::*;
+    use crate::encode::is_plain;
 
     /// Paths `a`, `b`, `b.c`, `b.c.d`, `e.f` and one with a letter of two bytes, as slots 0 to 5.
     fn node() -> Node {
@@ -336,7 +336,7 @@ mod tests {
                 literal.plain = false;
             }
         }
-        let slow = noted(|slots, unmatched| json::scan(text, &node, slots, unmatched).is_ok());
+        let slow = noted(|slots, unmatched| object::scan(text, &node, slots, unmatched).is_ok());
         assert_eq!(Some(quick), slow, "{text}");
         true
     }

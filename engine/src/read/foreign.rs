@@ -2,7 +2,7 @@
 //! serializer they forgot. Told are the format's name and how many bytes there are, never what they say.
 
 /// A sentence's end for bytes that begin as a known format does; empty for all others.
-pub(super) fn hint(bytes: &[u8]) -> String {
+pub(crate) fn hint(bytes: &[u8]) -> String {
     match looks_like(bytes) {
         Some(format) => format!("; its {} bytes begin as {format}", bytes.len()),
         None => String::new(),

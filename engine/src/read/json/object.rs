@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// The mapped members of an object, and those of their members.
 #[derive(Debug, Default)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Sorted by name.
     members: Vec<Member>,
 }
@@ -28,7 +28,7 @@ struct Member {
 
 /// Where the value of a mapped path stands in the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// The record lacks the field.
     Absent,
     /// A field on the way to it is neither an object nor null.
@@ -39,19 +39,19 @@ pub(super) enum Slot {
 
 /// Where a literal stands in the text, and what is known of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Literal {
+pub(crate) struct Literal {
     /// Its first byte.
-    pub(super) start: u32,
+    pub(crate) start: u32,
     /// The byte behind it.
-    pub(super) end: u32,
+    pub(crate) end: u32,
     /// None of its strings holds an escape, all of its numbers lie within `numeric`, and it isn't deeply
     /// nested. Where this isn't set, nothing of the kind is known.
-    pub(super) plain: bool,
+    pub(crate) plain: bool,
 }
 
 /// What is done with members of the outermost object that no path names.
 #[derive(Debug)]
-pub(super) enum Unmatched<'u> {
+pub(crate) enum Unmatched<'u> {
     /// They are skipped.
     Skip,
     /// The name of the first one is kept.
@@ -62,7 +62,7 @@ pub(super) enum Unmatched<'u> {
 
 impl Unmatched<'_> {
     /// Forgets what was noted.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         match self {
             Self::Skip => {}
             Self::First(first) => **first = None,
@@ -73,7 +73,7 @@ impl Unmatched<'_> {
 
 impl Node {
     /// Adds `path`, whose literal is noted in `slot`; gives the slot of an equal path that is there already.
-    pub(super) fn insert(&mut self, path: &[String], slot: usize) -> usize {
+    pub(crate) fn insert(&mut self, path: &[String], slot: usize) -> usize {
         let Some((first, rest)) = path.split_first() else { return slot };
         let place = match self.members.binary_search_by(|member| (*member.name).cmp(first)) {
             Ok(place) => place,
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// The place of the member of this name.
-    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         if self.members.len() <= 8 {
             self.members.iter().position(|member| member.name.as_bytes() == name)
         } else {
@@ -102,13 +102,13 @@ impl Node {
     }
 
     /// The name of the member at `place` and the colon behind it, as JSON mostly spells them.
-    pub(super) fn spelt(&self, place: usize) -> &[u8] {
+    pub(crate) fn spelt(&self, place: usize) -> &[u8] {
         &self.members[place].spelt
     }
 
     /// Notes the literal of the member at `place`. Gives the mapped members within it where the literal is
     /// an object that they must be looked for in.
-    pub(super) fn note(
+    pub(crate) fn note(
         &self,
         place: usize,
         literal: Literal,
@@ -130,7 +130,7 @@ impl Node {
     }
 
     /// Sets the slots of all members, and of those within them.
-    pub(super) fn mark(&self, slots: &mut [Slot], slot: Slot) {
+    pub(crate) fn mark(&self, slots: &mut [Slot], slot: Slot) {
         for member in &self.members {
             if let Some(place) = member.slot {
                 slots[place] = slot;
@@ -143,7 +143,7 @@ impl Node {
 }
 
 /// The kind of a JSON literal, in words for a message, by its first byte.
-pub(super) fn kind_of(literal: &str) -> &'static str {
+pub(crate) fn kind_of(literal: &str) -> &'static str {
     match literal.trim_ascii_start().as_bytes().first() {
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -156,7 +156,7 @@ pub(super) fn kind_of(literal: &str) -> &'static str {
 }
 
 /// Whether the text is one JSON value with nothing behind it.
-pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
+pub(crate) fn check(text: &str) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.deserialize_ignored_any(IgnoredAny)?;
     reader.end()
@@ -164,7 +164,7 @@ pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
 
 /// Reads the object in `text` and fills the slots of `node`; the caller has set them to absent and
 /// has seen that the text begins with a brace.
-pub(super) fn scan(
+pub(crate) fn scan(
     text: &str,
     node: &Node,
     slots: &mut [Slot],
@@ -268,7 +268,7 @@ impl<'de> Visitor<'de> for Name<'_, '_, '_> {
 
 /// Appends the text of a string literal, its escapes resolved. The error is a lone surrogate: all else
 /// was checked when the literal was scanned.
-pub(super) fn unescape(literal: &str, text: &mut String) -> Result<(), serde_json::Error> {
+pub(crate) fn unescape(literal: &str, text: &mut String) -> Result<(), serde_json::Error> {
     struct Append<'a>(&'a mut String);
     impl Visitor<'_> for Append<'_> {
         type Value = ();
@@ -284,7 +284,7 @@ pub(super) fn unescape(literal: &str, text: &mut String) -> Result<(), serde_jso
 }
 
 /// Calls `each` with the literal of each element of an array; its error ends the walk.
-pub(super) fn elements<E>(literal: &str, each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+pub(crate) fn elements<E>(literal: &str, each: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     struct Walk<F, E> {
         each: F,
         end: Option<E>,

@@ -5,7 +5,7 @@
 
 use super::uuid::hex;
 use super::{Fit, Misfit, Sink, number};
-use crate::decode::json as reader;
+use crate::read::json as reader;
 use crate::row::{Encoding, RejectCode};
 
 /// Levels of nesting that a document may have. PostgreSQL's own limit hangs on `max_stack_depth`: with
@@ -14,7 +14,7 @@ const LEVELS_MAX: usize = 1000;
 
 /// Bytes up to which a literal certainly stays below jsonb's limit of 268,435,455 bytes: the binary form
 /// of a number takes up to ten times as much room as its literal.
-pub(in crate::decode) const CERTAIN_BYTES: usize = 16 << 20;
+pub(super) const CERTAIN_BYTES: usize = 16 << 20;
 
 /// A literal whose syntax was checked, into `json`.
 pub(super) fn json(sink: &mut Sink<'_>, literal: &str, plain: bool) -> Fit {

@@ -112,7 +112,7 @@ fn parse_date(text: &mut &[u8]) -> Result<i64, Unread> {
 }
 
 /// Days since 2000-01-01 of a date that is in the calendar.
-pub(in crate::decode) fn date(year: i64, month: i64, day: i64) -> Option<i64> {
+pub(super) fn date(year: i64, month: i64, day: i64) -> Option<i64> {
     if year == 0 || !(1..=12).contains(&month) || !(1..=days_in_month(year, month)).contains(&day) {
         return None;
     }

@@ -10,7 +10,7 @@ const REMEMBERED: usize = 64;
 
 /// The sets that were met lately.
 #[derive(Debug)]
-pub(super) struct Sets {
+pub(crate) struct Sets {
     width: usize,
     required: ColumnSet,
     words: Vec<u64>,
@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl Sets {
-    pub(super) fn new(table: &Table) -> Self {
+    pub(crate) fn new(table: &Table) -> Self {
         let width = table.columns.len();
         let required = table.columns.iter().enumerate().filter(|(_, column)| column.is_required());
         Self {
@@ -39,17 +39,17 @@ impl Sets {
     }
 
     /// Begins an empty set.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.words.fill(0);
     }
 
     /// Adds the column at `place`.
-    pub(super) fn add(&mut self, place: usize) {
+    pub(crate) fn add(&mut self, place: usize) {
         self.words[place / 64] |= 1 << (place % 64);
     }
 
     /// The set, and whether a required column isn't in it.
-    pub(super) fn finish(&mut self) -> (ColumnSet, bool) {
+    pub(crate) fn finish(&mut self) -> (ColumnSet, bool) {
         let same = |known: &Known| *known.words == *self.words;
         if !self.known.get(self.last).is_some_and(same) {
             self.last = match self.known.iter().position(same) {

@@ -1,17 +1,17 @@
 //! From a column's source to its value in one record.
 
-use super::encode::{self, Misfit, Sink, base_type};
-use super::foreign;
-use super::json::{self, Literal, Slot};
 use super::plan::{Origin, PlanColumn};
+use crate::encode::{self, Misfit, Sink, base_type};
 use crate::position::TopicPartition;
+use crate::read::foreign;
+use crate::read::json::{self, Literal, Slot};
 use crate::record::Record;
 use crate::row::RejectCode;
 use crate::shape::{ColumnType, Kind};
 
 /// What a record says about a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     /// Nothing: the column takes its default, or stays as it is.
     Absent,
     /// NULL.
@@ -21,20 +21,20 @@ pub(super) enum Presence {
 }
 
 /// A record and what was found in it.
-pub(super) struct Found<'a> {
-    pub(super) partition: &'a TopicPartition,
-    pub(super) record: &'a Record<'a>,
+pub(crate) struct Found<'a> {
+    pub(crate) partition: &'a TopicPartition,
+    pub(crate) record: &'a Record<'a>,
     /// The value as text; empty where the plan doesn't read it.
-    pub(super) value: &'a str,
+    pub(crate) value: &'a str,
     /// The key as text; empty where the plan doesn't read it.
-    pub(super) key: &'a str,
-    pub(super) slots: &'a [Slot],
+    pub(crate) key: &'a str,
+    pub(crate) slots: &'a [Slot],
     /// The object of unknown fields.
-    pub(super) collected: &'a str,
+    pub(crate) collected: &'a str,
 }
 
 /// Encodes what the record says about a column of type `type_`.
-pub(super) fn fill(
+pub(crate) fn fill(
     sink: &mut Sink<'_>,
     column: &PlanColumn,
     type_: &ColumnType,

@@ -46,7 +46,7 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
 }
 
 /// The value of each byte as a hexadecimal digit; 255 for those that are none.
-pub(in crate::decode) const HEX: [u8; 256] = {
+pub(super) const HEX: [u8; 256] = {
     let mut values = [255; 256];
     let mut value = 0;
     while value < 16 {

@@ -1,14 +1,14 @@
 //! The quick encoding of plain literals, for the spellings that nearly all records have.
 //!
-//! [`push`] gives the field that [`field::fill`](super::field::fill) gives in binary, or nothing at all: what
+//! [`push`] gives the field that [`field::fill`](crate::map::field::fill) gives in binary, or nothing at all: what
 //! it doesn't know, and all that may be wrong, is left to that.
 
-use super::encode::{self, base_type};
+use super::{base_type, calendar, document, uuid};
 use crate::shape::{ColumnType, Kind};
 
 /// The types with a quick encoding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Quick {
+pub(crate) enum Quick {
     Bool,
     Int2,
     Int4,
@@ -23,7 +23,7 @@ pub(super) enum Quick {
 
 /// The quick encoding of a column of this type. Key columns of open length have none, since their length
 /// must be watched.
-pub(super) fn of(type_: &ColumnType, is_key: bool) -> Option<Quick> {
+pub(crate) fn of(type_: &ColumnType, is_key: bool) -> Option<Quick> {
     let type_ = base_type(type_);
     Some(match &type_.kind {
         Kind::Bool => Quick::Bool,
@@ -42,7 +42,7 @@ pub(super) fn of(type_: &ColumnType, is_key: bool) -> Option<Quick> {
 
 /// Appends a plain literal as a field with its length; `None`, and nothing appended, where it isn't certain.
 #[inline]
-pub(super) fn push(quick: Quick, literal: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn push(quick: Quick, literal: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
     match quick {
         Quick::Bool => match literal {
             b"true" => bytes.extend_from_slice(&[0, 0, 0, 1, 1]),
@@ -61,7 +61,7 @@ pub(super) fn push(quick: Quick, literal: &[u8], bytes: &mut Vec<u8>) -> Option<
         Quick::Uuid => sized(bytes, uuid(literal)?),
         Quick::Json | Quick::Jsonb => {
             // A bare null is NULL, and what is very long has more to it.
-            if literal[0] == b'n' || literal.len() > encode::DOCUMENT_CERTAIN_BYTES {
+            if literal[0] == b'n' || literal.len() > document::CERTAIN_BYTES {
                 return None;
             }
             let version = usize::from(quick == Quick::Jsonb);
@@ -160,7 +160,7 @@ fn uuid(literal: &[u8]) -> Option<[u8; 16]> {
     let mut uuid = [0; 16];
     let mut seen = 0;
     for (byte, at) in uuid.iter_mut().zip(PAIRS) {
-        let (high, low) = (encode::HEX[usize::from(text[at])], encode::HEX[usize::from(text[at + 1])]);
+        let (high, low) = (uuid::HEX[usize::from(text[at])], uuid::HEX[usize::from(text[at + 1])]);
         seen |= high | low;
         *byte = high << 4 | low;
     }
@@ -193,7 +193,7 @@ fn timestamp(literal: &[u8]) -> Option<i64> {
     if wrong != 0 || hours > 23 || minutes > 59 || seconds > 59 {
         return None;
     }
-    let days = encode::date(year, month, day)?;
+    let days = calendar::date(year, month, day)?;
     Some(((days * 24 + hours) * 60 + minutes) * 60_000_000 + seconds * 1_000_000 + micros)
 }
 
@@ -201,8 +201,9 @@ fn timestamp(literal: &[u8]) -> Option<i64> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::encode::Sink;
+    use super::super::Sink;
     use super::*;
+    use crate::encode;
     use crate::row::Encoding;
 
     const KINDS: [Kind; 10] = [

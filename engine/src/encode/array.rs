@@ -4,7 +4,7 @@
 //! JSON. PostgreSQL's arrays are rectangular. A JSON null is a NULL element.
 
 use super::{Fit, Misfit, Sink, base_type};
-use crate::decode::json;
+use crate::read::json;
 use crate::route::EpochUnit;
 use crate::row::{Encoding, RejectCode};
 use crate::shape::{ColumnType, Kind};

@@ -12,35 +12,33 @@ mod document;
 mod interval;
 mod network;
 mod number;
+pub(crate) mod quick;
 mod text;
 mod time;
 mod uuid;
 
 use std::borrow::Cow;
 
-use super::json;
+use crate::read::json;
 use crate::route::EpochUnit;
 use crate::row::{Encoding, RejectCode};
 use crate::shape::{ColumnType, Kind};
 
-pub(super) use calendar::date;
-pub(super) use document::CERTAIN_BYTES as DOCUMENT_CERTAIN_BYTES;
-pub(super) use time::{from_epoch_ms, iso_from_epoch_ms};
-pub(super) use uuid::HEX;
+pub(crate) use time::{from_epoch_ms, iso_from_epoch_ms};
 
 /// Why a value doesn't fit its type, without its place.
 #[derive(Debug)]
-pub(super) struct Misfit {
-    pub(super) code: RejectCode,
-    pub(super) sqlstate: Option<&'static str>,
+pub(crate) struct Misfit {
+    pub(crate) code: RejectCode,
+    pub(crate) sqlstate: Option<&'static str>,
     /// Continues a sentence that begins with the place: "holds an object, …".
-    pub(super) what: Cow<'static, str>,
+    pub(crate) what: Cow<'static, str>,
 }
 
-pub(super) type Fit = Result<(), Misfit>;
+pub(crate) type Fit = Result<(), Misfit>;
 
 impl Misfit {
-    pub(super) fn new(
+    pub(crate) fn new(
         code: RejectCode,
         sqlstate: Option<&'static str>,
         what: impl Into<Cow<'static, str>>,
@@ -65,12 +63,12 @@ impl Misfit {
 }
 
 /// Where a field's bytes go.
-pub(super) struct Sink<'a> {
-    pub(super) bytes: &'a mut Vec<u8>,
-    pub(super) encoding: Encoding,
+pub(crate) struct Sink<'a> {
+    pub(crate) bytes: &'a mut Vec<u8>,
+    pub(crate) encoding: Encoding,
     /// Some text is left to PostgreSQL to judge.
-    pub(super) left_to_server: bool,
-    pub(super) scratch: &'a mut String,
+    pub(crate) left_to_server: bool,
+    pub(crate) scratch: &'a mut String,
 }
 
 impl Sink<'_> {
@@ -93,7 +91,7 @@ impl Sink<'_> {
 }
 
 /// The type below all domains.
-pub(super) fn base_type(mut type_: &ColumnType) -> &ColumnType {
+pub(crate) fn base_type(mut type_: &ColumnType) -> &ColumnType {
     while let Kind::Domain(base) = &type_.kind {
         type_ = base;
     }
@@ -101,7 +99,7 @@ pub(super) fn base_type(mut type_: &ColumnType) -> &ColumnType {
 }
 
 /// Encodes a JSON literal other than null; `plain` as in [`json::Literal`].
-pub(super) fn json(
+pub(crate) fn json(
     sink: &mut Sink<'_>,
     type_: &ColumnType,
     unit: Option<EpochUnit>,
@@ -124,7 +122,7 @@ pub(super) fn json(
 
 /// Whether a literal is what [`json::Literal::plain`] says.
 #[cfg(test)]
-pub(super) fn is_plain(literal: &str) -> bool {
+pub(crate) fn is_plain(literal: &str) -> bool {
     !literal.contains('\\') && document::check(literal, true).is_ok()
 }
 
@@ -158,17 +156,17 @@ fn string(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, lite
 }
 
 /// Text that holds a NUL character (character_not_in_repertoire).
-pub(super) fn nul_character() -> Misfit {
+pub(crate) fn nul_character() -> Misfit {
     let what = "holds a NUL character, which PostgreSQL's text can't store";
     Misfit::new(RejectCode::NulCharacter, Some("22021"), what)
 }
 
-pub(super) fn lone_surrogate() -> Misfit {
+pub(crate) fn lone_surrogate() -> Misfit {
     Misfit::value("holds half of a surrogate pair, which is no character")
 }
 
 /// Encodes text as the type's own text input reads it; the text holds no NUL character.
-pub(super) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit {
+pub(crate) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit {
     let type_ = base_type(type_);
     match &type_.kind {
         Kind::Bool => boolean::from_text(sink, value),
@@ -211,7 +209,7 @@ pub(super) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit 
 }
 
 /// Encodes a number's literal, in JSON's grammar.
-pub(super) fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
+pub(crate) fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
     let type_ = base_type(type_);
     match (&type_.kind, unit) {
         (Kind::Int2 | Kind::Int4 | Kind::Int8, _) => number::whole(sink, &type_.kind, literal),
@@ -254,7 +252,7 @@ pub(super) fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<Epoch
 }
 
 /// Encodes bytes that are no text: into `bytea` as they are.
-pub(super) fn raw_bytes(sink: &mut Sink<'_>, bytes: &[u8]) {
+pub(crate) fn raw_bytes(sink: &mut Sink<'_>, bytes: &[u8]) {
     text::raw_bytes(sink, bytes);
 }
 

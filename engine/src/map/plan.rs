@@ -1,50 +1,49 @@
 //! What a route asks of each record, prepared once: the tree of mapped paths and the columns in order.
 
-use super::encode::base_type;
-use super::json::Node;
-use super::quick::{self, Quick};
-use super::shown;
+use crate::encode::base_type;
+use crate::encode::quick::{self, Quick};
+use crate::read::json::Node;
 use crate::route::{EpochUnit, Route, Source, UnknownFields};
-use crate::row::Encoding;
+use crate::row::{Encoding, shown};
 use crate::shape::{ColumnType, Kind};
 
 /// The prepared form of a route.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The columns that a record can fill, in rising order of their places.
-    pub(super) columns: Vec<PlanColumn>,
+    pub(crate) columns: Vec<PlanColumn>,
     /// Paths into the value.
-    pub(super) value: Node,
+    pub(crate) value: Node,
     /// Paths into the key.
-    pub(super) key: Node,
+    pub(crate) key: Node,
     /// How many slots the two trees fill.
-    pub(super) slots: usize,
+    pub(crate) slots: usize,
     /// Whether the value is read as a JSON object.
-    pub(super) reads_value: bool,
+    pub(crate) reads_value: bool,
     /// Whether the key is read as a JSON object.
-    pub(super) reads_key: bool,
+    pub(crate) reads_key: bool,
     /// Tables with a type that only PostgreSQL reads are best written as text from the start.
-    pub(super) encoding: Encoding,
+    pub(crate) encoding: Encoding,
 }
 
 /// A column and where its value comes from.
 #[derive(Debug)]
-pub(super) struct PlanColumn {
-    pub(super) place: usize,
-    pub(super) origin: Origin,
-    pub(super) unit: Option<EpochUnit>,
+pub(crate) struct PlanColumn {
+    pub(crate) place: usize,
+    pub(crate) origin: Origin,
+    pub(crate) unit: Option<EpochUnit>,
     /// The JSON inside of a string takes the string's place.
-    pub(super) parses: bool,
-    pub(super) is_key: bool,
+    pub(crate) parses: bool,
+    pub(crate) is_key: bool,
     /// How plain literals are encoded quickly.
-    pub(super) quick: Option<Quick>,
+    pub(crate) quick: Option<Quick>,
     /// The source in words, for messages.
-    pub(super) label: String,
+    pub(crate) label: String,
 }
 
 /// Where a column's value is found when a record is decoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// A slot of the value's paths.
     Field(usize),
     /// A slot of the key's paths.
@@ -61,7 +60,7 @@ pub(super) enum Origin {
 }
 
 impl Plan {
-    pub(super) fn new(route: &Route) -> Self {
+    pub(crate) fn new(route: &Route) -> Self {
         let mut plan = Self {
             columns: Vec::with_capacity(route.mappings.len() + 1),
             value: Node::default(),

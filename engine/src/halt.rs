@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::position::TopicId;
+
 /// Why a partition stands still.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum HaltCode {
@@ -174,6 +176,12 @@ impl Halt {
     /// A stop with its evidence.
     pub fn new(code: HaltCode, evidence: impl Into<String>) -> Self {
         Self { code, evidence: evidence.into() }
+    }
+
+    /// The stop of a topic that was created anew: the brokers know it under `found`, progress under `known`.
+    pub fn recreated(topic: &str, found: TopicId, known: TopicId) -> Self {
+        let evidence = format!("topic {topic} has id {found}, and progress belongs to id {known}");
+        Self::new(HaltCode::TopicRecreated, evidence)
     }
 }
 

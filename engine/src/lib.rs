@@ -26,3 +26,4 @@ pub mod breaker;
 pub mod policy;
 pub mod commit;
 pub mod machine;
+pub mod ownership;

@@ -1,0 +1,146 @@
+//! What the owner of partitions is told and what it answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::verdict::LogState;
+use crate::commit::StoredProgress;
+use crate::halt::{Halt, HaltCode};
+use crate::machine::Input;
+use crate::position::{Epoch, Generation, NextOffset, TopicId, TopicPartition};
+use crate::route::Route;
+
+/// A claim that the ledger granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The epoch that the claim installed.
+    pub epoch: Epoch,
+    /// The stored position.
+    pub next: NextOffset,
+    /// The incarnation of the topic that the ledger knows.
+    pub topic_id: TopicId,
+    /// The incarnation that is fetched, where that is known.
+    pub fetched_id: Option<TopicId>,
+    /// Where records go; `None` while the route is being resolved anew.
+    pub route: Option<Arc<Route>>,
+}
+
+/// A question to the log. The answer names it, so that an answer to an earlier one decides nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The question's number.
+    pub number: u64,
+}
+
+/// The answer to a [`Look`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// The question.
+    pub look: Look,
+    /// The log; `None` where nothing was found out.
+    pub log: Option<LogState>,
+}
+
+/// What happens to partitions. What carries a generation speaks of one assignment and is dropped once that
+/// has ended.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The group gives partitions.
+    Given(Vec<TopicPartition>),
+    /// The ledger grants claims of these, as far as it has rows for them.
+    Granted {
+        /// What was asked for.
+        asked: Vec<TopicPartition>,
+        /// What is granted.
+        grants: Vec<Grant>,
+    },
+    /// The ledger gave no answer about these.
+    NotGranted(Vec<TopicPartition>),
+    /// A lane has applied the partition up to here.
+    Applied(TopicPartition, NextOffset),
+    /// Logs were looked at.
+    Found(Vec<Found>),
+    /// Ends of logs, as last looked up.
+    Ends(Vec<(TopicPartition, NextOffset)>),
+    /// Rows of the ledger, as last looked up.
+    Rows(Vec<(TopicPartition, StoredProgress)>),
+    /// Identities of topics, as last looked up.
+    Identities(BTreeMap<String, TopicId>),
+    /// The identities under which topics are fetched, as far as they are known, after one of them has changed.
+    Fetched(BTreeMap<Arc<str>, TopicId>),
+    /// Nobody looked for a while: topics can have become others.
+    Doubted,
+    /// The broker refuses the position of a partition, or of any of them.
+    PositionRefused(Option<TopicPartition>),
+    /// The partition's log can't be read on.
+    Unreadable(TopicPartition, Halt),
+    /// The topic's route doesn't fit its table.
+    Misfit(Arc<str>, Halt),
+    /// The topic's table was read and fits its route.
+    ShapeRead(Arc<str>),
+    /// The lane stopped the partition.
+    Halted(TopicPartition, Generation, Halt),
+    /// The lane saw another owner in the ledger.
+    Fenced(TopicPartition, Generation, StoredProgress),
+    /// The stored position isn't the one that the lane held.
+    Strayed(TopicPartition, Generation),
+    /// An operator wants these partitions to stand still.
+    Paused(Vec<TopicPartition>),
+    /// An operator wants them to go on.
+    Resumed(Vec<TopicPartition>),
+    /// The group takes partitions away: lanes finish what is in flight.
+    Taken(Vec<TopicPartition>),
+    /// The lane has let go.
+    Released(TopicPartition, Generation),
+    /// The group has them back, released or not.
+    Gone(Vec<TopicPartition>),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done, in order.
+#[derive(Debug)]
+pub enum Order {
+    /// Raise the epochs of these in the ledger; answer with [`Event::Granted`] or [`Event::NotGranted`].
+    Claim(Vec<TopicPartition>),
+    /// Fetch the partition from this offset on.
+    Fetch(TopicPartition, NextOffset),
+    /// Fetch no more of it, and drop what was fetched. It stays ours in the group.
+    Unfetch(TopicPartition),
+    /// Tell a lane.
+    Lane(usize, Input),
+    /// Look at logs and topics' identities; answer with [`Event::Found`], now or once they can be had.
+    Look(Vec<Look>),
+    /// Read the topic's table and resolve its route again; answer with [`Event::ShapeRead`] or not at all.
+    ReadShape(Arc<str>),
+    /// Tell operators.
+    Tell(TopicPartition, News),
+}
+
+/// What operators hear of a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum News {
+    /// It was claimed for this lane.
+    Claimed {
+        /// The lane.
+        lane: usize,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Where work goes on.
+        next: NextOffset,
+    },
+    /// It stands still.
+    Halted(Halt),
+    /// Another process owns it in the ledger.
+    Fenced(StoredProgress),
+    /// It doesn't stand still for this reason any more.
+    Passed(HaltCode),
+    /// It is claimed once more, for this reason.
+    ClaimedAnew(&'static str),
+    /// It isn't ours any more.
+    Gone,
+}

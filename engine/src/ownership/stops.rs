@@ -1,0 +1,147 @@
+//! Partitions that stand still, and what makes them go on.
+//!
+//! One that stands still is taken out of the fetcher and stays ours in the group. It is claimed again when its
+//! cause may be gone: after a while where time can cure it, when the other owner's row stands still, or when an
+//! operator says so.
+
+use std::sync::Arc;
+
+use super::fence::{FenceWatch, Row, Verdict};
+use super::life::{Held, Life};
+use super::{News, Order, Ownership, Turn};
+use crate::commit::StoredProgress;
+use crate::halt::{Halt, HaltCode};
+use crate::machine::{Input, Millis};
+use crate::position::{Generation, TopicPartition};
+
+/// Between tries of a halted partition whose cause may have been put right.
+const PROBE_EVERY: Millis = 15_000;
+
+impl Ownership {
+    /// Tells the lane to stop the partition. It stands still once the lane has done so, since what is in flight
+    /// may still be committed.
+    pub(super) fn halt(&mut self, partition: &TopicPartition, halt: &Halt, turn: &mut Turn) {
+        if let Some(hold) = self.hold(partition) {
+            let input = Input::Halted(partition.clone(), hold.generation, halt.clone());
+            turn.order(Order::Lane(hold.lane, input));
+        }
+    }
+
+    pub(super) fn misfit(&mut self, topic: &Arc<str>, halt: &Halt, turn: &mut Turn) {
+        let of_topic = self.held.keys().filter(|partition| partition.topic == *topic);
+        for partition in of_topic.cloned().collect::<Vec<_>>() {
+            self.halt(&partition, halt, turn);
+        }
+    }
+
+    /// A lane has stopped the partition.
+    pub(super) fn stopped(
+        &mut self,
+        partition: &TopicPartition,
+        generation: Generation,
+        halt: Halt,
+        turn: &mut Turn,
+    ) {
+        if self.is_current(partition, generation) {
+            turn.order(Order::Unfetch(partition.clone()));
+            self.stand_still(partition, halt, turn);
+        }
+    }
+
+    pub(super) fn stand_still(&mut self, partition: &TopicPartition, halt: Halt, turn: &mut Turn) {
+        let Some(held) = self.held.get_mut(partition) else { return };
+        let probe_at = halt.code.is_probed().then_some(turn.now + PROBE_EVERY);
+        held.life = Life::Halted { code: halt.code, probe_at, reads_shape: false };
+        turn.tell(partition, News::Halted(halt));
+    }
+
+    /// A lane saw another owner.
+    pub(super) fn fenced(
+        &mut self,
+        partition: &TopicPartition,
+        generation: Generation,
+        stored: StoredProgress,
+        turn: &mut Turn,
+    ) {
+        let draw = self.dice.f64();
+        let Some(held) = self.current(partition, generation) else { return };
+        held.life = Life::Fenced(FenceWatch::new(stored.epoch, stored.next, turn.now, held.fences, draw));
+        held.fences = held.fences.saturating_add(1);
+        turn.order(Order::Unfetch(partition.clone()));
+        turn.tell(partition, News::Fenced(stored));
+    }
+
+    /// Rows of the ledger: a lane whose partition is idle learns only so that it was fenced or that the database
+    /// went back, and a fenced partition that its owner is gone.
+    pub(super) fn rows(&mut self, rows: Vec<(TopicPartition, StoredProgress)>, turn: &mut Turn) {
+        for (partition, stored) in rows {
+            let Some(held) = self.held.get_mut(&partition) else { continue };
+            if let Some(hold) = held.life.hold() {
+                turn.order(Order::Lane(hold.lane, Input::Stored(partition, hold.generation, stored)));
+                continue;
+            }
+            let Held { life: Life::Fenced(watch), end, .. } = held else { continue };
+            let row = Row {
+                epoch: stored.epoch,
+                next: stored.next,
+                owned: stored.owner.is_some(),
+                behind: end.is_some_and(|end| end > stored.next),
+            };
+            if watch.look(row, turn.now) == Verdict::Claim {
+                turn.tell(&partition, News::ClaimedAnew("the other owner's row stands still"));
+                self.claim_again(&partition, 0, turn);
+            }
+        }
+    }
+
+    /// Tries halted partitions again whose cause may have been put right since.
+    pub(super) fn probe(&mut self, turn: &mut Turn) {
+        let mut ripe = Vec::new();
+        for (partition, held) in &mut self.held {
+            let Life::Halted { code, probe_at: Some(at), reads_shape } = &mut held.life else { continue };
+            if *at > turn.now || held.is_leaving {
+                continue;
+            }
+            *at = turn.now + PROBE_EVERY;
+            if *code == HaltCode::SchemaMismatch {
+                *reads_shape = true;
+                turn.order(Order::ReadShape(Arc::clone(&partition.topic)));
+            } else {
+                ripe.push(partition.clone());
+            }
+        }
+        for partition in ripe {
+            self.claim_again(&partition, 0, turn);
+        }
+    }
+
+    /// The table of halted partitions fits again.
+    pub(super) fn shape_read(&mut self, topic: &Arc<str>, turn: &mut Turn) {
+        let waits = |(partition, held): &(&TopicPartition, &Held)| {
+            partition.topic == *topic && matches!(held.life, Life::Halted { reads_shape: true, .. })
+        };
+        let waiting = self.held.iter().filter(waits).map(|(partition, _)| partition.clone());
+        for partition in waiting.collect::<Vec<_>>() {
+            self.claim_again(&partition, 0, turn);
+        }
+    }
+
+    pub(super) fn pause(&mut self, partitions: &[TopicPartition], turn: &mut Turn) {
+        for partition in partitions {
+            self.claim_again(partition, 0, turn);
+            if let Some(held) = self.held.get_mut(partition) {
+                held.life = Life::Paused;
+            }
+        }
+    }
+
+    pub(super) fn resume(&mut self, partitions: &[TopicPartition], turn: &Turn) {
+        for partition in partitions {
+            if let Some(held) = self.held.get_mut(partition)
+                && matches!(held.life, Life::Paused)
+            {
+                held.life = Life::Unclaimed { ask_at: Some(turn.now) };
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::life::{Held, Hold, Life, Looking};
 use super::{Grant, Look, News, Order, Ownership, Turn, lane_of};
 use crate::halt::{Halt, HaltCode};
 use crate::machine::{Input, Millis, Tenure};
-use crate::position::{Generation, NextOffset, TopicPartition};
+use crate::position::{Assignment, NextOffset, TopicPartition};
 
 /// Wait before a failed claim is tried again.
 pub(super) const CLAIM_AGAIN: Millis = 1_000;
@@ -91,8 +91,9 @@ impl Ownership {
     }
 
     /// The stored position isn't the one that the lane held.
-    pub(super) fn strayed(&mut self, partition: &TopicPartition, generation: Generation, turn: &mut Turn) {
-        if self.is_current(partition, generation) {
+    pub(super) fn strayed(&mut self, assignment: &Assignment, turn: &mut Turn) {
+        if self.is_current(assignment) {
+            let partition = &assignment.partition;
             turn.tell(partition, News::ClaimedAnew("the stored position is not the one held"));
             self.claim_again(partition, 0, turn);
         }
@@ -102,7 +103,7 @@ impl Ownership {
     pub(super) fn claim_again(&mut self, partition: &TopicPartition, after: Millis, turn: &mut Turn) {
         let Some(held) = self.held.get_mut(partition) else { return };
         if let Some(hold) = held.life.hold() {
-            turn.order(Order::Lane(hold.lane, Input::Revoked(partition.clone(), hold.generation)));
+            turn.order(Order::Lane(hold.lane, Input::Revoked(hold.of(partition))));
         }
         turn.order(Order::Unfetch(partition.clone()));
         Self::pass(partition, held, turn);

@@ -5,7 +5,7 @@ use super::refusal::Refusals;
 use super::verdict::{Claimed, Sightings};
 use crate::halt::HaltCode;
 use crate::machine::Millis;
-use crate::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::position::{Assignment, Generation, NextOffset, TopicId, TopicPartition};
 
 /// A partition that the group gave.
 #[derive(Debug)]
@@ -96,6 +96,11 @@ pub(super) struct Hold {
 }
 
 impl Hold {
+    /// The partition's assignment under this claim.
+    pub(super) fn of(&self, partition: &TopicPartition) -> Assignment {
+        Assignment::new(partition.clone(), self.generation)
+    }
+
     pub(super) fn claimed<'a>(&self, partition: &'a TopicPartition) -> Claimed<'a> {
         let Self { topic_id, fetched_id, next, .. } = *self;
         Claimed { partition, topic_id, fetched_id, next }

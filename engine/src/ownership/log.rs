@@ -27,12 +27,12 @@ impl Ownership {
         match held.sightings.confirm(verdict) {
             Verdict::Valid => {
                 held.life = Life::Active { hold };
-                turn.order(Order::Lane(hold.lane, Input::Validated(look.partition, hold.generation)));
+                turn.order(Order::Lane(hold.lane, Input::Validated(hold.of(&look.partition))));
             }
             Verdict::Unknown => looking.again_at = Some(turn.now + LOOK_AGAIN),
             // Only the ledger knows the position exactly: it is claimed anew, and judged by what is stored.
             Verdict::Halt(halt) if doubted && halt.code != HaltCode::TopicRecreated => {
-                self.strayed(&look.partition, hold.generation, turn);
+                self.strayed(&hold.of(&look.partition), turn);
             }
             Verdict::Halt(halt) => self.halt(&look.partition, &halt, turn),
         }
@@ -76,7 +76,7 @@ impl Ownership {
         let mut doubted = Vec::new();
         for (partition, held) in &self.held {
             if let Some(hold) = held.life.hold() {
-                turn.order(Order::Lane(hold.lane, Input::Doubted(partition.clone(), hold.generation)));
+                turn.order(Order::Lane(hold.lane, Input::Doubted(hold.of(partition))));
                 doubted.push(partition.clone());
             }
         }
@@ -88,7 +88,7 @@ impl Ownership {
             let Some(held) = self.held.get_mut(&partition) else { continue };
             held.end = Some(end);
             if let Some(hold) = held.life.hold() {
-                turn.order(Order::Lane(hold.lane, Input::LogEnd(partition, end.value())));
+                turn.order(Order::Lane(hold.lane, Input::LogEnd(partition, end)));
             }
         }
     }

@@ -7,7 +7,7 @@ use super::verdict::LogState;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::Input;
-use crate::position::{Epoch, Generation, NextOffset, TopicId, TopicPartition};
+use crate::position::{Assignment, Epoch, NextOffset, TopicId, TopicPartition};
 use crate::route::Route;
 
 /// A claim that the ledger granted.
@@ -45,8 +45,7 @@ pub struct Found {
     pub log: Option<LogState>,
 }
 
-/// What happens to partitions. What carries a generation speaks of one assignment and is dropped once that
-/// has ended.
+/// What happens to partitions. What names an assignment is dropped once that one has ended.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The group gives partitions.
@@ -83,11 +82,11 @@ pub enum Event {
     /// The topic's table was read and fits its route.
     ShapeRead(Arc<str>),
     /// The lane stopped the partition.
-    Halted(TopicPartition, Generation, Halt),
+    Halted(Assignment, Halt),
     /// The lane saw another owner in the ledger.
-    Fenced(TopicPartition, Generation, StoredProgress),
+    Fenced(Assignment, StoredProgress),
     /// The stored position isn't the one that the lane held.
-    Strayed(TopicPartition, Generation),
+    Strayed(Assignment),
     /// An operator wants these partitions to stand still.
     Paused(Vec<TopicPartition>),
     /// An operator wants them to go on.
@@ -95,7 +94,7 @@ pub enum Event {
     /// The group takes partitions away: lanes finish what is in flight.
     Taken(Vec<TopicPartition>),
     /// The lane has let go.
-    Released(TopicPartition, Generation),
+    Released(Assignment),
     /// The group has them back, released or not.
     Gone(Vec<TopicPartition>),
     /// Time has passed.

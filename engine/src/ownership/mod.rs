@@ -33,7 +33,7 @@ use self::life::{Held, Hold, Life};
 pub use self::message::{Event, Found, Grant, Look, News, Order};
 pub use self::verdict::LogState;
 use crate::machine::{Input, Millis};
-use crate::position::{Generation, TopicPartition};
+use crate::position::{Assignment, Generation, TopicPartition};
 
 /// All partitions that the group has given to this process.
 pub struct Ownership {
@@ -96,17 +96,13 @@ impl Ownership {
             Event::Unreadable(partition, halt) => self.halt(&partition, &halt, &mut turn),
             Event::Misfit(topic, halt) => self.misfit(&topic, &halt, &mut turn),
             Event::ShapeRead(topic) => self.shape_read(&topic, &mut turn),
-            Event::Halted(partition, generation, halt) => {
-                self.stopped(&partition, generation, halt, &mut turn);
-            }
-            Event::Fenced(partition, generation, stored) => {
-                self.fenced(&partition, generation, stored, &mut turn);
-            }
-            Event::Strayed(partition, generation) => self.strayed(&partition, generation, &mut turn),
+            Event::Halted(assignment, halt) => self.stopped(&assignment, halt, &mut turn),
+            Event::Fenced(assignment, stored) => self.fenced(&assignment, stored, &mut turn),
+            Event::Strayed(assignment) => self.strayed(&assignment, &mut turn),
             Event::Paused(partitions) => self.pause(&partitions, &mut turn),
             Event::Resumed(partitions) => self.resume(&partitions, &turn),
             Event::Taken(partitions) => self.taken(&partitions, &mut turn),
-            Event::Released(partition, generation) => self.released(&partition, generation),
+            Event::Released(assignment) => self.released(&assignment),
             Event::Gone(partitions) => self.gone(&partitions, &mut turn),
             Event::Tick => self.tick(&mut turn),
         }
@@ -118,9 +114,9 @@ impl Ownership {
         self.hold(partition).map(|hold| (hold.generation, hold.lane))
     }
 
-    /// Whether this assignment of the partition hasn't ended.
-    pub fn is_current(&self, partition: &TopicPartition, generation: Generation) -> bool {
-        self.hold(partition).is_some_and(|hold| hold.generation == generation)
+    /// Whether this assignment hasn't ended.
+    pub fn is_current(&self, assignment: &Assignment) -> bool {
+        self.hold(&assignment.partition).is_some_and(|hold| hold.generation == assignment.generation)
     }
 
     /// Whether a lane was told to let go and hasn't yet.
@@ -149,9 +145,9 @@ impl Ownership {
     }
 
     /// Whether this is the partition's present assignment; gives its entry.
-    fn current(&mut self, partition: &TopicPartition, generation: Generation) -> Option<&mut Held> {
-        let held = self.held.get_mut(partition)?;
-        held.life.hold().is_some_and(|hold| hold.generation == generation).then_some(held)
+    fn current(&mut self, assignment: &Assignment) -> Option<&mut Held> {
+        let held = self.held.get_mut(&assignment.partition)?;
+        held.life.hold().is_some_and(|hold| hold.generation == assignment.generation).then_some(held)
     }
 
     /// The group takes partitions away: lanes are told to let go, in good order.
@@ -161,14 +157,14 @@ impl Ownership {
             held.is_leaving = true;
             if let Some(hold) = held.life.hold() {
                 held.awaited = Some(hold.generation);
-                turn.order(Order::Lane(hold.lane, Input::Revoked(partition.clone(), hold.generation)));
+                turn.order(Order::Lane(hold.lane, Input::Revoked(hold.of(partition))));
             }
         }
     }
 
-    fn released(&mut self, partition: &TopicPartition, generation: Generation) {
-        if let Some(held) = self.held.get_mut(partition)
-            && held.awaited == Some(generation)
+    fn released(&mut self, assignment: &Assignment) {
+        if let Some(held) = self.held.get_mut(&assignment.partition)
+            && held.awaited == Some(assignment.generation)
         {
             held.awaited = None;
         }

@@ -12,7 +12,7 @@ use super::{News, Order, Ownership, Turn};
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::{Input, Millis};
-use crate::position::{Generation, TopicPartition};
+use crate::position::{Assignment, TopicPartition};
 
 /// Between tries of a halted partition whose cause may have been put right.
 const PROBE_EVERY: Millis = 15_000;
@@ -22,7 +22,7 @@ impl Ownership {
     /// may still be committed.
     pub(super) fn halt(&mut self, partition: &TopicPartition, halt: &Halt, turn: &mut Turn) {
         if let Some(hold) = self.hold(partition) {
-            let input = Input::Halted(partition.clone(), hold.generation, halt.clone());
+            let input = Input::Halted(hold.of(partition), halt.clone());
             turn.order(Order::Lane(hold.lane, input));
         }
     }
@@ -35,16 +35,10 @@ impl Ownership {
     }
 
     /// A lane has stopped the partition.
-    pub(super) fn stopped(
-        &mut self,
-        partition: &TopicPartition,
-        generation: Generation,
-        halt: Halt,
-        turn: &mut Turn,
-    ) {
-        if self.is_current(partition, generation) {
-            turn.order(Order::Unfetch(partition.clone()));
-            self.stand_still(partition, halt, turn);
+    pub(super) fn stopped(&mut self, assignment: &Assignment, halt: Halt, turn: &mut Turn) {
+        if self.is_current(assignment) {
+            turn.order(Order::Unfetch(assignment.partition.clone()));
+            self.stand_still(&assignment.partition, halt, turn);
         }
     }
 
@@ -56,15 +50,10 @@ impl Ownership {
     }
 
     /// A lane saw another owner.
-    pub(super) fn fenced(
-        &mut self,
-        partition: &TopicPartition,
-        generation: Generation,
-        stored: StoredProgress,
-        turn: &mut Turn,
-    ) {
+    pub(super) fn fenced(&mut self, assignment: &Assignment, stored: StoredProgress, turn: &mut Turn) {
         let draw = self.dice.f64();
-        let Some(held) = self.current(partition, generation) else { return };
+        let partition = &assignment.partition;
+        let Some(held) = self.current(assignment) else { return };
         held.life = Life::Fenced(FenceWatch::new(stored.epoch, stored.next, turn.now, held.fences, draw));
         held.fences = held.fences.saturating_add(1);
         turn.order(Order::Unfetch(partition.clone()));
@@ -77,7 +66,7 @@ impl Ownership {
         for (partition, stored) in rows {
             let Some(held) = self.held.get_mut(&partition) else { continue };
             if let Some(hold) = held.life.hold() {
-                turn.order(Order::Lane(hold.lane, Input::Stored(partition, hold.generation, stored)));
+                turn.order(Order::Lane(hold.lane, Input::Stored(hold.of(&partition), stored)));
                 continue;
             }
             let Held { life: Life::Fenced(watch), end, .. } = held else { continue };

@@ -14,6 +14,11 @@ fn at(number: i32) -> TopicPartition {
     TopicPartition::new("events", number)
 }
 
+/// Partition 0's assignment of this number.
+fn of(generation: u64) -> Assignment {
+    Assignment::new(at(0), Generation(generation))
+}
+
 fn id(number: u128) -> TopicId {
     TopicId(Uuid::from_u128(number))
 }
@@ -80,11 +85,11 @@ fn say(order: &Order) -> String {
         Order::ReadShape(topic) => format!("read {topic}"),
         Order::Lane(_, input) => match input {
             Input::Assigned(tenure) => format!("assigned {}", tenure.generation.0),
-            Input::Validated(_, generation) => format!("validated {}", generation.0),
-            Input::Doubted(_, generation) => format!("doubted {}", generation.0),
-            Input::Revoked(_, generation) => format!("revoked {}", generation.0),
-            Input::Halted(_, generation, halt) => format!("halt {} {}", generation.0, halt.code.code()),
-            Input::Stored(_, generation, stored) => format!("stored {} {}", generation.0, stored.next),
+            Input::Validated(of) => format!("validated {}", of.generation.0),
+            Input::Doubted(of) => format!("doubted {}", of.generation.0),
+            Input::Revoked(of) => format!("revoked {}", of.generation.0),
+            Input::Halted(of, halt) => format!("halt {} {}", of.generation.0, halt.code.code()),
+            Input::Stored(of, stored) => format!("stored {} {}", of.generation.0, stored.next),
             Input::LogEnd(_, end) => format!("end {end}"),
             other => format!("{other:?}"),
         },
@@ -200,8 +205,7 @@ fn positions_that_the_log_contradicts_halt_by_name() {
         stage.wait(1_000).expect(Event::Tick, &format!("look 0#{}", number + 1));
     }
     stage.expect(Stage::found(4, log(0, 4)), "halt 1 TG-103");
-    let generation = Generation(1);
-    let stopped = Event::Halted(at(0), generation, halt(HaltCode::LogTruncated));
+    let stopped = Event::Halted(of(1), halt(HaltCode::LogTruncated));
     stage.expect(stopped, "unfetch 0, (0 TG-103)");
     stage.wait(1_000_000).expect(Event::Tick, "");
 }
@@ -244,19 +248,19 @@ fn a_topic_that_was_created_anew_is_noticed_while_it_is_read() {
 #[test]
 fn what_ended_with_an_assignment_is_not_heard_of_the_next() {
     let mut stage = Stage::active();
-    stage.expect(Event::Strayed(at(0), Generation(1)), "(0 claimed anew), revoked 1, unfetch 0");
+    stage.expect(Event::Strayed(of(1)), "(0 claimed anew), revoked 1, unfetch 0");
     stage.expect(Event::Tick, "claim 0");
     stage.expect(granted(0, 3), "(0 claimed), assigned 2, fetch 0 from 3, look 0#2");
-    stage.expect(Event::Strayed(at(0), Generation(1)), "");
-    stage.expect(Event::Halted(at(0), Generation(1), halt(HaltCode::BadRecord)), "");
-    stage.expect(Event::Fenced(at(0), Generation(1), stored(9, 9, Some("b"))), "");
-    assert!(stage.owner.is_current(&at(0), Generation(2)) && !stage.owner.is_current(&at(0), Generation(1)));
+    stage.expect(Event::Strayed(of(1)), "");
+    stage.expect(Event::Halted(of(1), halt(HaltCode::BadRecord)), "");
+    stage.expect(Event::Fenced(of(1), stored(9, 9, Some("b"))), "");
+    assert!(stage.owner.is_current(&of(2)) && !stage.owner.is_current(&of(1)));
 }
 
 #[test]
 fn a_fenced_partition_is_taken_back_when_its_row_stands_still_with_work_to_do() {
     let mut stage = Stage::active();
-    stage.expect(Event::Fenced(at(0), Generation(1), stored(5, 8, Some("b"))), "unfetch 0, (0 fenced)");
+    stage.expect(Event::Fenced(of(1), stored(5, 8, Some("b"))), "unfetch 0, (0 fenced)");
     assert!(stage.owner.has_fenced());
     let row = || Event::Rows(vec![(at(0), stored(5, 8, Some("b")))]);
     stage.wait(60_000).expect(row(), "");
@@ -265,7 +269,7 @@ fn a_fenced_partition_is_taken_back_when_its_row_stands_still_with_work_to_do() 
     stage.wait(10_000).expect(row(), "(0 claimed anew), unfetch 0, (0 TG-201 passed)");
     stage.expect(Event::Tick, "claim 0");
     stage.expect(granted(0, 5), "(0 claimed), assigned 2, fetch 0 from 5, look 0#2");
-    stage.expect(Event::Fenced(at(0), Generation(2), stored(5, 9, Some("b"))), "unfetch 0, (0 fenced)");
+    stage.expect(Event::Fenced(of(2), stored(5, 9, Some("b"))), "unfetch 0, (0 fenced)");
     let decided = Event::Rows(vec![(at(0), stored(5, 9, None))]);
     stage.expect(decided, "(0 claimed anew), unfetch 0, (0 TG-201 passed)");
 }
@@ -285,7 +289,7 @@ fn halts_that_time_can_cure_are_tried_again_and_the_others_are_not() {
     let stopped = |code| {
         let mut stage = Stage::active();
         let said = format!("unfetch 0, (0 {})", halt(code).code.code());
-        stage.expect(Event::Halted(at(0), Generation(1), halt(code)), &said);
+        stage.expect(Event::Halted(of(1), halt(code)), &said);
         stage.wait(14_999).expect(Event::Tick, "");
         stage.wait(1);
         stage
@@ -327,9 +331,9 @@ fn lanes_let_go_before_the_group_has_a_partition_back() {
     let mut stage = Stage::active();
     stage.expect(Event::Taken(vec![at(0), at(9)]), "revoked 1");
     assert!(stage.owner.awaits_release());
-    stage.expect(Event::Released(at(0), Generation(0)), "");
+    stage.expect(Event::Released(of(0)), "");
     assert!(stage.owner.awaits_release(), "that was another assignment");
-    stage.expect(Event::Released(at(0), Generation(1)), "");
+    stage.expect(Event::Released(of(1)), "");
     assert!(!stage.owner.awaits_release());
     stage.expect(Event::Gone(vec![at(0)]), "(0 gone)");
 }
@@ -338,10 +342,10 @@ fn lanes_let_go_before_the_group_has_a_partition_back() {
 fn what_leaves_is_not_claimed_again() {
     let mut stage = Stage::active();
     stage.expect(Event::Taken(vec![at(0)]), "revoked 1");
-    stage.expect(Event::Strayed(at(0), Generation(1)), "(0 claimed anew), revoked 1, unfetch 0");
+    stage.expect(Event::Strayed(of(1)), "(0 claimed anew), revoked 1, unfetch 0");
     stage.wait(100_000).expect(Event::Tick, "");
     let mut stage = Stage::active();
-    let stopped = Event::Halted(at(0), Generation(1), halt(HaltCode::UnknownFailure));
+    let stopped = Event::Halted(of(1), halt(HaltCode::UnknownFailure));
     stage.expect(stopped, "unfetch 0, (0 TG-305)");
     stage.expect(Event::Taken(vec![at(0)]), "");
     assert!(!stage.owner.awaits_release());
@@ -364,6 +368,6 @@ fn a_paused_partition_stands_still_until_it_is_resumed() {
 fn the_topics_are_those_of_claimed_partitions() {
     let mut stage = Stage::active();
     assert_eq!(stage.owner.topics(), ["events".into()].into());
-    stage.expect(Event::Halted(at(0), Generation(1), halt(HaltCode::BadRecord)), "unfetch 0, (0 TG-301)");
+    stage.expect(Event::Halted(of(1), halt(HaltCode::BadRecord)), "unfetch 0, (0 TG-301)");
     assert!(stage.owner.topics().is_empty());
 }

@@ -17,8 +17,8 @@ const BEGINNING: Duration = Duration::from_secs(10);
 /// How long is looked on.
 const WINDOW: Duration = Duration::from_secs(20);
 
-/// A fortieth of a processor: a hundredth is the goal, a build with checks on a busy machine takes twice as much, and
-/// a loop that spins takes all of it.
+/// A fortieth of a processor: a hundredth is the goal, a build with checks on a busy machine takes twice as
+/// much, and a loop that spins takes all of it.
 const CPU_MAX: Duration = Duration::from_millis(500);
 
 /// Lines of its log within the window.

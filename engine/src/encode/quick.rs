@@ -1,7 +1,7 @@
 //! The quick encoding of plain literals, for the spellings that nearly all records have.
 //!
-//! [`push`] gives the field that [`field::fill`](crate::map::field::fill) gives in binary, or nothing at all: what
-//! it doesn't know, and all that may be wrong, is left to that.
+//! [`push`] gives the field that [`json`](super::json) gives in binary, or nothing at all: what it doesn't
+//! know, and all that may be wrong, is left to that.
 
 use super::{base_type, calendar, document, uuid};
 use crate::shape::{ColumnType, Kind};

@@ -1,9 +1,9 @@
 //! The quick reading of an object, for records in a form that is certainly right.
 //!
-//! [`scan`] does what [`object::scan`](super::object::scan) does, in one pass and without a call for each member,
-//! and notes on the way what the encoders would else look for again. It gives up where it isn't certain: at
-//! an error, a name with escapes, deep nesting. The caller then asks `object::scan`, whose word counts; a
-//! record that this module accepts, that one accepts with the same result.
+//! [`scan`] does what [`object::scan`](super::object::scan) does, in one pass and without a call for each
+//! member, and notes on the way what the encoders would else look for again. It gives up where it isn't
+//! certain: at an error, a name with escapes, deep nesting. The caller then asks `object::scan`, whose word
+//! counts; a record that this module accepts, that one accepts with the same result.
 
 use super::object::{Literal, Node, Slot, Unmatched};
 

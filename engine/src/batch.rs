@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::arena::Arena;
 use super::outcome::Tally;
-use super::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
+use super::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
+use super::progress::ProgressDelta;
 use super::route::Route;
 use super::row::{Encoding, Reject};
 use super::shape::{ColumnSet, KeyOrder, Table};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::batch::Pending;
 use super::outcome::Tally;
 use super::policy::Failure;
-use super::position::{Epoch, NextOffset, Offset};
+use super::position::Offset;
+pub use super::progress::{Fence, StoredProgress};
 use super::shape::Table;
 
 /// How a transaction ended.
@@ -45,24 +46,4 @@ pub struct Refusal {
     pub failure: Failure,
     /// In the same transaction another row of the same table was written.
     pub others_pass: bool,
-}
-
-/// What stands in the ledger instead of what the batch expected.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fence {
-    /// Index in [`super::batch::Batch::moves`].
-    pub index: usize,
-    /// The stored row; `None` when it is missing.
-    pub stored: Option<StoredProgress>,
-}
-
-/// The part of a progress row that decides ownership.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredProgress {
-    /// The first offset not yet applied.
-    pub next: NextOffset,
-    /// The newest owner's epoch.
-    pub epoch: Epoch,
-    /// The newest owner: an instance's name, or an operator's decision.
-    pub owner: Option<String>,
 }

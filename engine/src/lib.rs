@@ -19,6 +19,7 @@ pub mod key;
 pub mod fold;
 pub mod evidence;
 pub mod batch;
+pub mod progress;
 pub mod segment;
 pub mod halt;
 pub mod backoff;

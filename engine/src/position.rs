@@ -140,36 +140,13 @@ impl fmt::Display for TopicId {
     }
 }
 
-/// A move of one partition's progress, from the position that the lane held to the one it reaches.
-///
-/// `from` is the stored position, not the first record's offset: holes that compaction and transaction
-/// markers leave in the log are not gaps in progress.
+/// The part of a log that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ProgressDelta {
-    from: NextOffset,
-    to: NextOffset,
-}
-
-impl ProgressDelta {
-    /// A move forward, or `None` when `to` does not lie behind `from`.
-    pub fn new(from: NextOffset, to: NextOffset) -> Option<Self> {
-        (from < to).then_some(Self { from, to })
-    }
-
-    /// The position that must be stored for the move to hold.
-    pub const fn from(self) -> NextOffset {
-        self.from
-    }
-
-    /// The position that the move stores.
-    pub const fn to(self) -> NextOffset {
-        self.to
-    }
-
-    /// How many offsets the move passes, records and holes together.
-    pub const fn span(self) -> u64 {
-        (self.to.0 - self.from.0) as u64
-    }
+pub struct Watermarks {
+    /// The first offset that is still there.
+    pub low: NextOffset,
+    /// The end for readers of committed records: an open transaction holds it back.
+    pub end: NextOffset,
 }
 
 #[cfg(test)]
@@ -181,14 +158,6 @@ mod tests {
         assert_eq!(Offset::new(41).next(), NextOffset::new(42));
         assert!(NextOffset::new(42).has_passed(Offset::new(41)));
         assert!(!NextOffset::new(42).has_passed(Offset::new(42)));
-    }
-
-    #[test]
-    fn a_delta_moves_forward_or_is_not() {
-        let at = NextOffset::new;
-        assert!(ProgressDelta::new(at(5), at(5)).is_none());
-        assert!(ProgressDelta::new(at(5), at(4)).is_none());
-        assert_eq!(ProgressDelta::new(at(5), at(9)).map(ProgressDelta::span), Some(4));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::ffi::{Client, Event, Fault, code_name};
 use super::group::{Group, Member};
 use super::problem::ProblemKind;
 use super::properties;
-use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition};
+use crate::engine::position::{Generation, NextOffset, TopicId, TopicPartition, Watermarks};
 use crate::engine::record::RecordBlock;
 
 /// A client that belongs to no group.
@@ -44,15 +44,6 @@ pub struct TopicInfo {
     pub name: String,
     /// The numbers of its partitions, ascending.
     pub partitions: Vec<i32>,
-}
-
-/// The part of a log that can be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Watermarks {
-    /// The first offset that is still there.
-    pub low: NextOffset,
-    /// The end for readers of committed records: an open transaction holds it back.
-    pub end: NextOffset,
 }
 
 /// How much further back [`Inspector::tail`] looks each time that gaps left it with too few records.

@@ -24,9 +24,11 @@ pub use cause::{BrokerTrouble, Cause};
 pub use consumer::{Consumer, FetchedRecord, Polled};
 pub use error::Error;
 pub use group::{Group, Member};
-pub use inspector::{Inspector, TopicInfo, Watermarks};
+pub use inspector::{Inspector, TopicInfo};
 pub use problem::{Problem, ProblemKind};
 pub use rights::Rights;
+
+pub use crate::engine::position::Watermarks;
 
 /// The version of the librdkafka that is linked, such as `2.12.1`.
 pub fn librdkafka_version() -> String {

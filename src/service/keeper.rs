@@ -451,7 +451,12 @@ impl State {
             }
             let Some(watch) = self.fenced.get_mut(&row.partition) else {
                 if let Some(claim) = self.claims.get(&row.partition) {
-                    let stored = StoredProgress { next: row.next, epoch: row.epoch, owner: row.owner };
+                    let stored = StoredProgress {
+                        topic_id: row.topic_id,
+                        next: row.next,
+                        epoch: row.epoch,
+                        owner: row.owner,
+                    };
                     let input = Input::Stored(claim.assignment(), stored);
                     self.with.lanes[claim.lane].control(input);
                 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate::engine::batch::{Batch, Entry, PartitionMove, TableBatch};
-use tidegate::engine::commit::{Fence, Refusal, StoredProgress};
+use tidegate::engine::batch::{Batch, Entry, TableBatch};
+use tidegate::engine::commit::{Refusal, StoredProgress};
 use tidegate::engine::outcome::{Outcome, Tally};
-use tidegate::engine::position::{Epoch, NextOffset};
+use tidegate::engine::position::{Epoch, NextOffset, TopicId};
+pub(super) use tidegate::engine::progress::Standing;
+use tidegate::engine::progress::standing;
 
 use super::mutant::Mutant;
 use super::oracle::partition_of;
@@ -31,13 +33,6 @@ pub(super) struct State {
     pub quarantine: BTreeSet<(i32, i64)>,
 }
 
-/// What the ledger says to a batch, its rows being locked.
-pub(super) enum Standing {
-    Ready,
-    Applied,
-    Fenced(Vec<Fence>),
-}
-
 impl State {
     /// The ledger of a topic whose partitions begin at `starts`.
     pub(super) fn registered(starts: &[i64]) -> Self {
@@ -55,32 +50,27 @@ impl State {
 
     /// Compares a batch with the stored progress.
     pub(super) fn standing(&self, batch: &Batch, mutant: Option<Mutant>) -> Standing {
-        let (any_epoch, any_position) =
-            (mutant == Some(Mutant::NoEpochCompare), mutant == Some(Mutant::NoPositionCompare));
-        let stands = |moved: &PartitionMove, position: NextOffset| {
-            let stored = &self.progress[&moved.partition.partition];
-            let epoch = any_epoch || stored.epoch == moved.epoch.value();
-            epoch && (any_position || stored.next == position.value())
-        };
-        if !any_position && batch.moves.iter().all(|moved| stands(moved, moved.delta.to())) {
-            return Standing::Applied;
-        }
-        let ready: Vec<bool> = batch.moves.iter().map(|moved| stands(moved, moved.delta.from())).collect();
-        if ready.iter().all(|ready| *ready) {
-            return Standing::Ready;
-        }
-        let fences = batch.moves.iter().enumerate().filter(|(index, _)| !ready[*index]);
-        Standing::Fenced(
-            fences
-                .map(|(index, moved)| Fence { index, stored: Some(self.stored(moved.partition.partition)) })
-                .collect(),
-        )
+        let stored = batch.moves.iter().map(|moved| {
+            let mut stored = self.stored(moved.partition.partition);
+            match mutant {
+                Some(Mutant::NoEpochCompare) => stored.epoch = moved.epoch,
+                Some(Mutant::NoPositionCompare) => stored.next = moved.delta.from(),
+                _ => {}
+            }
+            Some(stored)
+        });
+        standing(&batch.moves, stored.collect())
     }
 
     /// A partition's row.
     pub(super) fn stored(&self, partition: i32) -> StoredProgress {
         let Progress { epoch, owner, next, .. } = &self.progress[&partition];
-        StoredProgress { next: NextOffset::new(*next), epoch: Epoch::new(*epoch), owner: owner.clone() }
+        StoredProgress {
+            topic_id: TopicId(uuid::Uuid::nil()),
+            next: NextOffset::new(*next),
+            epoch: Epoch::new(*epoch),
+            owner: owner.clone(),
+        }
     }
 
     /// Writes rows and quarantine; gives the tallies of all moves. After an error the state is of no use.

@@ -9,6 +9,7 @@ use crate::halt::{Halt, HaltCode};
 use crate::outcome::Tally;
 use crate::policy::{Disposition, Failure, FailureClass, dispose};
 use crate::position::{Assignment, NextOffset, TopicPartition};
+use crate::progress::{Cause, cause};
 use crate::segment::{Segment, TenureId};
 
 impl Machine {
@@ -103,6 +104,11 @@ impl Machine {
         for ((id, moved), tally) in flight.tenures.iter().zip(&batch.moves).zip(tallies) {
             let next = moved.delta.to();
             let Some(held) = self.held.get_mut(id) else { continue };
+            debug_assert_eq!(
+                held.tenure.next.then(moved.delta),
+                Ok(next),
+                "a batch starts where its claims stand"
+            );
             held.tenure.next = next;
             held.staged = held.staged.max(next);
             held.reshapes = 0;
@@ -171,17 +177,17 @@ impl Machine {
                 continue;
             };
             let Some(held) = self.held.get_mut(&id) else { continue };
-            let Some(stored) = fence.stored.clone() else {
-                let evidence = format!("the ledger has no row for {}", moved.partition);
-                self.halt(id, Halt::new(HaltCode::ProgressMissing, evidence), commands);
-                continue;
-            };
-            if stored.epoch == moved.epoch && stored.next > moved.delta.from() && stored.next <= held.staged {
-                // Our own COMMIT was applied, under a cut that is not this one.
-                held.tenure.next = stored.next;
-                self.settle_unknown(id, &moved.partition, stored.next, commands);
-            } else {
-                self.stands_elsewhere(id, stored, commands);
+            match cause(fence.expected, fence.stored.clone(), held.staged) {
+                Cause::Missing => {
+                    let evidence = format!("the ledger has no row for {}", moved.partition);
+                    self.halt(id, Halt::new(HaltCode::ProgressMissing, evidence), commands);
+                }
+                Cause::OwnCommit(next) => {
+                    held.tenure.next = next;
+                    self.settle_unknown(id, &moved.partition, next, commands);
+                }
+                Cause::NewOwner(stored) => self.hand_over(id, stored, commands),
+                Cause::Elsewhere => self.reclaim(id, commands),
             }
         }
     }
@@ -199,21 +205,21 @@ impl Machine {
         let flies = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
         let next = held.tenure.next;
         let has_work = self.segments.iter().any(|segment| segment.waiting_for(id, next) > 0);
-        let agrees = stored.epoch == held.tenure.epoch && stored.next == next;
-        if held.is_ready() && !flies && !has_work && !agrees {
-            self.stands_elsewhere(id, stored, commands);
+        let expected = held.tenure.expects();
+        if !held.is_ready() || flies || has_work || expected.is(&stored) {
+            return;
+        }
+        // Nothing is staged behind the position, so that no COMMIT of ours can have moved it.
+        match cause(expected, Some(stored), next) {
+            Cause::NewOwner(stored) => self.hand_over(id, stored, commands),
+            Cause::Missing | Cause::OwnCommit(_) | Cause::Elsewhere => self.reclaim(id, commands),
         }
     }
 
-    /// The row is another owner's, or the database went back.
-    fn stands_elsewhere(&mut self, id: TenureId, stored: StoredProgress, commands: &mut Vec<Command>) {
-        let Some(held) = self.held.get(&id) else { return };
-        if stored.epoch > held.tenure.epoch {
-            let assignment = held.tenure.assignment();
-            self.remove(id, commands);
-            commands.push(Command::Fenced(assignment, stored));
-        } else {
-            self.reclaim(id, commands);
+    /// Another owner has the partition.
+    fn hand_over(&mut self, id: TenureId, stored: StoredProgress, commands: &mut Vec<Command>) {
+        if let Some(held) = self.remove(id, commands) {
+            commands.push(Command::Fenced(held.tenure.assignment(), stored));
         }
     }
 

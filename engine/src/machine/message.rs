@@ -10,6 +10,7 @@ use crate::halt::Halt;
 use crate::outcome::Tally;
 use crate::policy::{Failure, FailureClass};
 use crate::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicId, TopicPartition};
+use crate::progress::Expected;
 use crate::record::RecordBlock;
 use crate::route::Route;
 
@@ -57,6 +58,11 @@ impl Tenure {
     /// The assignment that it holds.
     pub fn assignment(&self) -> Assignment {
         Assignment::new(self.partition.clone(), self.generation)
+    }
+
+    /// What the ledger has to say of the partition.
+    pub fn expects(&self) -> Expected {
+        Expected { topic_id: self.topic_id, epoch: self.epoch, next: self.next }
     }
 }
 

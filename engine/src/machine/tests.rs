@@ -229,7 +229,8 @@ fn stored(words: &mut Words<'_>) -> StoredProgress {
     words.next();
     let next = NextOffset::new(words.number());
     words.next();
-    StoredProgress { next, epoch: Epoch::new(words.number()), owner: Some("other".to_owned()) }
+    let (epoch, owner) = (Epoch::new(words.number()), Some("other".to_owned()));
+    StoredProgress { topic_id: TopicId(uuid::Uuid::nil()), next, epoch, owner }
 }
 
 fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
@@ -252,9 +253,14 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
         }
         "fenced" => {
             let index = place(words.number());
-            CommitOutcome::Fenced(vec![Fence { index, stored: Some(stored(&mut words)) }])
+            let (expected, stored) = (batch.moves[index].expects(), Some(stored(&mut words)));
+            CommitOutcome::Fenced(vec![Fence { index, expected, stored }])
         }
-        "missing" => CommitOutcome::Fenced(vec![Fence { index: place(words.number()), stored: None }]),
+        "missing" => {
+            let index = place(words.number());
+            let expected = batch.moves[index].expects();
+            CommitOutcome::Fenced(vec![Fence { index, expected, stored: None }])
+        }
         "refused" => {
             let (partition, offset) = (place(words.number()) as u32, Offset::new(words.number()));
             CommitOutcome::Refused(vec![Pending { partition, offset, column: 2 }])

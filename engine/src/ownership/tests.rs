@@ -63,7 +63,7 @@ fn log(low: i64, end: i64) -> Option<LogState> {
 
 fn stored(next: i64, epoch: i64, owner: Option<&str>) -> StoredProgress {
     let owner = owner.map(str::to_owned);
-    StoredProgress { next: NextOffset::new(next), epoch: Epoch::new(epoch), owner }
+    StoredProgress { topic_id: id(1), next: NextOffset::new(next), epoch: Epoch::new(epoch), owner }
 }
 
 fn halt(code: HaltCode) -> Halt {

@@ -4,7 +4,8 @@
 //! looked up before a partition's first commit.
 
 use crate::halt::{Halt, HaltCode};
-use crate::position::{NextOffset, TopicId, TopicPartition};
+use crate::position::{NextOffset, TopicId, TopicPartition, Watermarks};
+use crate::progress::{LogStanding, against_log};
 
 /// A partition's log as a look-up found it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,17 +89,18 @@ pub(super) fn verdict(claim: &Claimed<'_>, log: Option<&LogState>) -> Verdict {
         return Verdict::Unknown;
     }
     let (low, end, next, partition) = (log.low, log.end, claim.next, claim.partition);
-    if next < low {
-        let evidence = format!(
-            "{partition}: offsets {next} to {low} (exclusive) are gone from the log and were not applied"
-        );
-        return Verdict::Halt(Halt::new(HaltCode::RetentionPassed, evidence));
+    let halt = |code, evidence| Verdict::Halt(Halt::new(code, evidence));
+    match against_log(next, Watermarks { low, end }) {
+        LogStanding::Valid => Verdict::Valid,
+        LogStanding::RetentionPassed => {
+            let gone = format!("offsets {next} to {low} (exclusive) are gone from the log");
+            halt(HaltCode::RetentionPassed, format!("{partition}: {gone} and were not applied"))
+        }
+        LogStanding::Truncated => halt(
+            HaltCode::LogTruncated,
+            format!("{partition}: progress stands at {next}, and the log ends at {end}"),
+        ),
     }
-    if next > end {
-        let evidence = format!("{partition}: progress stands at {next}, and the log ends at {end}");
-        return Verdict::Halt(Halt::new(HaltCode::LogTruncated, evidence));
-    }
-    Verdict::Valid
 }
 
 #[cfg(test)]

@@ -155,7 +155,9 @@ impl Survey<'_> {
 
 impl Moving {
     pub(super) fn finish(self, settled: Tally) -> Option<PartitionMove> {
-        let delta = ProgressDelta::new(self.holding.next, self.to)?;
+        let delta = ProgressDelta::new(self.holding.next, self.to);
+        debug_assert!(delta.is_ok(), "a partition is surveyed for what moves it");
+        let delta = delta.ok()?;
         Some(PartitionMove {
             partition: self.holding.partition,
             topic_id: self.holding.topic_id,

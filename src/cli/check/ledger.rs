@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::cli::exit::Failure;
 use crate::cli::servers::{Database, looking_up};
 use crate::config::{RouteSettings, Settings};
-use crate::engine::position::{TopicId, TopicPartition};
-use crate::kafka::{Inspector, TopicInfo, Watermarks};
+use crate::engine::position::{TopicId, TopicPartition, Watermarks};
+use crate::engine::progress::{LogStanding, against_log};
+use crate::kafka::{Inspector, TopicInfo};
 use crate::postgres::ledger::{Ledger, LedgerError, Progress, RegisteredRoute};
 use crate::service;
 
@@ -104,13 +105,17 @@ fn position(row: &Progress, id: Option<&TopicId>, marks: Option<&Watermarks>) ->
     let (next, marks) = (row.next, marks?);
     if id.is_some_and(|id| *id != row.topic_id) {
         let text = "the topic was deleted and created again: its id isn't the one that the ledger knows";
-        error("topic_recreated", text.to_owned())
-    } else if marks.low > next {
-        error("retention_passed", format!("the log begins at {} and progress stands at {next}", marks.low))
-    } else if next > marks.end {
-        error("log_truncated", format!("the log ends at {} and progress stands at {next}", marks.end))
-    } else {
-        None
+        return error("topic_recreated", text.to_owned());
+    }
+    match against_log(next, *marks) {
+        LogStanding::Valid => None,
+        LogStanding::RetentionPassed => error(
+            "retention_passed",
+            format!("the log begins at {} and progress stands at {next}", marks.low),
+        ),
+        LogStanding::Truncated => {
+            error("log_truncated", format!("the log ends at {} and progress stands at {next}", marks.end))
+        }
     }
 }
 

@@ -11,30 +11,15 @@ use uuid::Uuid;
 use super::failpoint::Failpoint;
 use super::sql::ProgressSql;
 use crate::engine::batch::{Batch, PartitionMove};
-use crate::engine::commit::{Fence, StoredProgress};
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, TopicId};
-
-/// What the locked rows say about a batch.
-pub(super) enum Standing {
-    /// All rows stand where the batch starts.
-    Ready,
-    /// All rows stand where the batch ends, under its epochs.
-    Applied,
-    /// These rows stand elsewhere.
-    Fenced(Vec<Fence>),
-}
+use crate::engine::progress::{Standing, StoredProgress, standing};
 
 /// The two statements, prepared for one session.
 pub(super) struct Progress {
     pipeline: String,
     lock: Statement,
     advance: Statement,
-}
-
-struct Stored {
-    topic_id: TopicId,
-    progress: StoredProgress,
 }
 
 impl Progress {
@@ -61,17 +46,15 @@ impl Progress {
         let parameters: [&(dyn ToSql + Sync); 3] = [&self.pipeline, &topics, &numbers];
         let lock = client.query(&self.lock, &parameters);
         let ((), rows) = futures_util::try_join!(begin, lock)?;
-        let mut stored: Vec<Option<Stored>> = batch.moves.iter().map(|_| None).collect();
+        let mut stored: Vec<Option<StoredProgress>> = batch.moves.iter().map(|_| None).collect();
         for row in rows {
             let place: i64 = row.try_get(0)?;
             let index = order[(place - 1) as usize];
-            stored[index] = Some(Stored {
+            stored[index] = Some(StoredProgress {
                 topic_id: TopicId(row.try_get::<_, Uuid>(1)?),
-                progress: StoredProgress {
-                    next: NextOffset::new(row.try_get(2)?),
-                    epoch: Epoch::new(row.try_get(3)?),
-                    owner: row.try_get(4)?,
-                },
+                next: NextOffset::new(row.try_get(2)?),
+                epoch: Epoch::new(row.try_get(3)?),
+                owner: row.try_get(4)?,
             });
         }
         Ok(standing(&batch.moves, stored))
@@ -148,32 +131,6 @@ pub(super) fn lock_order(batch: &Batch) -> Vec<usize> {
     order
 }
 
-fn standing(moves: &[PartitionMove], stored: Vec<Option<Stored>>) -> Standing {
-    let stands_at = |position: fn(&PartitionMove) -> NextOffset| {
-        moves.iter().zip(&stored).map(move |(expected, found)| {
-            found.as_ref().is_some_and(|found| {
-                found.topic_id == expected.topic_id
-                    && found.progress.epoch == expected.epoch
-                    && found.progress.next == position(expected)
-            })
-        })
-    };
-    if stands_at(|expected| expected.delta.to()).all(|stands| stands) {
-        return Standing::Applied;
-    }
-    let ready: Vec<bool> = stands_at(|expected| expected.delta.from()).collect();
-    if ready.iter().all(|ready| *ready) {
-        return Standing::Ready;
-    }
-    let fences = stored
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| !ready[*index])
-        .map(|(index, found)| Fence { index, stored: found.map(|found| found.progress) })
-        .collect();
-    Standing::Fenced(fences)
-}
-
 /// Milliseconds since the Unix epoch as a `timestamptz`; a producer's wild value becomes the nearest that
 /// PostgreSQL can hold.
 #[derive(Clone, Copy, Debug)]
@@ -215,55 +172,6 @@ impl ToSql for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::position::{ProgressDelta, TopicPartition};
-
-    const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(7));
-
-    fn at(partition: i32, from: i64, to: i64) -> PartitionMove {
-        PartitionMove {
-            partition: TopicPartition::new("t", partition),
-            topic_id: TOPIC_ID,
-            epoch: Epoch::new(5),
-            delta: ProgressDelta::new(NextOffset::new(from), NextOffset::new(to)).expect("a move forward"),
-            settled: Tally::default(),
-            gaps: 0,
-            log_end: None,
-            newest_at_ms: None,
-        }
-    }
-
-    fn stored(next: i64, epoch: i64) -> Option<Stored> {
-        let progress = StoredProgress { next: NextOffset::new(next), epoch: Epoch::new(epoch), owner: None };
-        Some(Stored { topic_id: TOPIC_ID, progress })
-    }
-
-    fn verdict(stored: Vec<Option<Stored>>) -> (&'static str, Vec<usize>) {
-        match standing(&[at(0, 10, 20), at(1, 0, 5)], stored) {
-            Standing::Ready => ("ready", Vec::new()),
-            Standing::Applied => ("applied", Vec::new()),
-            Standing::Fenced(fences) => ("fenced", fences.iter().map(|fence| fence.index).collect()),
-        }
-    }
-
-    #[test]
-    fn only_the_exact_position_epoch_and_topic_are_ready() {
-        let other_topic =
-            || stored(0, 5).map(|stored| Stored { topic_id: TopicId(Uuid::from_u128(8)), ..stored });
-        let cases = [
-            (vec![stored(10, 5), stored(0, 5)], ("ready", vec![])),
-            (vec![stored(20, 5), stored(5, 5)], ("applied", vec![])),
-            (vec![stored(20, 5), stored(0, 5)], ("fenced", vec![0])),
-            (vec![stored(10, 6), stored(0, 5)], ("fenced", vec![0])),
-            (vec![stored(20, 6), stored(5, 5)], ("fenced", vec![0, 1])),
-            (vec![stored(10, 5), None], ("fenced", vec![1])),
-            (vec![stored(10, 5), other_topic()], ("fenced", vec![1])),
-            (vec![stored(9, 5), stored(1, 5)], ("fenced", vec![0, 1])),
-        ];
-        for (index, (rows, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(verdict(rows), expected, "case {index}");
-        }
-    }
-
     #[test]
     fn wild_timestamps_stay_within_postgres() {
         assert_eq!(Timestamp(946_684_800_000).micros(), 0);

@@ -15,7 +15,6 @@ use tokio_postgres::Client;
 
 use super::append;
 use super::ordered::{self, Tried};
-use super::progress::Standing;
 use super::staged;
 use super::stop::Stop;
 use super::target::Targets;
@@ -27,6 +26,7 @@ use crate::engine::batch::{Batch, Entry, TableBatch};
 use crate::engine::commit::Refusal;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::Failure;
+use crate::engine::progress::Standing;
 use crate::engine::row::{self, push_field};
 use crate::engine::shape::ColumnSet;
 

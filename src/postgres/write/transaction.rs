@@ -15,7 +15,7 @@ use super::direct;
 use super::failpoint::Failpoint;
 use super::guess::{Choice, Split};
 use super::ordered;
-use super::progress::{Progress, Standing};
+use super::progress::Progress;
 use super::quarantine;
 use super::shapes::Shapes;
 use super::small::{self, Tried};
@@ -26,6 +26,7 @@ use super::timings::{Stage, Timings};
 use super::work::Work;
 use crate::engine::batch::{Batch, TableBatch};
 use crate::engine::outcome::Tally;
+use crate::engine::progress::Standing;
 use crate::engine::shape::Table;
 use crate::postgres::repertoire::Repertoire;
 

@@ -3,7 +3,8 @@
 use tidegate::engine::batch::QuarantineRecord;
 use tidegate::engine::commit::{CommitOutcome, StoredProgress};
 use tidegate::engine::outcome::Outcome;
-use tidegate::engine::position::{Epoch, NextOffset, Offset, ProgressDelta, TopicId, TopicPartition};
+use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
+use tidegate::engine::progress::ProgressDelta;
 use tidegate::engine::route::WriteMode;
 use tidegate::engine::row::{Reject, RejectCode};
 use tidegate::store::Store;
@@ -40,11 +41,16 @@ async fn a_batch_is_written_only_from_the_stored_position_under_the_stored_epoch
                 assert_eq!(batch.moves[fence.index].partition.partition, 0, "{change}");
                 let owner = change.contains("owner").then(|| "other".to_owned());
                 let expected = stored.map(|(next, epoch)| StoredProgress {
+                    topic_id: match change.contains("topic_id") {
+                        true => TopicId(uuid::Uuid::from_u128(9)),
+                        false => batch.moves[fence.index].topic_id,
+                    },
                     next: NextOffset::new(next),
                     epoch: Epoch::new(epoch),
                     owner,
                 });
                 assert_eq!(fence.stored, expected, "{change}");
+                assert_eq!(fence.expected, batch.moves[fence.index].expects(), "{change}");
             }
             other => panic!("{change}: {other:?}"),
         }

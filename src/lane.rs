@@ -2,13 +2,14 @@
 //!
 //! The transaction runs in a task of its own, so that nothing that happens here can drop it half-way. While
 //! it runs, the lane goes on decoding what arrives: that is the next batch.
+//!
+//! All times are tokio's, so that the simulator can run this very loop under a clock that it moves itself.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tokio::time::{Duration, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::engine::batch::Batch;
 use crate::engine::machine::{Command, Input, Machine, Millis, Report};
@@ -119,7 +120,7 @@ pub async fn run<S: Store, L: Source>(
     let mut open = true;
     let mut surplus = 0;
     while open || machine.is_writing() {
-        let wake = machine.wake().map(|at| tokio::time::Instant::from_std(clock + Duration::from_millis(at)));
+        let wake = machine.wake().map(|at| clock + Duration::from_millis(at));
         let input = tokio::select! {
             biased;
             Some(done) = done.recv() => match done {
@@ -173,8 +174,8 @@ fn cuts(command: &Command) -> bool {
     matches!(command, Command::Write(_) | Command::Seek(_))
 }
 
-fn far_away() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(3600)
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
 }
 
 fn perform(

@@ -1,28 +1,13 @@
-//! The protocol under every fault that a seed can think of.
-//!
-//! Several workers run the engine's machines against a model of the broker and a model of the database, one
-//! step at a time, in an order that a seed decides. After each commit an oracle holds the state against
-//! the promise; in the end, without faults, everything must have been read. The same run with the
-//! protocol broken on purpose shows that the oracle notices.
+//! The protocol under every fault that a seed can think of; see the crate `sim`.
 //!
 //! `TIDEGATE_SIM_SEED=n` replays one seed, with its trace; `TIDEGATE_SIM_SEEDS=n` runs that many.
 
-mod database;
 mod folding;
-mod mutant;
-mod oracle;
-mod records;
-mod state;
-mod table;
-mod worker;
-mod world;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use self::mutant::Mutant;
-use self::world::World;
+use sim::mutant::Mutant;
 
 /// Seeds of the run in continuous integration.
 const SEEDS: u64 = 2_000;
@@ -46,23 +31,14 @@ fn replay(seed: u64, test: &str) -> String {
     format!("TIDEGATE_SIM_SEED={seed} cargo test --test tests simulation::{test} -- --nocapture")
 }
 
-/// Runs one seed; gives what it met, or what was broken.
-fn run(seed: u64, mutant: Option<Mutant>) -> Result<BTreeMap<&'static str, u64>, String> {
-    let trace = mutant.is_none() && number("TIDEGATE_SIM_SEED").is_some();
-    let mut world = World::new(seed, mutant, trace);
-    match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(result) => result.map(|()| world.database.seen),
-        Err(_) => Err("a panic, printed above".to_owned()),
-    }
-}
-
 #[test]
 fn every_seed_keeps_the_promise() {
     let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
     let seeds = seeds(SEEDS);
+    let trace = number("TIDEGATE_SIM_SEED").is_some();
     let all = seeds.end - seeds.start >= SEEDS;
     for seed in seeds {
-        match run(seed, None) {
+        match sim::run(seed, None, trace) {
             Ok(met) => met.into_iter().for_each(|(what, times)| *seen.entry(what).or_default() += times),
             Err(what) => panic!("{what}\n{}", replay(seed, "every_seed")),
         }
@@ -98,7 +74,7 @@ fn every_broken_protocol_is_noticed() {
     let mut missed = Vec::new();
     for mutant in Mutant::ALL {
         let noticed =
-            (0..SEEDS_FOR_MUTANTS).find_map(|seed| run(seed, Some(mutant)).err().map(|what| (seed, what)));
+            (0..SEEDS_FOR_MUTANTS).find_map(|seed| Some((seed, sim::run(seed, Some(mutant), false).err()?)));
         match noticed {
             Some((seed, what)) => println!("{mutant:?}, seed {seed}: {what}"),
             None => missed.push(mutant),

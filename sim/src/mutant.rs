@@ -2,7 +2,7 @@
 
 /// One way to get it wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mutant {
+pub enum Mutant {
     /// The stored epoch is not compared: an owner that was fenced goes on.
     NoEpochCompare,
     /// The stored position is not compared: a COMMIT whose answer was lost is applied twice.
@@ -44,7 +44,8 @@ pub(super) enum Mutant {
 }
 
 impl Mutant {
-    pub(super) const ALL: [Self; 19] = [
+    /// All of them.
+    pub const ALL: [Self; 19] = [
         Self::NoEpochCompare,
         Self::NoPositionCompare,
         Self::NoRowCountCheck,

@@ -95,7 +95,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::position::Offset;
-    use super::super::route::{OnBadRecord, OnMissingParent, OnTombstone, UnknownFields, WriteMode};
+    use super::super::route::{Format, OnBadRecord, OnMissingParent, OnTombstone, UnknownFields, WriteMode};
     use super::super::row::{fields, push_field};
     use super::super::shape::{Table, TableTraits};
     use super::*;
@@ -111,6 +111,7 @@ mod tests {
         };
         Route {
             topic: "t".into(),
+            format: Format::Json,
             table: Arc::new(table),
             key: key.to_vec(),
             mode: WriteMode::Upsert,

@@ -11,6 +11,8 @@ use super::shape::Table;
 pub struct Route {
     /// The topic's name, without patterns.
     pub topic: Arc<str>,
+    /// How its records are encoded.
+    pub format: Format,
     /// The target.
     pub table: Arc<Table>,
     /// Places in `table.columns` that make the key, in the order of the configuration; empty for `append`.
@@ -51,6 +53,13 @@ impl Route {
             && reject.column.is_some()
             && self.demanded_since.iter().any(|place| name(place) == reject.column.as_deref())
     }
+}
+
+/// How the keys and values of records are encoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// One JSON object.
+    Json,
 }
 
 /// How a record changes the table.

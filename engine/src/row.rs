@@ -54,6 +54,13 @@ pub struct Reject {
     pub reason: String,
 }
 
+impl Reject {
+    /// A reject that concerns no single column.
+    pub(crate) fn whole(code: RejectCode, sqlstate: Option<&str>, reason: String) -> Self {
+        Self { code, column: None, sqlstate: sqlstate.map(str::to_owned), reason }
+    }
+}
+
 /// The kinds of misfit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum RejectCode {

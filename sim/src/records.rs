@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidegate::engine::position::{Generation, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{
-    Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
+    Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
 };
 use tidegate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Version};
 
@@ -89,6 +89,7 @@ impl Spec {
         let mapped = if self.odd { 0..=ODD } else { 0..=MUST };
         Arc::new(Route {
             topic: TOPIC.into(),
+            format: Format::Json,
             table: Arc::new(self.table(version)),
             key,
             mode: self.mode,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-pub use crate::engine::route::{EpochUnit, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};
+pub use crate::engine::route::{EpochUnit, Format, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};
 
 use super::interpolate::FileText;
 pub use super::kafka::{GroupProtocol, KafkaSettings};
@@ -135,13 +135,6 @@ impl TopicSelector {
             TopicSelector::Pattern(pattern) => pattern.matches(topic),
         }
     }
-}
-
-/// How a record's value is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object.
-    Json,
 }
 
 /// One column and where its value comes from.

@@ -46,6 +46,7 @@ pub fn resolve(
     }
     Ok(Route {
         topic: topic.into(),
+        format: route.format,
         table,
         key,
         mode: route.write,

@@ -31,7 +31,9 @@ use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use tidegate::engine::progress::ProgressDelta;
-use tidegate::engine::route::{OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode};
+use tidegate::engine::route::{
+    Format, OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode,
+};
 use tidegate::engine::row::{Encoding, Reject, RejectCode, push_field};
 use tidegate::engine::shape::{ColumnSet, Table};
 use tidegate::postgres::catalogue;
@@ -354,6 +356,7 @@ async fn route_to(session: &Session, table: &str, key: &[&str], mode: WriteMode)
     let key = key.iter().map(|name| table.column(name).unwrap().0).collect();
     Arc::new(Route {
         topic: "t".into(),
+        format: Format::Json,
         table: Arc::new(table),
         key,
         mode,

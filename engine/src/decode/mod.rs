@@ -18,15 +18,13 @@ mod tests;
 use std::sync::Arc;
 
 use crate::encode::{Misfit, Sink, base_type, quick};
-use crate::map::field::{self, Found, Presence};
+use crate::map::field::{self, Found};
 use crate::map::plan::{Origin, Plan, PlanColumn};
 use crate::map::presence::Sets;
 use crate::position::TopicPartition;
-use crate::read::foreign;
-use crate::read::json::scan::{self, Order};
-use crate::read::json::{self, Node, Slot, Unmatched};
+use crate::read::{Deed, Fields, Presence, Reader, Readers, Unmatched, deed};
 use crate::record::Record;
-use crate::route::{OnTombstone, Route, UnknownFields};
+use crate::route::{Route, UnknownFields};
 use crate::row::{Decoded, Encoding, Reject, RejectCode, shown};
 use crate::shape::Kind;
 
@@ -41,32 +39,26 @@ const FIELD_BYTES_MAX: usize = 0x3fff_ffff;
 pub struct Decoder {
     route: Arc<Route>,
     plan: Plan,
+    readers: Readers,
     sets: Sets,
-    /// Where the mapped paths stand in the record at hand.
-    slots: Vec<Slot>,
-    /// The order of the fields in the record before, of its value and its key.
-    orders: [Order; 2],
+    /// The fields of the value that no column takes.
+    unmatched: Unmatched,
     /// Unescaped text.
     scratch: String,
-    /// The object of unknown fields.
-    collected: Vec<u8>,
 }
 
 impl Decoder {
     /// Prepares to decode records of `route`.
     pub fn new(route: Arc<Route>) -> Self {
-        let plan = Plan::new(&route);
+        let mut readers = Readers::new(route.format);
+        let plan = Plan::new(&route, &mut readers);
         let sets = Sets::new(&route.table);
-        let slots = vec![Slot::Absent; plan.slots];
-        Self {
-            route,
-            plan,
-            sets,
-            slots,
-            orders: Default::default(),
-            scratch: String::new(),
-            collected: Vec::new(),
-        }
+        let unmatched = match route.unknown_fields {
+            UnknownFields::Ignore => Unmatched::Skip,
+            UnknownFields::Reject => Unmatched::First(None),
+            UnknownFields::Collect(_) => Unmatched::Collect(Vec::new()),
+        };
+        Self { route, plan, readers, sets, unmatched, scratch: String::new() }
     }
 
     /// The encoding to try first: text where a mapped column's type is one that only PostgreSQL reads.
@@ -102,33 +94,21 @@ impl Decoder {
         let limit = self.route.record_bytes_max;
         if record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) > limit {
             let reason = format!("The record is longer than the limit of {limit} bytes.");
-            return Err(whole(RejectCode::TooLarge, Some("54000"), reason));
+            return Err(Reject::whole(RejectCode::TooLarge, Some("54000"), reason));
         }
-        let deletes = match (record.value, self.route.on_tombstone) {
-            (Some(_), _) => false,
-            (None, OnTombstone::Delete) => true,
-            (None, OnTombstone::Ignore) => return Ok(Decoded::Filtered),
-            (None, OnTombstone::Quarantine) => {
-                let reason = "The value is null (a tombstone), which the route doesn't take.".to_owned();
-                return Err(whole(RejectCode::Tombstone, None, reason));
-            }
+        let body = match deed(record.value, self.route.on_tombstone)? {
+            Deed::Put(body) => Some(body),
+            Deed::Delete => None,
+            Deed::Skip => return Ok(Decoded::Filtered),
         };
-        self.slots.fill(Slot::Absent);
-        let value = self.read_value(record)?;
-        let key = match record.key {
-            Some(bytes) if self.plan.reads_key => {
-                let order = &mut self.orders[1];
-                read_object("key", bytes, &self.plan.key, order, &mut self.slots, Unmatched::Skip)?
-            }
-            _ => "",
-        };
-        let Self { route, plan, sets, slots, scratch, collected, .. } = self;
-        let collected = std::str::from_utf8(collected).unwrap_or_default();
-        let found = Found { partition, record, value, key, slots, collected };
+        let Self { route, plan, readers, sets, unmatched, scratch } = self;
+        let value = read_value(readers.value.as_mut(), body, unmatched)?;
+        let key = read(readers.key.as_mut(), record.key, &mut Unmatched::Skip)?;
+        let found = Found { partition, record, value, key, collected: unmatched.collected() };
         let mut sink = Sink { bytes: arena, encoding, left_to_server: false, scratch };
         sets.clear();
         let mut key_bytes = 0;
-        for column in plan.columns.iter().filter(|column| column.is_key || !deletes) {
+        for column in plan.columns.iter().filter(|column| column.is_key || body.is_some()) {
             if encoding == Encoding::Binary && push_quickly(sink.bytes, column, &found).is_some() {
                 sets.add(column.place);
                 continue;
@@ -142,87 +122,50 @@ impl Decoder {
         }
         if key_bytes > KEY_BYTES_MAX {
             let what = format!("The key is longer than an index entry can be ({KEY_BYTES_MAX} bytes).");
-            return Err(whole(RejectCode::TooLarge, Some("54000"), what));
+            return Err(Reject::whole(RejectCode::TooLarge, Some("54000"), what));
         }
         let unproven = sink.left_to_server;
         if unproven && encoding == Encoding::Binary {
             return Ok(Decoded::NeedsText);
         }
         let (columns, lacks_required) = sets.finish();
-        Ok(if deletes {
-            Decoded::Delete { columns }
-        } else {
-            Decoded::Row { columns, lacks_required, unproven }
+        Ok(match body {
+            Some(_) => Decoded::Row { columns, lacks_required, unproven },
+            None => Decoded::Delete { columns },
         })
     }
-
-    /// Finds the mapped fields of the value; gives its text, which is empty where no column needs it.
-    fn read_value<'r>(&mut self, record: &Record<'r>) -> Result<&'r str, Reject> {
-        let Some(bytes) = record.value.filter(|_| self.plan.reads_value) else { return Ok("") };
-        let mut first = None;
-        let unmatched = match self.route.unknown_fields {
-            UnknownFields::Ignore => Unmatched::Skip,
-            UnknownFields::Reject => Unmatched::First(&mut first),
-            UnknownFields::Collect(_) => {
-                self.collected.clear();
-                self.collected.push(b'{');
-                Unmatched::Collect(&mut self.collected)
-            }
-        };
-        let order = &mut self.orders[0];
-        let text = read_object("value", bytes, &self.plan.value, order, &mut self.slots, unmatched)?;
-        if let Some(name) = first {
-            let reason =
-                format!("No column takes the field {}, and unknown fields are rejected.", shown(&name));
-            return Err(whole(RejectCode::UnknownField, None, reason));
-        }
-        if matches!(self.route.unknown_fields, UnknownFields::Collect(_)) {
-            self.collected.push(b'}');
-        }
-        Ok(text)
-    }
 }
 
-/// A reject that concerns no single column.
-fn whole(code: RejectCode, sqlstate: Option<&str>, reason: String) -> Reject {
-    Reject { code, column: None, sqlstate: sqlstate.map(str::to_owned), reason }
-}
-
-/// Checks that `bytes` are one JSON object and notes where the paths of `node` stand in it.
-fn read_object<'r>(
-    part: &str,
-    bytes: &'r [u8],
-    node: &Node,
-    order: &mut Order,
-    slots: &mut [Slot],
-    mut unmatched: Unmatched<'_>,
-) -> Result<&'r str, Reject> {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        let reason = format!("The {part} isn't UTF-8{}.", foreign::hint(bytes));
-        return Err(whole(RejectCode::BadUtf8, Some("22021"), reason));
-    };
-    let bad = |error: &dyn std::fmt::Display| {
-        let reason = format!("The {part} isn't JSON: {error}{}.", foreign::hint(bytes));
-        whole(RejectCode::BadJson, Some("22P02"), reason)
-    };
-    if scan::scan(text, node, order, slots, &mut unmatched).is_some() {
-        return Ok(text);
-    }
-    node.mark(slots, Slot::Absent);
+/// Reads the fields of a value; a field that no column takes may be a reason to refuse it.
+fn read_value<'r>(
+    reader: Option<&'r mut Reader>,
+    body: Option<&'r [u8]>,
+    unmatched: &mut Unmatched,
+) -> Result<Fields<'r>, Reject> {
     unmatched.restart();
-    if text.is_empty() {
-        return Err(bad(&"it is empty"));
+    let fields = read(reader, body, unmatched)?;
+    unmatched.finish();
+    match unmatched.first() {
+        None => Ok(fields),
+        Some(name) => {
+            let reason =
+                format!("No column takes the field {}, and unknown fields are rejected.", shown(name));
+            Err(Reject::whole(RejectCode::UnknownField, None, reason))
+        }
     }
-    if text.starts_with('\u{feff}') {
-        return Err(bad(&"it begins with a byte order mark"));
+}
+
+/// Reads a part of a record that is there and that any column needs.
+#[inline]
+fn read<'r>(
+    reader: Option<&'r mut Reader>,
+    bytes: Option<&'r [u8]>,
+    unmatched: &mut Unmatched,
+) -> Result<Fields<'r>, Reject> {
+    match (reader, bytes) {
+        (Some(reader), Some(bytes)) => reader.read(bytes, unmatched),
+        (None, _) | (_, None) => Ok(Fields::Nothing),
     }
-    if !text.trim_ascii_start().starts_with('{') {
-        json::check(text).map_err(|error| bad(&error))?;
-        let reason = format!("The {part} holds {}, not an object with fields.", json::kind_of(text));
-        return Err(whole(RejectCode::WrongType, None, reason));
-    }
-    json::scan(text, node, slots, unmatched).map_err(|error| bad(&error))?;
-    Ok(text)
 }
 
 /// Appends a column's field with its length where it is one of those that are encoded quickly.
@@ -230,11 +173,7 @@ fn read_object<'r>(
 fn push_quickly(bytes: &mut Vec<u8>, column: &PlanColumn, found: &Found<'_>) -> Option<()> {
     let quick = column.quick?;
     let Origin::Field(slot) = column.origin else { return None };
-    let Slot::At(literal) = found.slots[slot] else { return None };
-    if !literal.plain {
-        return None;
-    }
-    quick::push(quick, &found.value.as_bytes()[literal.start as usize..literal.end as usize], bytes)
+    quick::push(quick, found.value.plain_literal(slot)?, bytes)
 }
 
 /// Appends a column's field with its length. Gives the bytes that it takes in an index where its type is of
@@ -273,7 +212,7 @@ fn fill_column(
             Err(refuse(Misfit::new(RejectCode::MissingValue, Some("23502"), what)))
         }
         Presence::Null => Ok(Some(0)),
-        Presence::Value => {
+        Presence::Value(()) => {
             let length = sink.bytes.len() - start - 4;
             if length > FIELD_BYTES_MAX {
                 let what = "is longer than the gigabyte that a field can have";

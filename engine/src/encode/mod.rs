@@ -13,6 +13,7 @@ mod interval;
 mod network;
 mod number;
 pub(crate) mod quick;
+mod scalar;
 mod text;
 mod time;
 mod uuid;
@@ -24,7 +25,8 @@ use crate::route::EpochUnit;
 use crate::row::{Encoding, RejectCode};
 use crate::shape::{ColumnType, Kind};
 
-pub(crate) use time::{from_epoch_ms, iso_from_epoch_ms};
+pub(crate) use self::scalar::scalar;
+use self::time::from_epoch_ms;
 
 /// Why a value doesn't fit its type, without its place.
 #[derive(Debug)]
@@ -99,13 +101,7 @@ pub(crate) fn base_type(mut type_: &ColumnType) -> &ColumnType {
 }
 
 /// Encodes a JSON literal other than null; `plain` as in [`json::Literal`].
-pub(crate) fn json(
-    sink: &mut Sink<'_>,
-    type_: &ColumnType,
-    unit: Option<EpochUnit>,
-    literal: &str,
-    plain: bool,
-) -> Fit {
+fn json(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str, plain: bool) -> Fit {
     let type_ = base_type(type_);
     match (&type_.kind, literal.as_bytes().first()) {
         (Kind::Json, _) => document::json(sink, literal, plain),
@@ -156,7 +152,7 @@ fn string(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, lite
 }
 
 /// Text that holds a NUL character (character_not_in_repertoire).
-pub(crate) fn nul_character() -> Misfit {
+fn nul_character() -> Misfit {
     let what = "holds a NUL character, which PostgreSQL's text can't store";
     Misfit::new(RejectCode::NulCharacter, Some("22021"), what)
 }
@@ -166,7 +162,7 @@ pub(crate) fn lone_surrogate() -> Misfit {
 }
 
 /// Encodes text as the type's own text input reads it; the text holds no NUL character.
-pub(crate) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit {
+fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit {
     let type_ = base_type(type_);
     match &type_.kind {
         Kind::Bool => boolean::from_text(sink, value),
@@ -209,7 +205,7 @@ pub(crate) fn text(sink: &mut Sink<'_>, type_: &ColumnType, value: &str) -> Fit 
 }
 
 /// Encodes a number's literal, in JSON's grammar.
-pub(crate) fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
+fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<EpochUnit>, literal: &str) -> Fit {
     let type_ = base_type(type_);
     match (&type_.kind, unit) {
         (Kind::Int2 | Kind::Int4 | Kind::Int8, _) => number::whole(sink, &type_.kind, literal),
@@ -249,11 +245,6 @@ pub(crate) fn number(sink: &mut Sink<'_>, type_: &ColumnType, unit: Option<Epoch
             _,
         ) => Err(Misfit::kind("a number")),
     }
-}
-
-/// Encodes bytes that are no text: into `bytea` as they are.
-pub(crate) fn raw_bytes(sink: &mut Sink<'_>, bytes: &[u8]) {
-    text::raw_bytes(sink, bytes);
 }
 
 /// Whether the type's text input is, or contains, that of a date or time.

@@ -242,7 +242,7 @@ pub(super) fn from_epoch(sink: &mut Sink<'_>, kind: &Kind, unit: EpochUnit, lite
 }
 
 /// Encodes the record's timestamp.
-pub(crate) fn from_epoch_ms(sink: &mut Sink<'_>, kind: &Kind, millis: i64) -> Fit {
+pub(super) fn from_epoch_ms(sink: &mut Sink<'_>, kind: &Kind, millis: i64) -> Fit {
     put_instant(sink, kind, i128::from(millis) * 1000)
 }
 
@@ -258,7 +258,7 @@ fn put_instant(sink: &mut Sink<'_>, kind: &Kind, unix_micros: i128) -> Fit {
 }
 
 /// The record's timestamp as text: `2024-05-06T07:08:09.010Z`.
-pub(crate) fn iso_from_epoch_ms(millis: i64) -> String {
+pub(super) fn iso_from_epoch_ms(millis: i64) -> String {
     let day = 86_400_000;
     let (year, month, date) = civil_from_days(millis.div_euclid(day));
     let time = millis.rem_euclid(day);

@@ -22,7 +22,9 @@ use crate::halt::HaltCode;
 use crate::outcome::Outcome;
 use crate::policy::{Failure, FailureClass};
 use crate::position::{Epoch, Generation, Offset, TopicId};
-use crate::route::{Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source, UnknownFields, WriteMode};
+use crate::route::{
+    Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source, UnknownFields, WriteMode,
+};
 use crate::shape::{Column, ColumnType, Kind, Table, TableTraits};
 
 const CALM: BreakerLimits = BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000_000 };
@@ -57,6 +59,7 @@ fn route(table: &str, on_bad_record: OnBadRecord) -> Arc<Route> {
     let source = |name: &str| Source::Field(vec![name.to_owned()]);
     Arc::new(Route {
         topic: table.into(),
+        format: Format::Json,
         table: Arc::new(Table {
             oid: 1,
             schema: "public".to_owned(),

@@ -1,8 +1,8 @@
-//! What a route asks of each record, prepared once: the tree of mapped paths and the columns in order.
+//! What a route asks of each record, prepared once: the fields to read and the columns in order.
 
 use crate::encode::base_type;
 use crate::encode::quick::{self, Quick};
-use crate::read::json::Node;
+use crate::read::Readers;
 use crate::route::{EpochUnit, Route, Source, UnknownFields};
 use crate::row::{Encoding, shown};
 use crate::shape::{ColumnType, Kind};
@@ -12,16 +12,6 @@ use crate::shape::{ColumnType, Kind};
 pub(crate) struct Plan {
     /// The columns that a record can fill, in rising order of their places.
     pub(crate) columns: Vec<PlanColumn>,
-    /// Paths into the value.
-    pub(crate) value: Node,
-    /// Paths into the key.
-    pub(crate) key: Node,
-    /// How many slots the two trees fill.
-    pub(crate) slots: usize,
-    /// Whether the value is read as a JSON object.
-    pub(crate) reads_value: bool,
-    /// Whether the key is read as a JSON object.
-    pub(crate) reads_key: bool,
     /// Tables with a type that only PostgreSQL reads are best written as text from the start.
     pub(crate) encoding: Encoding,
 }
@@ -44,9 +34,9 @@ pub(crate) struct PlanColumn {
 /// Where a column's value is found when a record is decoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
-    /// A slot of the value's paths.
+    /// A slot of the value's reader.
     Field(usize),
-    /// A slot of the key's paths.
+    /// A slot of the key's reader.
     KeyField(usize),
     Key,
     Value,
@@ -60,22 +50,19 @@ pub(crate) enum Origin {
 }
 
 impl Plan {
-    pub(crate) fn new(route: &Route) -> Self {
-        let mut plan = Self {
-            columns: Vec::with_capacity(route.mappings.len() + 1),
-            value: Node::default(),
-            key: Node::default(),
-            slots: 0,
-            reads_value: route.unknown_fields != UnknownFields::Ignore,
-            reads_key: false,
-            encoding: Encoding::Binary,
-        };
+    /// Prepares a route, and asks its readers for what the columns need.
+    pub(crate) fn new(route: &Route, readers: &mut Readers) -> Self {
+        let columns = Vec::with_capacity(route.mappings.len() + 1);
+        let mut plan = Self { columns, encoding: Encoding::Binary };
+        if route.unknown_fields != UnknownFields::Ignore {
+            readers.of_value();
+        }
         let collector = match route.unknown_fields {
             UnknownFields::Collect(place) => Some(place),
             UnknownFields::Ignore | UnknownFields::Reject => None,
         };
         for mapping in route.mappings.iter().filter(|mapping| Some(mapping.column) != collector) {
-            let (origin, label) = plan.origin(&mapping.source);
+            let (origin, label) = origin(&mapping.source, readers);
             plan.add(route, mapping.column, origin, mapping.unit, label);
             if let (Source::Parsed(_), Some(column)) = (&mapping.source, plan.columns.last_mut()) {
                 (column.parses, column.quick) = (true, None);
@@ -96,32 +83,27 @@ impl Plan {
         let quick = quick::of(&route.table.columns[place].type_, is_key);
         self.columns.push(PlanColumn { place, origin, unit, parses: false, is_key, quick, label });
     }
+}
 
-    fn origin(&mut self, source: &Source) -> (Origin, String) {
-        match source {
-            Source::Field(path) => {
-                self.reads_value = true;
-                let slot = self.slots;
-                let slot = self.value.insert(path, slot);
-                self.slots = self.slots.max(slot + 1);
-                (Origin::Field(slot), format!("field {}", shown(&path.join("."))))
-            }
-            Source::KeyField(path) => {
-                self.reads_key = true;
-                let slot = self.slots;
-                let slot = self.key.insert(path, slot);
-                self.slots = self.slots.max(slot + 1);
-                (Origin::KeyField(slot), format!("field {} of the record key", shown(&path.join("."))))
-            }
-            Source::Parsed(source) => self.origin(source),
-            Source::Key => (Origin::Key, "the record key".to_owned()),
-            Source::Value => (Origin::Value, "the record value".to_owned()),
-            Source::Header(name) => (Origin::Header(name.clone()), format!("header {}", shown(name))),
-            Source::Topic => (Origin::Topic, "the topic".to_owned()),
-            Source::Partition => (Origin::Partition, "the partition".to_owned()),
-            Source::Offset => (Origin::Offset, "the offset".to_owned()),
-            Source::Timestamp => (Origin::Timestamp, "the record timestamp".to_owned()),
+/// Where a source is found, and what it is called in messages.
+fn origin(source: &Source, readers: &mut Readers) -> (Origin, String) {
+    match source {
+        Source::Field(path) => {
+            let slot = readers.of_value().ask(path);
+            (Origin::Field(slot), format!("field {}", shown(&path.join("."))))
         }
+        Source::KeyField(path) => {
+            let slot = readers.of_key().ask(path);
+            (Origin::KeyField(slot), format!("field {} of the record key", shown(&path.join("."))))
+        }
+        Source::Parsed(source) => origin(source, readers),
+        Source::Key => (Origin::Key, "the record key".to_owned()),
+        Source::Value => (Origin::Value, "the record value".to_owned()),
+        Source::Header(name) => (Origin::Header(name.clone()), format!("header {}", shown(name))),
+        Source::Topic => (Origin::Topic, "the topic".to_owned()),
+        Source::Partition => (Origin::Partition, "the partition".to_owned()),
+        Source::Offset => (Origin::Offset, "the offset".to_owned()),
+        Source::Timestamp => (Origin::Timestamp, "the record timestamp".to_owned()),
     }
 }
 

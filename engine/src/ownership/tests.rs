@@ -7,7 +7,7 @@ use super::*;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::position::{Epoch, NextOffset, TopicId};
-use crate::route::{OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode};
+use crate::route::{Format, OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode};
 use crate::shape::{Table, TableTraits};
 
 fn at(number: i32) -> TopicPartition {
@@ -26,6 +26,7 @@ fn id(number: u128) -> TopicId {
 fn route() -> Arc<Route> {
     Arc::new(Route {
         topic: "events".into(),
+        format: Format::Json,
         table: Arc::new(Table {
             oid: 1,
             schema: "public".to_owned(),

@@ -18,7 +18,7 @@ use tidegate::engine::decode::Decoder;
 use tidegate::engine::position::{Generation, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{
-    Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
+    Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
 };
 use tidegate::engine::row::{Decoded, Encoding, Reject};
 use tidegate::engine::shape::Table;
@@ -40,6 +40,7 @@ struct Ours {
 fn route(table: Table) -> Arc<Route> {
     Arc::new(Route {
         topic: "t".into(),
+        format: Format::Json,
         table: Arc::new(table),
         key: Vec::new(),
         mode: WriteMode::Append,

@@ -10,7 +10,8 @@ use super::Decoder;
 use crate::position::{Generation, Offset, TopicPartition};
 use crate::record::RecordBlock;
 use crate::route::{
-    EpochUnit, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields, WriteMode,
+    EpochUnit, Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source, UnknownFields,
+    WriteMode,
 };
 use crate::row::{Decoded, Encoding, fields};
 use crate::shape::{Column, ColumnSet, ColumnType, Kind, Table, TableTraits};
@@ -66,6 +67,7 @@ fn route<const N: usize>(columns: [(Column, Source); N]) -> Route {
     };
     Route {
         topic: "events".into(),
+        format: Format::Json,
         table: Arc::new(table),
         key: Vec::new(),
         mode: WriteMode::Append,

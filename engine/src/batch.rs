@@ -32,6 +32,22 @@ pub struct Batch {
     pub hurried: bool,
 }
 
+/// A place in [`Batch::moves`]: which of a batch's partitions something belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MoveIndex(u32);
+
+impl MoveIndex {
+    /// The move at this place.
+    pub const fn new(place: usize) -> Self {
+        Self(place as u32)
+    }
+
+    /// The place, from 0.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The progress of one partition.
 #[derive(Debug)]
 pub struct PartitionMove {
@@ -70,8 +86,8 @@ pub struct TableBatch {
 /// One key's change (in `append` routes: one record's row).
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Index in [`Batch::moves`] of the partition whose record decides the outcome.
-    pub partition: u32,
+    /// The move of the partition whose record decides the outcome.
+    pub move_index: MoveIndex,
     /// That record's offset.
     pub offset: Offset,
     /// Its place in arrival order within the batch, for error reports and arrival-order inserts.
@@ -95,8 +111,8 @@ pub struct Entry {
 /// A record whose fate depends on whether its key exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pending {
-    /// Index in [`Batch::moves`].
-    pub partition: u32,
+    /// The move of its partition.
+    pub move_index: MoveIndex,
     /// The record's offset.
     pub offset: Offset,
     /// The required column that it lacks first, by place in the table.
@@ -117,8 +133,8 @@ pub enum Op {
 /// A record for the quarantine, with everything needed to look at it and to try it again.
 #[derive(Clone, Debug)]
 pub struct QuarantineRecord {
-    /// Index in [`Batch::moves`].
-    pub partition: u32,
+    /// The move of its partition.
+    pub move_index: MoveIndex,
     /// Its offset.
     pub offset: Offset,
     /// Milliseconds since the Unix epoch.

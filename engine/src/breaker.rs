@@ -19,6 +19,15 @@ pub struct BreakerLimits {
     pub at_least: u64,
 }
 
+/// Records of one route, and how many of them are misfits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Judged {
+    /// All records, misfits included.
+    pub records: u64,
+    /// The misfits.
+    pub bad: u64,
+}
+
 /// Counts of one route.
 #[derive(Debug)]
 pub struct Breaker {
@@ -29,8 +38,7 @@ pub struct Breaker {
 #[derive(Debug)]
 struct Bucket {
     number: u64,
-    records: u64,
-    bad: u64,
+    judged: Judged,
 }
 
 impl Breaker {
@@ -40,22 +48,23 @@ impl Breaker {
     }
 
     /// Whether these further records would carry the window over the limit; nothing is counted.
-    pub fn would_trip(&mut self, now_ms: u64, records: u64, bad: u64) -> bool {
+    pub fn would_trip(&mut self, now_ms: u64, further: Judged) -> bool {
         self.forget_old(now_ms);
-        let records: u64 = self.buckets.iter().map(|bucket| bucket.records).sum::<u64>() + records;
-        let bad: u64 = self.buckets.iter().map(|bucket| bucket.bad).sum::<u64>() + bad;
+        let records: u64 =
+            self.buckets.iter().map(|bucket| bucket.judged.records).sum::<u64>() + further.records;
+        let bad: u64 = self.buckets.iter().map(|bucket| bucket.judged.bad).sum::<u64>() + further.bad;
         records >= self.limits.at_least && bad as f64 > self.limits.halt_above * records as f64
     }
 
     /// Counts records that were settled.
-    pub fn count(&mut self, now_ms: u64, records: u64, bad: u64) {
+    pub fn count(&mut self, now_ms: u64, judged: Judged) {
         let number = self.bucket_number(now_ms);
         match self.buckets.back_mut() {
             Some(bucket) if bucket.number == number => {
-                bucket.records += records;
-                bucket.bad += bad;
+                bucket.judged.records += judged.records;
+                bucket.judged.bad += judged.bad;
             }
-            _ => self.buckets.push_back(Bucket { number, records, bad }),
+            _ => self.buckets.push_back(Bucket { number, judged }),
         }
         self.forget_old(now_ms);
     }
@@ -80,35 +89,39 @@ mod tests {
         Breaker::new(BreakerLimits { halt_above: 0.5, over_ms: 60_000, at_least: 1000 })
     }
 
+    fn of(records: u64, bad: u64) -> Judged {
+        Judged { records, bad }
+    }
+
     #[test]
     fn few_records_are_never_judged() {
         let mut breaker = breaker();
-        assert!(!breaker.would_trip(0, 999, 999));
-        assert!(breaker.would_trip(0, 1000, 1000));
+        assert!(!breaker.would_trip(0, of(999, 999)));
+        assert!(breaker.would_trip(0, of(1000, 1000)));
     }
 
     #[test]
     fn the_limit_itself_is_tolerated() {
         let mut breaker = breaker();
-        assert!(!breaker.would_trip(0, 1000, 500));
-        assert!(breaker.would_trip(0, 1000, 501));
+        assert!(!breaker.would_trip(0, of(1000, 500)));
+        assert!(breaker.would_trip(0, of(1000, 501)));
     }
 
     #[test]
     fn small_batches_add_up() {
         let mut breaker = breaker();
         for second in 0..9 {
-            assert!(!breaker.would_trip(second * 1000, 100, 100));
-            breaker.count(second * 1000, 100, 100);
+            assert!(!breaker.would_trip(second * 1000, of(100, 100)));
+            breaker.count(second * 1000, of(100, 100));
         }
-        assert!(breaker.would_trip(9_000, 100, 100));
+        assert!(breaker.would_trip(9_000, of(100, 100)));
     }
 
     #[test]
     fn what_lies_outside_the_window_is_forgotten() {
         let mut breaker = breaker();
-        breaker.count(0, 2000, 2000);
-        assert!(breaker.would_trip(59_000, 0, 0));
-        assert!(!breaker.would_trip(66_000, 999, 999));
+        breaker.count(0, of(2000, 2000));
+        assert!(breaker.would_trip(59_000, of(0, 0)));
+        assert!(!breaker.would_trip(66_000, of(999, 999)));
     }
 }

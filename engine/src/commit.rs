@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::batch::Pending;
+use super::batch::{MoveIndex, Pending};
 use super::outcome::Tally;
 use super::policy::Failure;
 use super::position::Offset;
@@ -38,8 +38,8 @@ pub enum CommitOutcome {
 /// A record that is refused on its own, after those records before it that aren't.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// Index in [`super::batch::Batch::moves`].
-    pub partition: u32,
+    /// The move of its partition.
+    pub move_index: MoveIndex,
     /// The record's offset.
     pub offset: Offset,
     /// Why.

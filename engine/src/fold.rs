@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::arena::Arena;
-use super::batch::{Entry, Op, Pending};
+use super::batch::{Entry, MoveIndex, Op, Pending};
 use super::key::Ranked;
 use super::outcome::Outcome;
 use super::position::Offset;
@@ -18,8 +18,8 @@ use super::shape::{ColumnSet, Table};
 /// One decoded record, as the fold sees it.
 #[derive(Clone, Debug)]
 pub struct Change<'s> {
-    /// Index of its partition in the batch's moves.
-    pub partition: u32,
+    /// The move of its partition.
+    pub move_index: MoveIndex,
     /// Its offset.
     pub offset: Offset,
     /// Its place in arrival order.
@@ -45,13 +45,21 @@ pub struct Change<'s> {
 pub struct Folded {
     /// One entry for each key.
     pub entries: Vec<Entry>,
-    /// Outcomes that folding decided: index of the move, outcome.
-    pub settled: Vec<(u32, Outcome)>,
-    /// Records that follow a delete of their key and lack a required column, by arrival and column's place:
-    /// no row can come of them.
-    pub refused: Vec<(u32, u32)>,
+    /// Outcomes that folding decided.
+    pub settled: Vec<(MoveIndex, Outcome)>,
+    /// Records that follow a delete of their key and lack a required column: no row can come of them.
+    pub refused: Vec<Lacking>,
     /// The first arrival that must wait for another transaction.
     pub cut: Option<u32>,
+}
+
+/// A record that lacks a column which a new row needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lacking {
+    /// The record's place in arrival order.
+    pub arrival: u32,
+    /// The column's place in the table.
+    pub column: u32,
 }
 
 /// What is known of a key's row while its records are composed.
@@ -93,7 +101,7 @@ pub fn fold(
 /// The entry of a record that is not folded: `append` has no keys.
 pub fn single(change: &Change<'_>) -> Entry {
     Entry {
-        partition: change.partition,
+        move_index: change.move_index,
         offset: change.offset,
         arrival: change.arrival,
         op: Op::Merge,
@@ -142,7 +150,7 @@ fn fold_key<'c>(
             supersede(&composition, folded);
             become_delete(&mut composition, next);
         } else if impossible {
-            folded.refused.push((next.arrival, missing_column(table, next.columns)));
+            folded.refused.push(lacking(table, next));
         } else {
             match mode {
                 WriteMode::Insert => follow_insert(table, &mut composition, next, folded),
@@ -157,7 +165,7 @@ fn fold_key<'c>(
 
 fn begin(table: &Table, first: &Change<'_>) -> Composition {
     let entry = Entry {
-        partition: first.partition,
+        move_index: first.move_index,
         offset: first.offset,
         arrival: first.arrival,
         op: if first.deletes { Op::Delete } else { Op::Merge },
@@ -220,10 +228,10 @@ fn follow_insert(table: &Table, composition: &mut Composition, next: &Change<'_>
     let entry = &mut composition.entry;
     match composition.known {
         // The row exists by now, whatever was there before: the later record is ignored.
-        Known::Present => folded.settled.push((next.partition, Outcome::Ignored)),
+        Known::Present => folded.settled.push((next.move_index, Outcome::Ignored)),
         // The records so far change nothing if the key exists, and are refused if it does not.
         Known::Nothing => {
-            folded.settled.push((entry.partition, Outcome::Ignored));
+            folded.settled.push((entry.move_index, Outcome::Ignored));
             if next.lacks_required {
                 entry.needs_existing.push(pending(table, next));
             } else {
@@ -232,7 +240,7 @@ fn follow_insert(table: &Table, composition: &mut Composition, next: &Change<'_>
             take_row(entry, next);
         }
         Known::Absent => {
-            folded.settled.push((entry.partition, Outcome::Superseded));
+            folded.settled.push((entry.move_index, Outcome::Superseded));
             entry.op = Op::Replace;
             take_row(entry, next);
             composition.known = Known::Present;
@@ -253,11 +261,11 @@ fn become_delete(composition: &mut Composition, next: &Change<'_>) {
 }
 
 fn supersede(composition: &Composition, folded: &mut Folded) {
-    folded.settled.push((composition.entry.partition, Outcome::Superseded));
+    folded.settled.push((composition.entry.move_index, Outcome::Superseded));
 }
 
 fn decide_by(entry: &mut Entry, next: &Change<'_>) {
-    entry.partition = next.partition;
+    entry.move_index = next.move_index;
     entry.offset = next.offset;
     entry.arrival = next.arrival;
     entry.key = next.key.clone();
@@ -265,14 +273,19 @@ fn decide_by(entry: &mut Entry, next: &Change<'_>) {
 
 fn pending(table: &Table, change: &Change<'_>) -> Pending {
     Pending {
-        partition: change.partition,
+        move_index: change.move_index,
         offset: change.offset,
         column: missing_column(table, change.columns),
     }
 }
 
+/// Names the column that a record lacks first.
+pub fn lacking(table: &Table, change: &Change<'_>) -> Lacking {
+    Lacking { arrival: change.arrival, column: missing_column(table, change.columns) }
+}
+
 /// The first required column that is not in the set.
-pub fn missing_column(table: &Table, columns: &ColumnSet) -> u32 {
+fn missing_column(table: &Table, columns: &ColumnSet) -> u32 {
     let place = table
         .columns
         .iter()
@@ -356,7 +369,7 @@ mod tests {
             let ((), fields) = arena.put(0, row);
             let ((), key) = arena.put(0, |chunk| push_field(chunk, Some(name.as_bytes())));
             Change {
-                partition,
+                move_index: MoveIndex::new(partition),
                 offset: Offset::new(100 + i64::from(arrival)),
                 arrival,
                 deletes,
@@ -398,8 +411,9 @@ mod tests {
             assert!(entry.needs_existing.iter().all(|pending| pending.column == 1));
             words.push(text);
         }
-        words.extend(folded.settled.iter().map(|(partition, outcome)| format!("{outcome} in {partition}")));
-        words.extend(folded.refused.iter().map(|(arrival, column)| format!("refused @{arrival} c{column}")));
+        words.extend(folded.settled.iter().map(|(of, outcome)| format!("{outcome} in {}", of.get())));
+        let refused = |it: &Lacking| format!("refused @{} c{}", it.arrival, it.column);
+        words.extend(folded.refused.iter().map(refused));
         words.extend(folded.cut.map(|cut| format!("cut @{cut}")));
         words.join(", ")
     }

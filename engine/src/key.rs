@@ -94,6 +94,7 @@ fn prefix(arena: &Arena, key: &Range<u32>) -> u64 {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::batch::MoveIndex;
     use super::super::position::Offset;
     use super::super::route::{Format, OnBadRecord, OnMissingParent, OnTombstone, UnknownFields, WriteMode};
     use super::super::row::{fields, push_field};
@@ -187,7 +188,7 @@ mod tests {
         let changes = words.iter().zip(0..).map(|(word, arrival)| {
             let ((), key) = arena.put(0, |chunk| push_field(chunk, Some(word.as_bytes())));
             Change {
-                partition: 0,
+                move_index: MoveIndex::new(0),
                 offset: Offset::new(0),
                 arrival,
                 deletes: false,

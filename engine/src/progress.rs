@@ -30,7 +30,7 @@
 
 use std::fmt;
 
-use super::batch::PartitionMove;
+use super::batch::{MoveIndex, PartitionMove};
 use super::position::{Epoch, NextOffset, TopicId, Watermarks};
 
 /// A move of one partition's progress, from the position that the lane held to the one it reaches.
@@ -168,8 +168,8 @@ pub enum Standing {
 /// A move that is refused: what stands in the ledger instead of what it expects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fence {
-    /// Index in [`super::batch::Batch::moves`].
-    pub index: usize,
+    /// Which move.
+    pub move_index: MoveIndex,
     /// What the move expects.
     pub expected: Expected,
     /// The stored row; `None` when it is missing.
@@ -190,7 +190,10 @@ pub fn standing(moves: &[PartitionMove], stored: Vec<Option<StoredProgress>>) ->
         .zip(stored)
         .enumerate()
         .filter(|(_, (one, row))| !stands(one.expects(), row))
-        .map(|(index, (one, stored))| Fence { index, expected: one.expects(), stored })
+        .map(|(index, (one, stored))| {
+            let (move_index, expected) = (MoveIndex::new(index), one.expects());
+            Fence { move_index, expected, stored }
+        })
         .collect();
     if fences.is_empty() { Standing::Ready } else { Standing::Fenced(fences) }
 }
@@ -287,7 +290,8 @@ mod tests {
             Standing::Ready => "ready",
             Standing::Applied => "applied",
             Standing::Fenced(fences) => {
-                let [Fence { index: 0, expected, stored }] = &fences[..] else { panic!("one fence") };
+                let [Fence { move_index, expected, stored }] = &fences[..] else { panic!("one fence") };
+                assert_eq!(move_index.get(), 0);
                 match cause(*expected, stored.clone(), at(30)) {
                     Cause::Missing => "missing",
                     Cause::OwnCommit(next) => {
@@ -340,7 +344,9 @@ mod tests {
             let found = match standing(&[moving(0, 10, 20), moving(1, 0, 5)], stored.to_vec()) {
                 Standing::Ready => ("ready", vec![]),
                 Standing::Applied => ("applied", vec![]),
-                Standing::Fenced(fences) => ("fenced", fences.iter().map(|fence| fence.index).collect()),
+                Standing::Fenced(fences) => {
+                    ("fenced", fences.iter().map(|fence| fence.move_index.get()).collect())
+                }
             };
             assert_eq!(found, (word, places), "{stored:?}");
         }
@@ -350,7 +356,7 @@ mod tests {
     fn a_fence_tells_what_was_expected_and_what_is_stored() {
         let stored = row(OURS, 6, 12);
         let expected = Expected { topic_id: OURS, epoch: Epoch::new(5), next: at(0) };
-        let fence = Fence { index: 1, expected, stored: stored.clone() };
+        let fence = Fence { move_index: MoveIndex::new(1), expected, stored: stored.clone() };
         let found = standing(&[moving(0, 10, 20), moving(1, 0, 5)], vec![row(OURS, 5, 10), stored]);
         assert_eq!(found, Standing::Fenced(vec![fence]));
     }

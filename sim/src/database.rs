@@ -204,7 +204,7 @@ impl Database {
                 if self.is(Mutant::BorrowedEpoch) {
                     for fence in fences {
                         let stored = fence.stored.expect("the model's ledger is complete");
-                        batch.moves[fence.index].epoch = stored.epoch;
+                        batch.moves[fence.move_index.get()].epoch = stored.epoch;
                     }
                     return Some(Stage::Arrived(batch));
                 }

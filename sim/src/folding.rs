@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate::engine::batch::Batch;
+use tidegate::engine::batch::{Batch, PartitionMove};
 use tidegate::engine::decode::Decoder;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::policy::FailureClass;
 use tidegate::engine::position::{Epoch, Generation, NextOffset, TopicId, TopicPartition};
 use tidegate::engine::route::OnBadRecord;
 use tidegate::engine::row::{Reject, RejectCode};
-use tidegate::engine::segment::{Holding, RouteSlot, Segment, lacks};
+use tidegate::engine::segment::{Holding, RouteSlot, Segment, TenureId, lacks};
 
 use super::oracle::{self, Slot};
 use super::records::{Deed, NOTE, Spec, TOPIC, block};
@@ -29,7 +29,7 @@ struct Run {
     logs: Vec<Vec<Slot>>,
     segment: Segment,
     state: State,
-    held: BTreeMap<u32, Holding>,
+    held: BTreeMap<TenureId, Holding>,
     largest: usize,
 }
 
@@ -44,7 +44,8 @@ impl Run {
             .map(|partition| (0..dice.usize(1..25)).map(|_| draw_slot(&mut dice, partition)).collect())
             .collect();
         let starts = vec![0; logs.len()];
-        let held = (0..partitions).map(|partition| (partition as u32, holding(partition))).collect();
+        let held =
+            (0..partitions).map(|partition| (TenureId(partition as u32), holding(partition))).collect();
         let mut run = Self {
             spec,
             routes: vec![slot],
@@ -72,10 +73,10 @@ impl Run {
             });
             let block = block(partition as i32, Generation(1), records);
             for index in 0..block.len() as u32 {
-                self.segment.push(partition as u32, &mut self.routes, 0, &block, index);
+                self.segment.push(TenureId(partition as u32), &mut self.routes, 0, &block, index);
             }
             if to == self.logs[partition].len() {
-                self.segment.push_end(partition as u32, NextOffset::new(to as i64));
+                self.segment.push_end(TenureId(partition as u32), NextOffset::new(to as i64));
             }
         }
     }
@@ -123,8 +124,8 @@ impl Run {
                 for (index, tally) in tallies.iter().enumerate() {
                     next.advance(&batch, index, tally);
                     let moved = &batch.moves[index];
-                    self.held.get_mut(&(moved.partition.partition as u32)).expect("it is held").next =
-                        moved.delta.to();
+                    let tenure = TenureId(moved.partition.partition as u32);
+                    self.held.get_mut(&tenure).expect("it is held").next = moved.delta.to();
                 }
                 self.state = next;
                 self.segment.restore(&self.routes, batch);
@@ -133,12 +134,13 @@ impl Run {
             }
             Err(stop) => stop,
         };
-        let partitions: Vec<u32> = batch.moves.iter().map(|moved| moved.partition.partition as u32).collect();
+        let tenure = |moved: &PartitionMove| TenureId(moved.partition.partition as u32);
+        let tenures: Vec<TenureId> = batch.moves.iter().map(tenure).collect();
         self.segment.restore(&self.routes, batch);
         match stop {
             Stop::Refused(pendings) => {
                 for pending in pendings {
-                    let tenure = partitions[pending.partition as usize];
+                    let tenure = tenures[pending.move_index.get()];
                     let place = self.segment.find(tenure, pending.offset).ok_or("nothing to refuse")?;
                     self.segment.reject(place, lacks(&self.routes[0].route, pending.column));
                 }
@@ -176,7 +178,7 @@ impl Run {
 
     /// What is still held has come to its end.
     fn finished(&self) -> Result<(), String> {
-        for partition in self.held.keys() {
+        for TenureId(partition) in self.held.keys() {
             let (next, end) =
                 (self.state.progress[&(*partition as i32)].next, self.logs[*partition as usize].len());
             if next != end as i64 {

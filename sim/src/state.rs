@@ -114,12 +114,12 @@ impl State {
             let one = std::slice::from_ref(entry);
             match table::write(&mut rows, spec, table, one, &partitions, &mut tallies, dice) {
                 Ok(()) => {
-                    let tally = &tallies[entry.partition as usize];
+                    let tally = &tallies[entry.move_index.get()];
                     others_pass |= tally.get(Outcome::Inserted) + tally.get(Outcome::Updated) > 0;
                 }
                 Err(Stop::Failed(failure)) => {
-                    let (partition, offset) = (entry.partition, entry.offset);
-                    refusals.push(Refusal { partition, offset, failure, others_pass: false });
+                    let (move_index, offset) = (entry.move_index, entry.offset);
+                    refusals.push(Refusal { move_index, offset, failure, others_pass: false });
                 }
                 Err(stop) => return Err(stop),
             }
@@ -130,7 +130,7 @@ impl State {
 
     pub(super) fn keep_quarantined(&mut self, batch: &Batch) {
         for record in &batch.quarantine {
-            let partition = batch.moves[record.partition as usize].partition.partition;
+            let partition = batch.moves[record.move_index.get()].partition.partition;
             self.quarantine.insert((partition, record.offset.value()));
         }
     }

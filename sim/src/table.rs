@@ -119,7 +119,7 @@ pub(super) fn write(
     let identity = |at: usize| match spec.mode {
         WriteMode::Append => {
             let entry = &entries[at];
-            format!("{}@{}", partitions[entry.partition as usize], entry.offset)
+            format!("{}@{}", partitions[entry.move_index.get()], entry.offset)
         }
         WriteMode::Upsert | WriteMode::Insert => {
             let text = |place: usize| decoded[at][&place].as_deref().expect("keys are not null");
@@ -159,7 +159,7 @@ pub(super) fn write(
                 if same { Outcome::Unchanged } else { Outcome::Updated }
             }
         };
-        tallies[entry.partition as usize].add(outcome, 1);
+        tallies[entry.move_index.get()].add(outcome, 1);
     }
     Ok(())
 }

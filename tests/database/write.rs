@@ -26,7 +26,9 @@ use std::sync::Arc;
 
 use lab::fixture::Fresh;
 use tidegate::engine::arena::Arena;
-use tidegate::engine::batch::{Batch, Entry, Op, PartitionMove, Pending, QuarantineRecord, TableBatch};
+use tidegate::engine::batch::{
+    Batch, Entry, MoveIndex, Op, PartitionMove, Pending, QuarantineRecord, TableBatch,
+};
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
@@ -253,8 +255,9 @@ impl Cut {
         for (arrival, record) in records.iter().enumerate() {
             let offset = offsets[record.partition as usize];
             offsets[record.partition as usize] += 1;
-            let partition = moved.iter().position(|number| *number == record.partition).unwrap() as u32;
-            let entry = entry_of(&route, encoding, &mut arena, record, partition, offset, arrival as u32);
+            let place = moved.iter().position(|number| *number == record.partition).unwrap();
+            let index = MoveIndex::new(place);
+            let entry = entry_of(&route, encoding, &mut arena, record, index, offset, arrival as u32);
             entries.push(entry);
         }
         let mut rows = TableBatch { route, encoding, arena, entries };
@@ -375,7 +378,7 @@ fn entry_of(
     encoding: Encoding,
     arena: &mut Arena,
     record: &Record,
-    partition: u32,
+    move_index: MoveIndex,
     offset: i64,
     arrival: u32,
 ) -> Entry {
@@ -393,13 +396,13 @@ fn entry_of(
     let fields = put(arena, values.values().copied().collect());
     let key = put(arena, route.key.iter().map(|column| values[column]).collect());
     let lacks = record.lacks.map(|name| Pending {
-        partition,
+        move_index,
         offset: Offset::new(offset),
         column: place(name) as u32,
     });
     let fingerprint = tidegate::engine::key::fingerprint(arena.bytes(&key));
     Entry {
-        partition,
+        move_index,
         offset: Offset::new(offset),
         arrival,
         op: record.op,
@@ -418,7 +421,7 @@ fn with_a_bad_record(mut batch: Batch) -> Batch {
     batch.moves[0].delta = delta.unwrap();
     batch.moves[0].settled.add(Outcome::Quarantined, 1);
     batch.quarantine = vec![QuarantineRecord {
-        partition: 0,
+        move_index: MoveIndex::new(0),
         offset: Offset::new(to),
         timestamp_ms: None,
         key: None,

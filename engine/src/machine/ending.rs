@@ -127,8 +127,8 @@ impl Machine {
         self.unlocked(&flight.tenures, commands);
         self.leave_behind_flight(flight, commands);
         let records = tallies.iter().map(Tally::total).sum();
-        for (route, (records, bad)) in &flight.judged {
-            self.breakers[*route as usize].count(now, *records, *bad);
+        for (route, judged) in &flight.judged {
+            self.breakers[*route as usize].count(now, *judged);
         }
         self.trouble = Trouble::default();
         let bytes = batch.tables.iter().map(|table| table.arena.len()).sum();
@@ -172,8 +172,8 @@ impl Machine {
     /// What is stored decides: another owner, our own earlier commit, or a database that went back.
     fn fenced(&mut self, batch: &Batch, flight: &Flight, fences: &[Fence], commands: &mut Vec<Command>) {
         for fence in fences {
-            let (Some(&id), Some(moved)) = (flight.tenures.get(fence.index), batch.moves.get(fence.index))
-            else {
+            let place = fence.move_index.get();
+            let (Some(&id), Some(moved)) = (flight.tenures.get(place), batch.moves.get(place)) else {
                 continue;
             };
             let Some(held) = self.held.get_mut(&id) else { continue };

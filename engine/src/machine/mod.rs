@@ -24,7 +24,7 @@ use std::sync::Arc;
 use self::ahead::Ahead;
 use self::held::{Exit, Held};
 use self::search::Search;
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Judged};
 use super::decode::Decoder;
 use super::halt::Halt;
 use super::outcome::Tally;
@@ -44,7 +44,7 @@ struct Flight {
     assignments: Vec<Assignment>,
     /// Those of them that left the lane meanwhile, and that somebody waits for.
     owed: Vec<Assignment>,
-    judged: BTreeMap<u32, (u64, u64)>,
+    judged: BTreeMap<u32, Judged>,
     /// It only looks for what is refused.
     seeks: bool,
 }
@@ -94,7 +94,7 @@ impl Machine {
             limits,
             dice: fastrand::Rng::with_seed(seed),
             held: BTreeMap::new(),
-            next_tenure: 0,
+            next_tenure: TenureId::default(),
             routes: Vec::new(),
             breakers: Vec::new(),
             segments: VecDeque::new(),
@@ -214,7 +214,7 @@ impl Machine {
     /// Holds a partition under a tenure of its own: what was staged under another one is never written.
     fn hold(&mut self, held: Held) -> TenureId {
         let id = self.next_tenure;
-        self.next_tenure += 1;
+        self.next_tenure = id.next();
         self.held.insert(id, held);
         id
     }

@@ -23,7 +23,7 @@ impl Machine {
         self.take_back(batch);
         let Some(front) = self.segments.front_mut() else { return };
         for pending in pendings {
-            let id = flight.tenures[pending.partition as usize];
+            let id = flight.tenures[pending.move_index.get()];
             let Some(held) = self.held.get(&id) else { continue };
             if let Some(place) = front.find(id, pending.offset) {
                 front.reject(place, lacks(&held.tenure.route, pending.column));
@@ -83,7 +83,7 @@ impl Machine {
         let mut doubts: BTreeMap<String, Doubt> = BTreeMap::new();
         let mut orphans = Vec::new();
         for refusal in refusals {
-            let id = flight.tenures[refusal.partition as usize];
+            let id = flight.tenures[refusal.move_index.get()];
             match judge(refusal.failure.class, refusal.others_pass) {
                 Verdict::Reject => {
                     let Some(front) = self.segments.front_mut() else { continue };

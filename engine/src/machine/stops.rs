@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Command, Exit, Machine, Millis};
+use crate::breaker::Judged;
 use crate::halt::{Halt, HaltCode};
 use crate::position::Offset;
 use crate::route::Route;
@@ -21,8 +22,8 @@ impl Machine {
 
     /// The routes whose share of misfits this batch would carry over the limit.
     pub(super) fn tripping(&mut self, now: Millis, cut: &Cut) -> Vec<u32> {
-        let trips = |(route, (records, bad)): &(&u32, &(u64, u64))| {
-            *bad > 0 && self.breakers[**route as usize].would_trip(now, *records, *bad)
+        let trips = |(route, judged): &(&u32, &Judged)| {
+            judged.bad > 0 && self.breakers[**route as usize].would_trip(now, **judged)
         };
         cut.judged.iter().filter(trips).map(|(route, _)| *route).collect()
     }

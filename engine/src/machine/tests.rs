@@ -15,7 +15,7 @@ mod reshape;
 
 use super::*;
 use crate::backoff::{Backoff, Growth};
-use crate::batch::{Batch, Pending};
+use crate::batch::{Batch, MoveIndex, Pending};
 use crate::breaker::BreakerLimits;
 use crate::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::halt::HaltCode;
@@ -239,7 +239,7 @@ fn stored(words: &mut Words<'_>) -> StoredProgress {
 fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
     let place = |partition: i64| {
         let found = batch.moves.iter().position(|moved| i64::from(moved.partition.partition) == partition);
-        found.unwrap_or_else(|| panic!("{partition} is not in the batch"))
+        MoveIndex::new(found.unwrap_or_else(|| panic!("{partition} is not in the batch")))
     };
     match word {
         "committed" => CommitOutcome::Committed(tallies(batch)),
@@ -255,26 +255,26 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
             CommitOutcome::RolledBack(Failure { sqlstate, ..failure(class, suspect, table) })
         }
         "fenced" => {
-            let index = place(words.number());
-            let (expected, stored) = (batch.moves[index].expects(), Some(stored(&mut words)));
-            CommitOutcome::Fenced(vec![Fence { index, expected, stored }])
+            let move_index = place(words.number());
+            let (expected, stored) = (batch.moves[move_index.get()].expects(), Some(stored(&mut words)));
+            CommitOutcome::Fenced(vec![Fence { move_index, expected, stored }])
         }
         "missing" => {
-            let index = place(words.number());
-            let expected = batch.moves[index].expects();
-            CommitOutcome::Fenced(vec![Fence { index, expected, stored: None }])
+            let move_index = place(words.number());
+            let expected = batch.moves[move_index.get()].expects();
+            CommitOutcome::Fenced(vec![Fence { move_index, expected, stored: None }])
         }
         "refused" => {
-            let (partition, offset) = (place(words.number()) as u32, Offset::new(words.number()));
-            CommitOutcome::Refused(vec![Pending { partition, offset, column: 2 }])
+            let (move_index, offset) = (place(words.number()), Offset::new(words.number()));
+            CommitOutcome::Refused(vec![Pending { move_index, offset, column: 2 }])
         }
         "sought" => {
             let mut refusals = Vec::new();
             while let Some(class) = words.0.next() {
                 let others_pass = !class.ends_with('!');
                 let failure = failure(class.trim_end_matches('!'), None, None);
-                let (partition, offset) = (place(words.number()) as u32, Offset::new(words.number()));
-                refusals.push(Refusal { partition, offset, failure, others_pass });
+                let (move_index, offset) = (place(words.number()), Offset::new(words.number()));
+                refusals.push(Refusal { move_index, offset, failure, others_pass });
             }
             CommitOutcome::Sought(refusals)
         }
@@ -285,7 +285,7 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
 fn tallies(batch: &Batch) -> Vec<Tally> {
     let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
     for entry in batch.tables.iter().flat_map(|table| &table.entries) {
-        tallies[entry.partition as usize].add(Outcome::Inserted, 1);
+        tallies[entry.move_index.get()].add(Outcome::Inserted, 1);
     }
     tallies
 }

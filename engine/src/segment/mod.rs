@@ -13,9 +13,10 @@ use std::sync::Arc;
 use self::survey::{Moving, Survey};
 pub use self::waiting::Waiting;
 use crate::arena::{Arena, Mark};
-use crate::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
+use crate::batch::{Batch, MoveIndex, PartitionMove, QuarantineRecord, TableBatch};
+use crate::breaker::Judged;
 use crate::decode::Decoder;
-use crate::fold::{Change, Folded, alone, fold, missing_column, single};
+use crate::fold::{Change, Folded, Lacking, alone, fold, lacking, single};
 use crate::key;
 use crate::outcome::{Outcome, Tally};
 use crate::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
@@ -29,7 +30,15 @@ use crate::shape::{ColumnSet, KeyOrder, Table};
 const HEAD_BYTES: usize = 4096;
 
 /// Identifies one assignment of one partition to this lane; never used again.
-pub type TenureId = u32;
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct TenureId(pub u32);
+
+impl TenureId {
+    /// The one after this.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// What cutting a batch needs to know of a partition.
 #[derive(Clone, Debug)]
@@ -152,7 +161,7 @@ pub struct Cut {
     /// Partitions that stop at a record, by `on_bad_record: halt`.
     pub stops: Vec<(TenureId, Offset, Reject)>,
     /// Records and misfits by route, for the breaker.
-    pub judged: BTreeMap<u32, (u64, u64)>,
+    pub judged: BTreeMap<u32, Judged>,
 }
 
 impl Segment {
@@ -358,7 +367,7 @@ impl Segment {
                 cut = min_option(cut, folded.cut);
                 refused.extend(folded.refused);
                 for (index, outcome) in folded.settled {
-                    settled[index as usize].add(outcome, 1);
+                    settled[index.get()].add(outcome, 1);
                 }
                 if !folded.entries.is_empty() {
                     tables.push((target, route, folded.entries));
@@ -373,7 +382,7 @@ impl Segment {
                 continue;
             }
             if !refused.is_empty() {
-                for (arrival, column) in refused {
+                for Lacking { arrival, column } in refused {
                     let place = self.start + arrival as usize;
                     let reject = lacks(&routes[self.records[place].route as usize].route, column);
                     self.reject(place, reject);
@@ -431,12 +440,12 @@ fn shapes<'r>(routes: impl Iterator<Item = &'r Arc<Route>>) -> Vec<Arc<Table>> {
 /// tables where the order across keys counts.
 fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: &mut Arena) -> Folded {
     if route.mode == WriteMode::Append {
-        let (lacking, whole): (Vec<_>, Vec<_>) =
+        let (partial, whole): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.lacks_required);
-        let missing = |change: &Change<'_>| (change.arrival, missing_column(&route.table, change.columns));
+        let missing = |change: &Change<'_>| lacking(&route.table, change);
         return Folded {
             entries: whole.iter().map(single).collect(),
-            refused: lacking.iter().map(missing).collect(),
+            refused: partial.iter().map(missing).collect(),
             ..Folded::default()
         };
     }

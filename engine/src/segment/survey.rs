@@ -12,7 +12,7 @@ impl Segment {
         routes: &[RouteSlot],
     ) -> Survey<'_> {
         let mut survey = Survey::default();
-        let mut places: BTreeMap<TenureId, Option<u32>> = BTreeMap::new();
+        let mut places: BTreeMap<TenureId, Option<MoveIndex>> = BTreeMap::new();
         // Records come in runs of one partition.
         let mut latest: Option<(TenureId, Option<&Holding>)> = None;
         for place in self.start..end {
@@ -62,7 +62,7 @@ impl Segment {
     pub(super) fn sort_out<'s>(
         &'s self,
         place: usize,
-        index: u32,
+        index: MoveIndex,
         routes: &[RouteSlot],
         survey: &mut Survey<'s>,
     ) {
@@ -71,13 +71,14 @@ impl Segment {
         let bad = u64::from(matches!(staged.content, Content::Rejected(_)));
         if self.is_record(place) {
             let judged = survey.judged.entry(staged.route).or_default();
-            *judged = (judged.0 + 1, judged.1 + bad);
+            judged.records += 1;
+            judged.bad += bad;
         }
         let (shape, fields, deletes, unproven) = match &staged.content {
             Content::End(_) => return,
-            Content::Filtered => return survey.settled[index as usize].add(Outcome::Filtered, 1),
+            Content::Filtered => return survey.settled[index.get()].add(Outcome::Filtered, 1),
             Content::Rejected(reject) => {
-                survey.settled[index as usize].add(Outcome::Quarantined, 1);
+                survey.settled[index.get()].add(Outcome::Quarantined, 1);
                 let kept = self.record(staged).map(|record| keep(index, &record, &slot.route, reject));
                 return survey.quarantine.extend(kept);
             }
@@ -88,7 +89,7 @@ impl Segment {
         let room = || Vec::with_capacity(self.records.len() - place);
         let changes = survey.changes.entry(slot.target).or_insert_with(|| (staged.route, room()));
         changes.1.push(Change {
-            partition: index,
+            move_index: index,
             offset: staged.offset,
             arrival: (place - self.start) as u32,
             deletes,
@@ -111,7 +112,7 @@ pub(super) struct Survey<'s> {
     pub(super) changes: BTreeMap<usize, (u32, Vec<Change<'s>>)>,
     pub(super) quarantine: Vec<QuarantineRecord>,
     pub(super) stops: Vec<(TenureId, Offset, Reject)>,
-    pub(super) judged: BTreeMap<u32, (u64, u64)>,
+    pub(super) judged: BTreeMap<u32, Judged>,
 }
 
 pub(super) struct Moving {
@@ -122,8 +123,8 @@ pub(super) struct Moving {
 }
 
 impl Survey<'_> {
-    pub(super) fn open(&mut self, tenure: TenureId, holding: &Holding) -> u32 {
-        let index = self.moves.len() as u32;
+    pub(super) fn open(&mut self, tenure: TenureId, holding: &Holding) -> MoveIndex {
+        let index = MoveIndex::new(self.moves.len());
         self.moves.push(Moving {
             holding: holding.clone(),
             to: holding.next,
@@ -136,12 +137,12 @@ impl Survey<'_> {
     }
 
     /// No further record of the tenure belongs to this batch.
-    pub(super) fn seal(&mut self, places: &mut BTreeMap<TenureId, Option<u32>>, tenure: TenureId) {
+    pub(super) fn seal(&mut self, places: &mut BTreeMap<TenureId, Option<MoveIndex>>, tenure: TenureId) {
         places.insert(tenure, None);
     }
 
-    pub(super) fn advance(&mut self, index: u32, staged: &Staged, record: Option<Record<'_>>) {
-        let moving = &mut self.moves[index as usize];
+    pub(super) fn advance(&mut self, index: MoveIndex, staged: &Staged, record: Option<Record<'_>>) {
+        let moving = &mut self.moves[index.get()];
         match staged.content {
             Content::End(next) => moving.to = moving.to.max(next),
             Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
@@ -172,13 +173,13 @@ impl Moving {
 }
 
 /// Copies a record with all that is needed to look at it and to try it again.
-fn keep(index: u32, record: &Record<'_>, route: &Route, reject: &Reject) -> QuarantineRecord {
+fn keep(index: MoveIndex, record: &Record<'_>, route: &Route, reject: &Reject) -> QuarantineRecord {
     let whole = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
     let truncated = (whole > route.record_bytes_max).then(|| crate::evidence::fingerprint(record));
     let limit = if truncated.is_some() { HEAD_BYTES } else { usize::MAX };
     let head = |bytes: &[u8]| bytes[..bytes.len().min(limit)].to_vec();
     QuarantineRecord {
-        partition: index,
+        move_index: index,
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,
         key: record.key.map(head),

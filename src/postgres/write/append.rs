@@ -15,7 +15,7 @@ use super::stop::Stop;
 use super::target::{self, Into, SetStatements, Target};
 use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
-use crate::engine::batch::TableBatch;
+use crate::engine::batch::{MoveIndex, TableBatch};
 use crate::engine::outcome::Outcome;
 use crate::engine::shape::Table;
 
@@ -111,19 +111,19 @@ async fn insert(
     entries: &[usize],
     first_ord: i32,
 ) -> Result<(), Stop> {
-    let mut by_partition: BTreeMap<u32, Vec<i32>> = BTreeMap::new();
+    let mut by_move: BTreeMap<MoveIndex, Vec<i32>> = BTreeMap::new();
     for (ord, &entry) in (first_ord..).zip(entries) {
-        by_partition.entry(rows.entries[entry].partition).or_default().push(ord);
+        by_move.entry(rows.entries[entry].move_index).or_default().push(ord);
     }
-    for (partition, ords) in by_partition {
+    for (index, ords) in by_move {
         let inserted = work
             .client
             .execute_typed(&set.sql.insert, &OfOrds::new(&ords).parameters())
             .await
             .map_err(|error| Stop::rows(error, &target.table, None))?;
         let dropped = dropped_rows(target, ords.len() as u64, inserted)?;
-        work.count_in(partition, Outcome::Inserted, inserted);
-        work.count_in(partition, Outcome::Filtered, dropped);
+        work.count_in(index, Outcome::Inserted, inserted);
+        work.count_in(index, Outcome::Filtered, dropped);
     }
     work.lap(Stage::Merge);
     Ok(())

@@ -92,7 +92,7 @@ async fn insert_all(
     fn each<'r, T>(records: &'r [QuarantineRecord], of: impl Fn(&'r QuarantineRecord) -> T) -> Vec<T> {
         records.iter().map(of).collect()
     }
-    let place = |record: &QuarantineRecord| -> &PartitionMove { &batch.moves[record.partition as usize] };
+    let place = |record: &QuarantineRecord| -> &PartitionMove { &batch.moves[record.move_index.get()] };
     client
         .execute(
             &prepared.quarantine,
@@ -144,12 +144,13 @@ fn literal<'v>(values: impl Iterator<Item = Option<&'v [u8]>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::batch::MoveIndex;
     use crate::engine::position::Offset;
     use crate::engine::row::{Reject, RejectCode};
 
     fn record(bytes: usize) -> QuarantineRecord {
         QuarantineRecord {
-            partition: 0,
+            move_index: MoveIndex::new(0),
             offset: Offset::new(0),
             timestamp_ms: None,
             key: None,

@@ -198,8 +198,8 @@ impl Seek<'_> {
         let written = |tally: &Tally| tally.get(Outcome::Inserted) + tally.get(Outcome::Updated);
         for place in &self.places[piece.clone()] {
             // A partition's records all go to one table.
-            let partition = self.batch.tables[place.table].entries[place.entry].partition as usize;
-            let moved = written(&self.work.tallies[partition]) > written(&before[partition]);
+            let index = self.batch.tables[place.table].entries[place.entry].move_index.get();
+            let moved = written(&self.work.tallies[index]) > written(&before[index]);
             self.passes[place.table] |= moved;
         }
     }
@@ -260,8 +260,8 @@ impl Seek<'_> {
     fn refusals(self) -> Vec<Refusal> {
         let refusal = |(place, failure): (Place, Failure)| {
             let entry = &self.batch.tables[place.table].entries[place.entry];
-            let (partition, offset) = (entry.partition, entry.offset);
-            Refusal { partition, offset, failure, others_pass: self.passes[place.table] }
+            let (move_index, offset) = (entry.move_index, entry.offset);
+            Refusal { move_index, offset, failure, others_pass: self.passes[place.table] }
         };
         self.refused.into_iter().map(refusal).collect()
     }

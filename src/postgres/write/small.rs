@@ -179,7 +179,7 @@ pub(super) async fn prepare<'a>(
     for (place, &index) in (1..).zip(&order) {
         place_of[index] = place;
     }
-    let places = rows.entries.iter().map(|entry| place_of[entry.partition as usize]).collect();
+    let places = rows.entries.iter().map(|entry| place_of[entry.move_index.get()]).collect();
     let begin = format!("{BEGIN}{lock}");
     Ok(Some(Ready { rows, begin, statement: made.statement, order, places, values }))
 }

@@ -20,7 +20,7 @@ use super::target::{Into, SetStatements, Target};
 use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
 use super::{append, ordered};
-use crate::engine::batch::{Entry, Op, TableBatch};
+use crate::engine::batch::{Entry, MoveIndex, Op, TableBatch};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
 use crate::engine::route::WriteMode;
@@ -359,26 +359,26 @@ impl<'a> Merge<'a> {
         if insert.is_empty() {
             return Ok(None);
         }
-        let mut parts: Vec<(&SetStatements, Option<u32>, Vec<i32>)> = Vec::new();
+        let mut parts: Vec<(&SetStatements, Option<MoveIndex>, Vec<i32>)> = Vec::new();
         for (set, ords) in self.by_group(insert) {
             if !target.table.traits.insert_triggers {
                 parts.push((set, None, ords.to_vec()));
                 continue;
             }
-            let mut by_partition: BTreeMap<u32, Vec<i32>> = BTreeMap::new();
+            let mut by_move: BTreeMap<MoveIndex, Vec<i32>> = BTreeMap::new();
             for &ord in ords {
-                by_partition.entry(self.entry(ord).partition).or_default().push(ord);
+                by_move.entry(self.entry(ord).move_index).or_default().push(ord);
             }
-            parts.extend(by_partition.into_iter().map(|(partition, ords)| (set, Some(partition), ords)));
+            parts.extend(by_move.into_iter().map(|(index, ords)| (set, Some(index), ords)));
         }
         match insert_under_savepoint(work.client, target, &parts).await {
             Ok(counts) => {
-                for ((_, partition, ords), inserted) in parts.into_iter().zip(counts) {
+                for ((_, index, ords), inserted) in parts.into_iter().zip(counts) {
                     let dropped = append::dropped_rows(target, ords.len() as u64, inserted)?;
-                    match partition {
-                        Some(partition) => {
-                            work.count_in(partition, Outcome::Inserted, inserted);
-                            work.count_in(partition, Outcome::Filtered, dropped);
+                    match index {
+                        Some(index) => {
+                            work.count_in(index, Outcome::Inserted, inserted);
+                            work.count_in(index, Outcome::Filtered, dropped);
                         }
                         None => ords.iter().for_each(|&ord| work.count(self.entry(ord), Outcome::Inserted)),
                     }
@@ -400,7 +400,7 @@ impl<'a> Merge<'a> {
 async fn insert_under_savepoint(
     client: &Client,
     target: &Target,
-    parts: &[(&SetStatements, Option<u32>, Vec<i32>)],
+    parts: &[(&SetStatements, Option<MoveIndex>, Vec<i32>)],
 ) -> Result<Vec<u64>, Stop> {
     let inserts = parts.iter().map(|(set, _, ords)| async move {
         client.execute_typed(&set.sql.insert, &OfOrds::new(ords).parameters()).await

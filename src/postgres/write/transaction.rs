@@ -239,7 +239,7 @@ async fn settle(work: &mut Work<'_>, prepared: &Prepared, batch: &Batch) -> Resu
 fn check_accounts(batch: &Batch) -> Result<(), Stop> {
     let mut counted: Vec<u64> = batch.moves.iter().map(|one| one.settled.total() + one.gaps).collect();
     for entry in batch.tables.iter().flat_map(|rows| &rows.entries) {
-        counted[entry.partition as usize] += 1;
+        counted[entry.move_index.get()] += 1;
     }
     for (one, counted) in batch.moves.iter().zip(counted) {
         if counted != one.delta.span() {

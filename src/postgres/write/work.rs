@@ -7,7 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
 use super::timings::{Stage, Timings};
-use crate::engine::batch::{Batch, Entry, Pending, TableBatch};
+use crate::engine::batch::{Batch, Entry, MoveIndex, Pending, TableBatch};
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::shape::ColumnSet;
 
@@ -42,12 +42,12 @@ impl<'a> Work<'a> {
 
     /// Counts an entry's outcome.
     pub(super) fn count(&mut self, entry: &Entry, outcome: Outcome) {
-        self.count_in(entry.partition, outcome, 1);
+        self.count_in(entry.move_index, outcome, 1);
     }
 
     /// Counts outcomes of a partition's entries.
-    pub(super) fn count_in(&mut self, partition: u32, outcome: Outcome, records: u64) {
-        self.tallies[partition as usize].add(outcome, records);
+    pub(super) fn count_in(&mut self, index: MoveIndex, outcome: Outcome, records: u64) {
+        self.tallies[index.get()].add(outcome, records);
     }
 
     /// Books the time since the last call on a stage.

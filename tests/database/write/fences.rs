@@ -1,6 +1,6 @@
 //! Who may write, and from where: the stored position, the epoch and the topic's identity decide.
 
-use tidegate::engine::batch::QuarantineRecord;
+use tidegate::engine::batch::{MoveIndex, QuarantineRecord};
 use tidegate::engine::commit::{CommitOutcome, StoredProgress};
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
@@ -38,19 +38,19 @@ async fn a_batch_is_written_only_from_the_stored_position_under_the_stored_epoch
             CommitOutcome::Fenced(fences) => {
                 assert_eq!(fences.len(), 1, "{change}: the other partition stands well");
                 let fence = &fences[0];
-                assert_eq!(batch.moves[fence.index].partition.partition, 0, "{change}");
+                assert_eq!(batch.moves[fence.move_index.get()].partition.partition, 0, "{change}");
                 let owner = change.contains("owner").then(|| "other".to_owned());
                 let expected = stored.map(|(next, epoch)| StoredProgress {
                     topic_id: match change.contains("topic_id") {
                         true => TopicId(uuid::Uuid::from_u128(9)),
-                        false => batch.moves[fence.index].topic_id,
+                        false => batch.moves[fence.move_index.get()].topic_id,
                     },
                     next: NextOffset::new(next),
                     epoch: Epoch::new(epoch),
                     owner,
                 });
                 assert_eq!(fence.stored, expected, "{change}");
-                assert_eq!(fence.expected, batch.moves[fence.index].expects(), "{change}");
+                assert_eq!(fence.expected, batch.moves[fence.move_index.get()].expects(), "{change}");
             }
             other => panic!("{change}: {other:?}"),
         }
@@ -72,7 +72,7 @@ async fn a_batch_that_is_stored_already_is_told_so_and_changes_nothing() {
         bench.run("UPDATE tidegate.progress SET next_offset = 0 WHERE partition = 1").await;
         match bench.writer.write(&batch, || {}).await {
             CommitOutcome::Fenced(fences) => {
-                assert_eq!(fences.iter().map(|fence| fence.index).collect::<Vec<_>>(), [0]);
+                assert_eq!(fences.iter().map(|fence| fence.move_index.get()).collect::<Vec<_>>(), [0]);
             }
             other => panic!("{other:?}"),
         }
@@ -148,7 +148,7 @@ async fn quarantined_records_are_kept_to_the_last_byte() {
         reason: "no\0 value".into(),
     };
     let record = |offset, key: Option<&[u8]>| QuarantineRecord {
-        partition: 0,
+        move_index: MoveIndex::new(0),
         offset: Offset::new(offset),
         timestamp_ms: Some(1_700_000_000_123),
         key: key.map(<[u8]>::to_vec),
@@ -207,7 +207,7 @@ async fn a_thousand_quarantined_records_fit_into_a_batch() {
     let reject = Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: String::new() };
     batch.quarantine = (0..1000)
         .map(|offset| QuarantineRecord {
-            partition: 0,
+            move_index: MoveIndex::new(0),
             offset: Offset::new(offset),
             timestamp_ms: None,
             key: None,

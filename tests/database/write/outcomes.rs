@@ -1,6 +1,6 @@
 //! The outcome table: each mode, each outcome, each path.
 
-use tidegate::engine::batch::Pending;
+use tidegate::engine::batch::{MoveIndex, Pending};
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::position::Offset;
 use tidegate::engine::route::WriteMode;
@@ -121,10 +121,14 @@ async fn patches_without_a_required_column_need_their_key() {
             path,
             &[patch(1), patch(2).second(), whole, gone, put(&[("id", V::I(5)), ("a", V::T("fine"))])],
         );
-        let pending = |partition, offset| Pending { partition, offset: Offset::new(offset), column: 1 };
+        let pending = |place, offset| Pending {
+            move_index: MoveIndex::new(place),
+            offset: Offset::new(offset),
+            column: 1,
+        };
         match bench.write(&batch).await {
             CommitOutcome::Refused(mut refused) => {
-                refused.sort_by_key(|pending| (pending.partition, pending.offset));
+                refused.sort_by_key(|pending| (pending.move_index, pending.offset));
                 assert_eq!(refused, [pending(0, 1), pending(0, 2), pending(1, 0)], "{path:?}");
             }
             other => panic!("{path:?}: {other:?}"),

@@ -154,7 +154,7 @@ async fn check(bench: &mut Bench, path: Path, batches: &[Changes], mode: WriteMo
                 Expected::Outcomes(told_of)
             }
             CommitOutcome::Refused(mut pending) => {
-                let place = |one: &Pending| (one.partition, one.offset);
+                let place = |one: &Pending| (one.move_index, one.offset);
                 pending.sort_by_key(place);
                 pending.dedup_by_key(|one| place(one));
                 assert!(pending.iter().all(|one| one.column == 4 && one.offset >= Offset::new(0)));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate::engine::batch::Batch;
+use tidegate::engine::batch::{Batch, MoveIndex};
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::route::WriteMode;
@@ -53,7 +53,7 @@ async fn two_partitions_are_counted_each_by_itself() {
     let mut batch = bench.batch(Path::Fastest, &[row(1, "x"), row(2, "x").second(), row(3, "x").second()]);
     batch.moves.reverse();
     for entry in &mut batch.tables[0].entries {
-        entry.partition = 1 - entry.partition;
+        entry.move_index = MoveIndex::new(1 - entry.move_index.get());
     }
     match bench.write(&batch).await {
         CommitOutcome::Committed(tallies) => {

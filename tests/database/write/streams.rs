@@ -313,7 +313,7 @@ impl Run {
         if let CommitOutcome::Refused(pending) = &outcome {
             // The verdict stands, even where somebody else brings the key before the batch is tried again.
             let place = |one: &Pending| {
-                (batch.moves[one.partition as usize].partition.partition as usize, one.offset.value())
+                (batch.moves[one.move_index.get()].partition.partition as usize, one.offset.value())
             };
             self.bad.extend(pending.iter().map(place));
         }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::arena::Arena;
-use super::fold::Change;
+use super::change::Change;
 use super::route::Route;
 use super::shape::ColumnSet;
 

@@ -15,6 +15,7 @@ mod read;
 mod encode;
 mod map;
 pub mod decode;
+pub mod change;
 pub mod key;
 pub mod fold;
 pub mod evidence;

@@ -48,14 +48,14 @@ pub trait Store: Send + 'static {
     fn seek(&mut self, batch: &Batch) -> impl Future<Output = CommitOutcome> + Send;
 
     /// Waits until somebody else needs what this one holds between two batches, and gives it up; the next
-    /// batch takes it again. The lane waits here whenever it has nothing to write, and drops the future as soon
-    /// as it has: nothing is lost then.
+    /// batch takes it again. The lane waits here whenever it has nothing to write, and drops the future as
+    /// soon as it has: nothing is lost then.
     fn give_way(&mut self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 
-    /// Records why a partition stands still (`None`: it goes on), as far as this process still owns it. A note
-    /// of an owner that isn't the newest changes nothing, and is no error.
+    /// Records why a partition stands still (`None`: it goes on), as far as this process still owns it. A
+    /// note of an owner that isn't the newest changes nothing, and is no error.
     fn note_halt(
         &mut self,
         partition: &TopicPartition,

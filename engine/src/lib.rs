@@ -29,3 +29,4 @@ pub mod policy;
 pub mod commit;
 pub mod machine;
 pub mod ownership;
+pub mod agenda;

@@ -1,6 +1,6 @@
 //! Whether Kafka and PostgreSQL answer: both edges of every outage are told once, here.
 //!
-//! Whoever asks one of them tells what came of it: the watch below and the keeper, which ask every two
+//! Whoever asks one of them tells what came of it: the watch below and a duty, which ask every two
 //! seconds so that an idle process knows as well, lanes by their transactions, the poll thread by what its
 //! client reports. An answer ends an outage only if it was asked for after the last sign of the outage.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::blocking;
+use super::look_up::blocking;
 use crate::kafka::Inspector;
 use crate::telemetry::board::{Board, ConditionName, State};
 use crate::telemetry::labels::Dependency;

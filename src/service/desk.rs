@@ -1,6 +1,6 @@
 //! The ledger and the catalogue over a session that is made anew when it breaks.
 //!
-//! The poll thread and the keeper have a desk each. What a desk doesn't use is parked: for another desk, or
+//! The poll thread and the duties have a desk each. What a desk doesn't use is parked: for another desk, or
 //! to make room where sessions are few.
 
 use std::collections::BTreeMap;

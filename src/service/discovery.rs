@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::desk::{Desk, DeskError, Registration};
+use super::look_up::blocking;
 use super::resolve::resolve;
 use crate::config::{RouteSettings, Settings, Start, TopicSelector, WriteMode};
 use crate::engine::halt::{Halt, HaltCode};
@@ -323,14 +324,4 @@ pub fn mode_word(mode: WriteMode) -> &'static str {
 
 fn numbered<T>(found: BTreeMap<TopicPartition, T>, next: impl Fn(T) -> NextOffset) -> Vec<(i32, NextOffset)> {
     found.into_iter().map(|(partition, place)| (partition.partition, next(place))).collect()
-}
-
-/// Runs a look-up of the Kafka client, which blocks, beside the runtime's own threads.
-pub(super) async fn blocking<T: Send + 'static>(
-    look_up: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
-) -> Result<T, KafkaError> {
-    match tokio::task::spawn_blocking(look_up).await {
-        Ok(result) => result,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
 }

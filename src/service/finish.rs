@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::desk::{Desk, Progress};
-use super::discovery::blocking;
-use super::keeper::Registration;
+use super::duties::Registration;
+use super::look_up::blocking;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::position::{NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Error, Inspector, Watermarks};

@@ -1,27 +1,25 @@
 //! The wiring: the only place that knows Kafka and PostgreSQL.
 //!
-//! A thread polls, lanes write, the keeper looks things up, HTTP shows it all. They talk by messages; what
+//! A thread polls, lanes write, duties look things up, HTTP shows it all. They talk by messages; what
 //! waits between them is bounded by the memory budget. Nothing here is needed for correctness: PostgreSQL
 //! refuses whatever comes too late.
 
 pub mod resolve;
 mod discovery;
-mod doubt;
+mod duties;
 mod blocks;
 mod budget;
 mod contact;
 mod descriptors;
 mod desk;
 mod facts;
-mod fence;
 mod finish;
-mod keeper;
-mod link;
+mod look_up;
+mod messages;
 mod poll;
 mod refusals;
 mod secrets;
 mod shutdown;
-mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,10 +35,10 @@ use self::budget::Budget;
 use self::contact::Contact;
 use self::desk::Desk;
 use self::discovery::Discovery;
+use self::duties::{Registration, claims};
 use self::facts::Facts;
 use self::finish::{Finish, Goal};
-use self::keeper::Keeper;
-use self::link::{LaneLink, Order, PollLink};
+use self::messages::{LaneLink, PollLink, PollMessage};
 use self::poll::Poll;
 use self::refusals::Refusals;
 use self::shutdown::Signals;
@@ -65,8 +63,8 @@ pub use self::discovery::{mode_word, selects};
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// A lane beats every second; decoding doesn't explain a stall of its task this long.
 const LANE_PULSE: Duration = Duration::from_secs(30);
-/// The keeper waits for several look-ups in a row at most.
-const KEEPER_PULSE: Duration = Duration::from_secs(180);
+/// A duty waits for several look-ups in a row at most.
+const DUTIES_PULSE: Duration = Duration::from_secs(180);
 /// What the poll thread may take beyond the drain limit.
 const POLL_PULSE: Duration = Duration::from_secs(60);
 
@@ -153,7 +151,7 @@ struct Running {
     poll: PollLink,
     poll_thread: std::thread::JoinHandle<()>,
     lanes: Vec<JoinHandle<()>>,
-    keeper: JoinHandle<()>,
+    duties: JoinHandle<()>,
     http: std::thread::JoinHandle<()>,
     stop: CancellationToken,
     board: Board,
@@ -191,7 +189,7 @@ pub async fn run(
         let takeover = settings.timeouts.takeover;
         Desk::new(connector.clone(), ledger.clone(), settings.pipeline.as_str(), &instance, takeover)
     };
-    let (registered_in, registered) = watch::channel(keeper::Registration::default());
+    let (registered_in, registered) = watch::channel(Registration::default());
     let parts = Parts {
         settings: &settings,
         connector: &connector,
@@ -250,17 +248,18 @@ fn start(
     parts: Parts<'_>,
     properties: Vec<(String, String)>,
     inspector: Arc<Inspector>,
-    [poll_desk, keeper_desk]: [Desk; 2],
-    registered: watch::Sender<keeper::Registration>,
+    [poll_desk, duties_desk]: [Desk; 2],
+    registered: watch::Sender<Registration>,
     server: http::Server,
 ) -> Result<Running, StartError> {
     let Parts { settings, board, metrics, .. } = parts;
-    let (poll_link, orders) = PollLink::new();
+    let (poll_link, messages) = PollLink::new();
     let budget = Budget::new(settings.limits.memory.get());
     let contact = Contact::new(board.clone(), metrics.clone());
     let refusals = Refusals::new(board.clone());
-    let (keeper_link, notices) = mpsc::unbounded_channel();
-    let lane_link = LaneLink { poll: poll_link.clone(), keeper: keeper_link.clone() };
+    let (duty_link, duty_messages) = mpsc::unbounded_channel();
+    let (look_link, looks) = mpsc::unbounded_channel();
+    let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone() };
     let (senders, lanes) = start_lanes(&parts, &lane_link, &budget, &contact);
     let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
     let secrets = (Arc::clone(settings), properties.clone(), Arc::clone(&inspector), poll_link.clone());
@@ -272,8 +271,9 @@ fn start(
         runtime: tokio::runtime::Handle::current(),
         lanes: senders.clone(),
         routes,
-        orders,
-        keeper: keeper_link,
+        messages,
+        duties: duty_link,
+        looks: look_link,
         budget,
         contact: contact.clone(),
         refusals: refusals.clone(),
@@ -283,14 +283,19 @@ fn start(
     let poll_beat = board.heartbeat("poll", POLL_PULSE + settings.timeouts.drain * 2);
     let poll_thread =
         std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(|| poll::run(poll, poll_beat))?;
-    let keeper = Keeper {
-        desk: keeper_desk,
+    let claims_duty = claims::Claims {
+        inspector: Arc::clone(&inspector),
+        contact: contact.clone(),
+        poll: poll_link.clone(),
+    };
+    let duties = duties::Parts {
+        desk: duties_desk,
         discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
         inspector: Arc::clone(&inspector),
         routes: routes_in,
         poll: poll_link.clone(),
         lanes: senders,
-        notices,
+        messages: duty_messages,
         contact: contact.clone(),
         refusals,
         board: board.clone(),
@@ -301,9 +306,10 @@ fn start(
     let (settings, properties, asking, poll) = secrets;
     tokio::spawn(secrets::watch(settings, properties, asking, poll, stop.clone()));
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
-    let keeper = tokio::spawn(keeper::run(keeper, board.heartbeat("keeper", KEEPER_PULSE), stop.clone()));
+    tokio::spawn(claims::run(claims_duty, looks, stop.clone()));
+    let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
-    Ok(Running { poll: poll_link, poll_thread, lanes, keeper, http, stop, board: board.clone() })
+    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, stop, board: board.clone() })
 }
 
 fn start_lanes(
@@ -368,7 +374,7 @@ impl Running {
     /// Drains: the group's partitions are let go first, then the lanes end, then everything else.
     async fn end(self, drain: Duration) {
         self.board.drain();
-        self.poll.send(Order::Stop);
+        self.poll.send(PollMessage::Stop);
         let poll_thread = self.poll_thread;
         let left = tokio::task::spawn_blocking(move || poll_thread.join());
         if tokio::time::timeout(drain + Duration::from_secs(10), left).await.is_err() {
@@ -376,7 +382,7 @@ impl Running {
         }
         self.stop.cancel();
         let rest = async {
-            let _ = self.keeper.await;
+            let _ = self.duties.await;
             for lane in self.lanes {
                 let _ = lane.await;
             }

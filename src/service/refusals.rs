@@ -6,10 +6,10 @@
 //!   an advisory commit that isn't taken. An assignment ends it, or an advisory commit that is taken:
 //!   one is sent every ten seconds at the least, so that there is an answer.
 //! - A partition is refused by an error in fetching it. A record or an end of it that comes later ends
-//!   it, its loss, or a reading of its topic by the keeper.
+//!   it, its loss, or a reading of its topic by a duty.
 //! - A topic is refused by an error in its metadata. An assignment of one of its partitions ends it, or
-//!   a reading of it by the keeper.
-//! - Look-ups are refused by the keeper's pass over the topics, and served by its next pass.
+//!   a reading of it by a duty.
+//! - Look-ups are refused by the pass over the topics, and served by its next pass.
 //!
 //! What is asked for before a refusal and answered after it ends nothing.
 

@@ -6,14 +6,13 @@
 //! password of a key, by a consumer that is built anew, since librdkafka reads it once. The client of
 //! look-ups is built anew either way.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Order, PollLink};
+use super::messages::{PollLink, PollMessage, Renewed};
 use crate::config::Settings;
 use crate::kafka::Inspector;
 
@@ -39,20 +38,6 @@ struct Secrets {
     properties: Vec<(String, String)>,
     /// What the files of TLS hold, as hashes; `None` where one can't be read.
     files: Vec<Option<[u8; 32]>>,
-}
-
-/// Properties for the consumer that have changed, secrets included.
-pub(super) struct Renewed {
-    /// All properties.
-    pub(super) properties: Vec<(String, String)>,
-    /// User and password, where nothing else has changed.
-    pub(super) login: Option<(String, String)>,
-}
-
-impl fmt::Debug for Renewed {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("Renewed(***)")
-    }
 }
 
 fn value<'p>(properties: &'p [(String, String)], name: &str) -> Option<&'p str> {
@@ -136,7 +121,7 @@ pub(super) async fn watch(
             tracing::warn!(%error, "it can't be used yet, and what was read before stays in use");
             continue;
         }
-        poll.send(Order::Renew(renewed));
+        poll.send(PollMessage::Renew(renewed));
         used = now;
     }
 }

@@ -251,6 +251,22 @@ fn an_offset_is_asked_for_again_while_leaders_change() {
 }
 
 #[test]
+fn a_partition_without_a_leader_holds_up_no_other() {
+    let mock = mock(1, "leaderless");
+    let properties = [("bootstrap.servers".to_owned(), mock.cluster.bootstrap_servers())];
+    // Longer than the test may take: an answer that waits for the leader fails it.
+    let inspector = Inspector::connect(&properties, Duration::from_secs(300)).expect("valid properties");
+    let [led, leaderless] = [partition(&mock.topic, 0), partition(&mock.topic, 1)];
+    mock.cluster.partition_leader(&mock.topic, 1, None).expect("the leader goes");
+    let found = inspector.glance(&[led.clone(), leaderless.clone()]).expect("answered");
+    assert_eq!(found[&led].as_ref().map(|marks| marks.end), Ok(NextOffset::new(10)));
+    let refused = found[&leaderless].as_ref().expect_err("it has no leader").to_string();
+    assert!(refused.contains("LEADER_NOT_AVAILABLE"), "{refused}");
+    let alone = inspector.glance(std::slice::from_ref(&leaderless)).expect("answered");
+    assert!(alone[&leaderless].is_err(), "{alone:?}");
+}
+
+#[test]
 fn what_becomes_of_a_commit_reaches_who_sent_it() {
     let mock = mock(1, "commits");
     let mut member = mock.member(&[]);

@@ -55,8 +55,15 @@ fn topics_and_partitions_are_listed() {
     assert_eq!(inspector.partitions(&missing), Err(Error::UnknownTopic { topic: missing.clone() }));
     let asked = inspector.watermarks(&[partition(&missing, 0)]);
     assert_eq!(asked, Err(Error::UnknownTopic { topic: missing.clone() }));
-    let asked = inspector.watermarks(&[partition(&topic, 0), partition(&missing, 0)]);
-    assert_eq!(asked, Err(Error::UnknownTopic { topic: missing }));
+    let both = [partition(&topic, 0), partition(&missing, 0)];
+    assert_eq!(inspector.watermarks(&both), Err(Error::UnknownTopic { topic: missing.clone() }));
+    let unknown = Error::UnknownTopic { topic: missing.clone() };
+    let marks = inspector.glance(&both).expect("answered");
+    assert!(marks[&both[0]].is_ok() && marks[&both[1]] == Err(unknown.clone()), "{marks:?}");
+    let logs = inspector.logs(&both).expect("answered");
+    assert!(logs[&both[0]].is_ok() && logs[&both[1]] == Err(unknown.clone()), "{logs:?}");
+    let ids = inspector.identities(&[&topic, &missing]).expect("answered");
+    assert!(ids[&topic].is_ok() && ids[&missing] == Err(unknown), "{ids:?}");
 }
 
 #[test]

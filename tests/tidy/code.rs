@@ -243,7 +243,7 @@ fn unsafe_code_is_behind_one_door() {
         let lines = source.all_code.lines().enumerate().filter(|(_, line)| has_word(line, "unsafe"));
         findings.extend(lines.map(|(index, _)| format!("{}:{}: unsafe", source.path, index + 1)));
     }
-    report("unsafe", findings, "add a safe call to src/kafka/ffi.rs instead, with a SAFETY comment");
+    report("unsafe", findings, "add a safe call to src/kafka/ffi/mod.rs instead, with a SAFETY comment");
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Ownership {
         }
     }
 
-    /// Whether the ledger's answer about the partition is awaited.
+    /// Whether the ledger's answer about the partition is owed.
     fn is_asked(&self, partition: &TopicPartition) -> bool {
         matches!(self.held.get(partition), Some(Held { life: Life::Unclaimed { ask_at: None }, .. }))
     }

@@ -22,7 +22,7 @@ pub(super) struct Held {
     /// The group is about to have it back: it isn't claimed any more.
     pub(super) is_leaving: bool,
     /// The assignment that its lane was told to let go of.
-    pub(super) awaited: Option<Generation>,
+    pub(super) owed: Option<Generation>,
 }
 
 impl Held {
@@ -34,7 +34,7 @@ impl Held {
             sightings: Sightings::default(),
             end: None,
             is_leaving: false,
-            awaited: None,
+            owed: None,
         }
     }
 }
@@ -112,7 +112,7 @@ impl Hold {
 pub(super) struct Looking {
     /// The question's number.
     pub(super) number: u64,
-    /// When it is asked again; `None` while an answer is awaited.
+    /// When it is asked again; `None` while an answer is owed.
     pub(super) again_at: Option<Millis>,
     /// The log agreed before: only the ledger knows the position exactly by now.
     pub(super) doubted: bool,

@@ -1,4 +1,5 @@
-//! Claims against the log: looked at before anything is written, and again whenever nobody looked for a while.
+//! Claims against the log: looked at before anything is written, and again whenever nobody looked for a
+//! while.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

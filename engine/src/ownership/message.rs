@@ -69,7 +69,8 @@ pub enum Event {
     Rows(Vec<(TopicPartition, StoredProgress)>),
     /// Identities of topics, as last looked up.
     Identities(BTreeMap<String, TopicId>),
-    /// The identities under which topics are fetched, as far as they are known, after one of them has changed.
+    /// The identities under which topics are fetched, as far as they are known, after one of them has
+    /// changed.
     Fetched(BTreeMap<Arc<str>, TopicId>),
     /// Nobody looked for a while: topics can have become others.
     Doubted,

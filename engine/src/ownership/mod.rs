@@ -1,5 +1,5 @@
-//! The life of a partition, from the group's gift until the group has it back: who holds it, and why it stands
-//! still.
+//! The life of a partition, from the group's gift until the group has it back: who holds it, and why it
+//! stands still.
 //!
 //! ```text
 //!             ┌───────────────────── stands still, or is to be claimed anew ────────────────────┐
@@ -121,7 +121,7 @@ impl Ownership {
 
     /// Whether a lane was told to let go and hasn't yet.
     pub fn awaits_release(&self) -> bool {
-        self.held.values().any(|held| held.awaited.is_some())
+        self.held.values().any(|held| held.owed.is_some())
     }
 
     /// All partitions that the group gave and hasn't back.
@@ -156,7 +156,7 @@ impl Ownership {
             let Some(held) = self.held.get_mut(partition) else { continue };
             held.is_leaving = true;
             if let Some(hold) = held.life.hold() {
-                held.awaited = Some(hold.generation);
+                held.owed = Some(hold.generation);
                 turn.order(Order::Lane(hold.lane, Input::Revoked(hold.of(partition))));
             }
         }
@@ -164,9 +164,9 @@ impl Ownership {
 
     fn released(&mut self, assignment: &Assignment) {
         if let Some(held) = self.held.get_mut(&assignment.partition)
-            && held.awaited == Some(assignment.generation)
+            && held.owed == Some(assignment.generation)
         {
-            held.awaited = None;
+            held.owed = None;
         }
     }
 

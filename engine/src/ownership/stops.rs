@@ -1,8 +1,8 @@
 //! Partitions that stand still, and what makes them go on.
 //!
-//! One that stands still is taken out of the fetcher and stays ours in the group. It is claimed again when its
-//! cause may be gone: after a while where time can cure it, when the other owner's row stands still, or when an
-//! operator says so.
+//! One that stands still is taken out of the fetcher and stays ours in the group. It is claimed again when
+//! its cause may be gone: after a while where time can cure it, when the other owner's row stands still, or
+//! when an operator says so.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::position::{Assignment, TopicPartition};
 const PROBE_EVERY: Millis = 15_000;
 
 impl Ownership {
-    /// Tells the lane to stop the partition. It stands still once the lane has done so, since what is in flight
-    /// may still be committed.
+    /// Tells the lane to stop the partition. It stands still once the lane has done so, since what is in
+    /// flight may still be committed.
     pub(super) fn halt(&mut self, partition: &TopicPartition, halt: &Halt, turn: &mut Turn) {
         if let Some(hold) = self.hold(partition) {
             let input = Input::Halted(hold.of(partition), halt.clone());
@@ -60,8 +60,8 @@ impl Ownership {
         turn.tell(partition, News::Fenced(stored));
     }
 
-    /// Rows of the ledger: a lane whose partition is idle learns only so that it was fenced or that the database
-    /// went back, and a fenced partition that its owner is gone.
+    /// Rows of the ledger: a lane whose partition is idle learns only so that it was fenced or that the
+    /// database went back, and a fenced partition that its owner is gone.
     pub(super) fn rows(&mut self, rows: Vec<(TopicPartition, StoredProgress)>, turn: &mut Turn) {
         for (partition, stored) in rows {
             let Some(held) = self.held.get_mut(&partition) else { continue };

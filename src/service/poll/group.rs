@@ -1,9 +1,22 @@
 //! What the group gives and takes: assignments, revocations, losses, and the end of the membership.
 
-use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use super::super::secrets::Renewed;
-use super::*;
+use super::{REBUILD_AFTER, REJOIN_PATIENCE, Thread, list};
+use crate::engine::ownership::Event;
+use crate::engine::position::TopicPartition;
+use crate::kafka::{Consumer, properties};
+use crate::service::contact::Answer;
+use crate::service::messages::{DutyMessage, Renewed};
+use crate::telemetry::board::ConditionName;
+use crate::telemetry::labels::{Dependency, RebalanceEvent};
+
+/// How long an assignment is waited for before it is said what holds it up.
+const JOIN_PATIENCE: Duration = Duration::from_secs(3);
+/// Longest time for leaving the group.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time for leaving it with a consumer that is given up: the next one need not wait for its session.
+const LEAVE_LOST: Duration = Duration::from_secs(2);
 
 /// librdkafka's defaults, in milliseconds.
 const SESSION_MS: f64 = 45_000.0;
@@ -21,9 +34,9 @@ impl Thread {
         self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
         let waited = self.joining.take().map(|(since, _)| since.elapsed().as_secs_f64());
         tracing::info!(partitions = %list(partitions), seconds = waited, "assigned");
-        self.notify(Notice::Member(self.consumer.as_ref().and_then(Consumer::member)));
-        let claimed = if partitions.is_empty() { Vec::new() } else { self.claim(partitions) };
-        self.with.metrics.assigned(self.owned.len());
+        self.notify(DutyMessage::Member(self.consumer.as_ref().and_then(Consumer::member)));
+        let claimed = self.follow(Event::Given(partitions.to_vec()));
+        self.show_count();
         if let Some(consumer) = &mut self.consumer
             && let Err(error) = consumer.acknowledge_assignment(&claimed)
         {
@@ -44,7 +57,7 @@ impl Thread {
             tracing::error!(%error, "a revocation can't be acknowledged; the consumer is built anew");
             self.lose_everything();
         }
-        self.forget(partitions);
+        self.give_back(partitions);
     }
 
     pub(super) fn lost(&mut self, partitions: &[TopicPartition]) {
@@ -58,53 +71,41 @@ impl Thread {
             tracing::error!(%error, "a loss can't be acknowledged; the consumer is built anew");
             self.lose_everything();
         }
-        self.forget(partitions);
+        self.give_back(partitions);
     }
 
     /// Tells the lanes to let go and waits for it until `deadline`.
-    pub(super) fn let_go(&mut self, partitions: &[TopicPartition], deadline: Instant) {
+    fn let_go(&mut self, partitions: &[TopicPartition], deadline: Instant) {
         self.polled_at = None;
-        let mut waiting = BTreeSet::new();
         for partition in partitions {
             self.drop_block(partition);
-            if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(partition) {
-                let assignment = Assignment::new(partition.clone(), *generation);
-                self.with.lanes[*lane].control(Input::Revoked(assignment.clone()));
-                waiting.insert(assignment);
-            }
         }
-        while !waiting.is_empty() {
+        self.happened(Event::Taken(partitions.to_vec()));
+        while self.ownership.awaits_release() {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.with.orders.recv_timeout(left) {
-                Ok(Order::Released(assignment)) => {
-                    waiting.remove(&assignment);
-                }
-                Ok(order) => self.obey(order),
+            match self.with.messages.recv_timeout(left) {
+                Ok(message) => self.take(message),
                 Err(_) => return,
             }
         }
     }
 
-    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
-        for partition in partitions {
-            self.unhalt(partition);
-            self.owned.remove(partition);
-            self.doubts.forget(partition);
-            self.advice.remove(partition);
-            self.advised.remove(partition);
-            self.with.refusals.passed(partition);
-            self.with.board.forget(partition);
-            self.with.metrics.forget_partition(partition);
-            self.notify(Notice::Gone(partition.clone()));
-        }
-        self.with.metrics.assigned(self.owned.len());
+    /// What lanes haven't let go of is refused by the next owner's epoch.
+    fn give_back(&mut self, partitions: &[TopicPartition]) {
+        self.happened(Event::Gone(partitions.to_vec()));
+        self.show_count();
+    }
+
+    fn show_count(&self) {
+        self.with.metrics.assigned(self.ownership.partitions().len());
     }
 
     /// The consumer is of no use any more: everything is lost, and another one is built.
     pub(super) fn lose_everything(&mut self) {
-        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        self.is_consumer_broken = false;
+        let partitions: Vec<_> = self.ownership.partitions().cloned().collect();
         self.let_go(&partitions, Instant::now());
-        self.forget(&partitions);
+        self.give_back(&partitions);
         self.blocks.clear();
         self.paused = false;
         self.full_since = None;
@@ -168,10 +169,10 @@ impl Thread {
     }
 
     pub(super) fn leave(&mut self) {
-        let partitions: Vec<_> = self.owned.keys().cloned().collect();
+        let partitions: Vec<_> = self.ownership.partitions().cloned().collect();
         self.let_go(&partitions, Instant::now() + self.with.drain);
         self.advise_now();
-        self.forget(&partitions);
+        self.give_back(&partitions);
         if let Some(consumer) = self.consumer.take() {
             consumer.close(LEAVE_WITHIN);
         }

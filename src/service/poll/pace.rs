@@ -1,6 +1,19 @@
 //! How fast the thread goes: back-pressure while the buffer is full, and advice to the group.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use super::{REJOIN_PATIENCE, Thread};
+use crate::engine::position::TopicPartition;
+use crate::telemetry::labels::Dependency;
+
+/// How long a full buffer is waited for before partitions are paused, which throws away what was fetched.
+/// Longer than a transaction takes to a database that is slow or far away, and short to a group that
+/// rebalances.
+const FULL_PATIENCE: Duration = Duration::from_secs(3);
+/// Shortest time between two advisory commits.
+const ADVICE_EVERY: Duration = Duration::from_secs(1);
+/// Longest time between two while partitions are held: whether the group takes one is how its right is known.
+const ADVICE_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
 impl Thread {
     /// With the buffer full, waits briefly; when that lasts, pauses everything and polls on, so that the
@@ -21,7 +34,7 @@ impl Thread {
             self.set_paused(true);
             return false;
         }
-        self.take_orders(Duration::from_millis(2));
+        self.take_messages(Duration::from_millis(2));
         true
     }
 

@@ -1,6 +1,12 @@
 //! What librdkafka reports as problems, and what follows for partitions and consumer.
 
-use super::*;
+use super::Thread;
+use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::ownership::Event;
+use crate::engine::position::TopicPartition;
+use crate::kafka::properties::{self, Unpacking};
+use crate::kafka::{Problem, ProblemKind};
+use crate::telemetry::labels::Dependency;
 
 /// librdkafka's name for having lost every broker.
 const ALL_BROKERS_DOWN: &str = "_ALL_BROKERS_DOWN";
@@ -69,31 +75,16 @@ impl Thread {
     }
 
     /// The position is claimed and held against the log anew: that names what is wrong.
-    pub(super) fn at_wrong_position(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
+    fn at_wrong_position(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
         tracing::warn!(code, ?partition, "Kafka: {message}");
-        let suspects: Vec<_> = match partition {
-            Some(partition) => vec![partition],
-            None => self.owned.keys().cloned().collect(),
-        };
-        for partition in suspects {
-            self.doubt(partition);
-        }
+        self.happened(Event::PositionRefused(partition));
     }
 
-    pub(super) fn doubt(&mut self, partition: TopicPartition) {
-        let is_active = matches!(self.owned.get(&partition), Some(Owned::Active { .. }));
-        if is_active && self.doubts.refused(&partition, Instant::now()) {
-            self.claim_again(&partition, CLAIM_AGAIN);
-        }
-    }
-
-    pub(super) fn at_corruption(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
+    fn at_corruption(&mut self, partition: Option<TopicPartition>, code: &str, message: &str) {
         tracing::error!(code, ?partition, "Kafka: {message}");
         let Some(partition) = partition else { return };
-        if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
-            let halt = Halt::new(HaltCode::LogCorrupt, format!("{partition}: {code}: {message}"));
-            self.with.lanes[*lane].control(Input::Halted(Assignment::new(partition, *generation), halt));
-        }
+        let halt = Halt::new(HaltCode::LogCorrupt, format!("{partition}: {code}: {message}"));
+        self.happened(Event::Unreadable(partition, halt));
     }
 
     /// The batch is damaged, or larger than the client takes: a client that can tell reads it once more, and
@@ -116,13 +107,11 @@ impl Thread {
         let limit = properties::receive_bytes(&self.with.properties).unwrap_or(raised);
         tracing::error!(?partition, "Kafka: {message}: kafka.receive.message.max.bytes is {limit}");
         let Some(partition) = partition else { return };
-        if let Some(Owned::Active { generation, lane, .. }) = self.owned.get(&partition) {
-            let evidence = format!(
-                "{partition}: a batch unpacks to more than kafka.receive.message.max.bytes allows ({limit}): \
-                 {message}"
-            );
-            let halt = Halt::new(HaltCode::BatchTooLarge, evidence);
-            self.with.lanes[*lane].control(Input::Halted(Assignment::new(partition, *generation), halt));
-        }
+        let evidence = format!(
+            "{partition}: a batch unpacks to more than kafka.receive.message.max.bytes allows ({limit}): \
+             {message}"
+        );
+        let halt = Halt::new(HaltCode::BatchTooLarge, evidence);
+        self.happened(Event::Unreadable(partition, halt));
     }
 }

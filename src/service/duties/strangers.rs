@@ -6,20 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::super::discovery::blocking;
-use super::State;
+use super::{Duties, Duty};
+use crate::engine::machine::Millis;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::{Error, Group, Member, Watermarks};
+use crate::service::look_up::blocking;
 use crate::telemetry::board::Stranger;
 use crate::telemetry::metrics::Standing;
 
 /// Between looks at the group.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(15);
+pub(super) const EVERY: Millis = 15_000;
 
 /// The same while its assignment is changing.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Millis = 2_000;
 
 /// What is known of the group.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl GroupWatch {
     }
 }
 
-impl State {
+impl Duties {
     /// Looks who is in the group, and what that means for the partitions of our topics.
     pub(super) async fn look_at_group(&mut self) {
         if self.group.member.is_none() {
@@ -97,17 +97,18 @@ impl State {
         let inspector = Arc::clone(&self.with.inspector);
         let group = blocking(move || inspector.group()).await;
         // What was claimed meanwhile is here, whatever the answer says.
-        while let Ok(notice) = self.with.notices.try_recv() {
-            self.note(notice);
-        }
+        self.take_messages();
         let group = match group {
             Ok(group) => group,
             Err(error) => return self.group_is_unknown(&error),
         };
         self.group.refusal = None;
         let topics = self.with.discovery.routes().keys().cloned().collect();
-        match self.group.judge(&group, &topics, |at| self.is_here(at)) {
-            Finding::Unsettled => self.due.group = Instant::now() + LOOK_AGAIN,
+        match self.group.judge(&group, &topics, |at| self.here.contains(at)) {
+            Finding::Unsettled => {
+                let again = self.now() + LOOK_AGAIN;
+                self.agenda.put_off(Duty::Strangers, again);
+            }
             Finding::Silent => self.show_foreign(Foreign::new(), false),
             Finding::Foreign(foreign) => self.show_foreign(foreign, true),
         }
@@ -126,20 +127,13 @@ impl State {
         self.show_foreign(Foreign::new(), false);
     }
 
-    fn is_here(&self, partition: &TopicPartition) -> bool {
-        self.claims.contains_key(partition)
-            || self.halted.contains_key(partition)
-            || self.fenced.contains_key(partition)
-    }
-
     /// Takes over what no process of ours holds. `ended`: what isn't there any more went back; else another
     /// process tells of it.
     fn show_foreign(&mut self, foreign: Foreign, ended: bool) {
         let before = std::mem::replace(&mut self.group.foreign, foreign);
         for (partition, holder) in &before {
             let now = self.group.foreign.get(partition);
-            if now.is_none() && !self.is_here(partition) {
-                self.ends.remove(partition);
+            if now.is_none() && !self.here.contains(partition) {
                 self.with.metrics.forget_partition(partition);
             }
             if let Some(holder) = holder
@@ -164,7 +158,8 @@ impl State {
         }
         if self.group.foreign != before {
             self.show_strangers();
-            self.due.marks = Instant::now();
+            let now = self.now();
+            self.agenda.hurry(Duty::Ends, now);
         }
     }
 

@@ -6,39 +6,39 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::State;
+use super::{Duties, Duty};
 use crate::engine::halt::{Halt, HaltCode};
-use crate::engine::machine::Input;
+use crate::engine::machine::{Input, Millis};
+use crate::engine::ownership::Event;
 use crate::engine::shape::Table;
 use crate::service::discovery::Obstacle;
 use crate::telemetry::board::ConditionName;
 
 /// Between looks at the tables' versions.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Millis = 5_000;
+/// Between looks whether a table is to be read; one that is wanted hurries.
+pub(super) const READ_EVERY: Millis = 60_000;
 /// Between reads of a table that changes again and again.
-const READ_AGAIN: Duration = Duration::from_millis(200);
+const READ_AGAIN: Millis = 200;
 /// Between reads while the database doesn't answer.
-const READ_LATER: Duration = Duration::from_secs(1);
+const READ_LATER: Millis = 1_000;
 
 /// Topics whose tables are to be read, and when.
 #[derive(Default)]
 pub(super) struct Readings {
-    wanted: BTreeMap<String, Instant>,
-    last: BTreeMap<String, Instant>,
+    wanted: BTreeMap<String, Millis>,
+    last: BTreeMap<String, Millis>,
 }
 
 impl Readings {
-    /// Asks for a topic's table: at once, unless it was read just now.
-    pub(super) fn want(&mut self, topic: &str) {
-        let now = Instant::now();
-        let due = self.last.get(topic).map_or(now, |last| now.max(*last + READ_AGAIN));
-        self.wanted.entry(topic.to_owned()).or_insert(due);
+    /// Asks for a topic's table: at once, unless it was read just now. Gives when it is due.
+    fn want(&mut self, topic: &str, now: Millis) -> Millis {
+        let due = self.last.get(topic).map_or(now, |last| now.max(last + READ_AGAIN));
+        *self.wanted.entry(topic.to_owned()).or_insert(due)
     }
 
-    fn due(&mut self) -> Vec<String> {
-        let now = Instant::now();
+    fn due(&mut self, now: Millis) -> Vec<String> {
         let due: Vec<String> =
             self.wanted.iter().filter(|(_, at)| **at <= now).map(|(topic, _)| topic.clone()).collect();
         for topic in &due {
@@ -47,18 +47,13 @@ impl Readings {
         }
         due
     }
-
-    /// When the next one is due, if any is wanted.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.wanted.values().min().copied()
-    }
 }
 
-impl State {
-    /// Until the next turn.
-    pub(super) fn pause(&self) -> Duration {
-        let reading = self.readings.next().map(|at| at.saturating_duration_since(Instant::now()));
-        reading.map_or(super::TURN, |wait| wait.min(super::TURN))
+impl Duties {
+    /// A topic's table is to be read.
+    pub(super) fn want_shape(&mut self, topic: &str) {
+        let due = self.readings.want(topic, self.now());
+        self.agenda.hurry(Duty::ReadShapes, due);
     }
 
     /// Compares all tables with the catalogue, partitions included.
@@ -68,22 +63,26 @@ impl State {
         // What can't be looked at now is looked at again, and each transaction looks by itself.
         let Ok(current) = self.with.desk.are_current(&tables).await else { return };
         for (topic, _) in routes.keys().zip(current).filter(|(_, current)| !current) {
-            self.readings.want(topic);
+            self.want_shape(topic);
         }
     }
 
-    /// Reads the tables that somebody asked for, and tells the lanes.
+    /// Reads the tables that somebody asked for, and tells who uses them.
     pub(super) async fn read_shapes(&mut self) {
-        for topic in self.readings.due() {
+        for topic in self.readings.due(self.now()) {
             match self.with.discovery.refresh(&mut self.with.desk, &topic).await {
                 Ok(()) => self.tell_shape(&topic),
                 Err(obstacle) => self.shape_refused(&topic, &obstacle),
             }
         }
+        // What is due in a moment is asked for again by then.
+        if let Some(due) = self.readings.wanted.values().min().copied() {
+            self.agenda.hurry(Duty::ReadShapes, due);
+        }
     }
 
     /// Hands a topic's route, as it was just read, to everybody who uses it.
-    pub(super) fn tell_shape(&mut self, topic: &str) {
+    fn tell_shape(&mut self, topic: &str) {
         let routes = self.with.discovery.routes();
         let Some(route) = routes.get(topic).map(Arc::clone) else { return };
         tracing::info!(topic, table = %route.table, "the table's shape was read again");
@@ -91,18 +90,18 @@ impl State {
         for lane in &self.with.lanes {
             lane.control(Input::Shaped(Arc::clone(&route)));
         }
+        self.with.poll.happened(Event::ShapeRead(topic.into()));
     }
 
     fn shape_refused(&mut self, topic: &str, obstacle: &Obstacle) {
         if obstacle.refusal().is_none() {
             self.with.board.condition(ConditionName::Database, Err(obstacle.to_string()));
-            self.readings.wanted.insert(topic.to_owned(), Instant::now() + READ_LATER);
+            let later = self.now() + READ_LATER;
+            self.readings.wanted.insert(topic.to_owned(), later);
             return;
         }
-        for claim in self.claims.values().filter(|claim| *claim.partition.topic == *topic) {
-            let halt = Halt::new(HaltCode::SchemaMismatch, obstacle.to_string());
-            let input = Input::Halted(claim.assignment(), halt);
-            self.with.lanes[claim.lane].control(input);
-        }
+        tracing::warn!(topic, "the route doesn't fit its table: {obstacle}");
+        let halt = Halt::new(HaltCode::SchemaMismatch, obstacle.to_string());
+        self.with.poll.happened(Event::Misfit(topic.into(), halt));
     }
 }

@@ -153,7 +153,7 @@ impl Lane {
         }
     }
 
-    /// What the keeper answers.
+    /// What a duty answers.
     async fn shape(&mut self) -> Input {
         let old = Arc::clone(&self.bench.route);
         let key: Vec<String> = old.key.iter().map(|place| old.table.columns[*place].name.clone()).collect();

@@ -13,6 +13,7 @@
 
 pub use tidegate_engine as engine;
 
+pub mod nearest;
 pub mod source;
 pub mod store;
 pub mod lane;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::config::{self, LogFormat, LogLevel, LogSettings};
+use crate::config::{self, LogFormat, LogSettings};
 use crate::postgres::words::SERVER_MESSAGES;
 use crate::service::{self, RunEnd, RunOptions, StartError};
 use crate::telemetry::logging;
@@ -87,12 +87,5 @@ fn words(log: LogSettings) -> (logging::Format, &'static str) {
         LogFormat::Json => logging::Format::Json,
         LogFormat::Text => logging::Format::Text,
     };
-    let level = match log.level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    };
-    (format, level)
+    (format, log.level.name())
 }

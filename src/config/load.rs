@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place, Problem};
-use super::redact::shown_key;
-use super::settings::Settings;
+use super::secret::shown_key;
+use super::sections::Settings;
 use super::tree::Node;
-use super::{build, defaults, interpolate, json, overlay, toml, yaml};
+use super::{interpolate, json, overlay, toml, yaml};
+
+/// The file when neither `-c` nor the variable names one.
+const CONFIG_FILE: &str = "tidegate.yaml";
 
 /// The variable that names the file when no `-c` does.
 const CONFIG_VARIABLE: &str = "TIDEGATE_CONFIG";
@@ -64,7 +67,7 @@ impl LoadOptions {
             (None, Some(name)) => (PathBuf::from(name), "it was named by $TIDEGATE_CONFIG; -c names another"),
             (None, None) => {
                 let hint = "neither -c nor $TIDEGATE_CONFIG names a file, so this one was tried";
-                (PathBuf::from(defaults::CONFIG_FILE), hint)
+                (PathBuf::from(CONFIG_FILE), hint)
             }
         }
     }
@@ -107,7 +110,7 @@ impl Settings {
         root.flatten("kafka");
         overlay::apply(&mut root, &options.env, &options.sets, &mut problems);
         interpolate::resolve(&mut root, "", &options.env, &mut problems);
-        build::settings(root, problems).map_err(invalid)
+        Settings::read(root, problems).map_err(invalid)
     }
 }
 

@@ -7,10 +7,11 @@
 
 use std::fmt;
 
-use super::defaults;
-
 /// PostgreSQL cuts identifiers, and `application_name`, at this many bytes (NAMEDATALEN - 1).
 pub(super) const MAX_NAME_BYTES: usize = 63;
+
+/// Schema of a table that is written without one: PostgreSQL's own default.
+const DEFAULT_SCHEMA: &str = "public";
 
 /// Kafka's limit on a topic's name, in bytes.
 const MAX_TOPIC_BYTES: usize = 249;
@@ -142,7 +143,7 @@ impl TableTemplate {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut parts = split(text)?;
         let name = parts.pop().ok_or("a table's name is empty")?;
-        let schema = parts.pop().unwrap_or_else(|| defaults::TABLE_SCHEMA.to_owned());
+        let schema = parts.pop().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned());
         if !parts.is_empty() {
             return Err(
                 "a table has at most two parts, schema and name; a part that holds dots is quoted".to_owned()

@@ -214,7 +214,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
 
-    use super::super::redact::is_secret_property;
+    use super::super::secret::is_secret_property;
     use super::*;
 
     /// librdkafka's own list, in the sources that cargo unpacked; `None` where they aren't kept.

@@ -3,15 +3,11 @@
 //! A getter that meets a wrong value records a [`Problem`] and answers with the default, so that one load
 //! finds every problem; a load with problems never yields settings.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
 use super::error::{Place, Problem};
-use super::keys::nearest;
+use super::key::Keys;
 use super::tree::{Entry, Node, Origin, Scalar, Value};
-use super::values::{parse_duration, parse_integer, parse_size, show_duration, show_size};
 use super::yaml;
+use crate::nearest::nearest;
 
 /// The problems found so far.
 #[derive(Default)]
@@ -109,12 +105,20 @@ pub(super) struct Section {
     path: String,
     place: Place,
     entries: Vec<Entry>,
+    /// The keys that it may have; `None` where any may stand.
+    known: Option<&'static [&'static str]>,
 }
 
 impl Section {
     /// Opens a field as a section; absent or null is an empty one. Unknown and repeated keys are problems.
-    pub(super) fn open(field: Option<Field>, path: &str, known: &[&str], report: &mut Report) -> Section {
-        let mut section = Section { path: path.to_owned(), place: Place::Absent, entries: Vec::new() };
+    pub(super) fn open(
+        field: Option<Field>,
+        path: &str,
+        known: &'static [&'static str],
+        report: &mut Report,
+    ) -> Section {
+        let path = path.to_owned();
+        let mut section = Section { path, place: Place::Absent, entries: Vec::new(), known: Some(known) };
         let Some(field) = field.and_then(|field| field.unfolded(report)) else {
             return section;
         };
@@ -133,11 +137,12 @@ impl Section {
 
     /// Opens a field as a section with any keys, such as `kafka` and `columns`.
     pub(super) fn open_free(field: Option<Field>, path: &str, report: &mut Report) -> Section {
+        let path = path.to_owned();
+        let mut section = Section { path, place: Place::Absent, entries: Vec::new(), known: None };
         let Some(field) = field.and_then(|field| field.unfolded(report)) else {
-            return Section { path: path.to_owned(), place: Place::Absent, entries: Vec::new() };
+            return section;
         };
-        let place = field.node.place.clone();
-        let mut section = Section { path: path.to_owned(), place, entries: Vec::new() };
+        section.place = field.node.place.clone();
         match field.node.value {
             Value::Null => {}
             Value::Map(entries) => section.entries = entries,
@@ -180,6 +185,7 @@ impl Section {
 
     /// Takes a value out; `None` when the key is absent or null.
     pub(super) fn take(&mut self, key: &str) -> Option<Field> {
+        debug_assert!(self.known.is_none_or(|known| known.contains(&key)), "{key} is in the section's list");
         let at = self.entries.iter().position(|entry| entry.key == key)?;
         let entry = self.entries.remove(at);
         let path = self.path_of(key);
@@ -207,128 +213,11 @@ impl Section {
         })
     }
 
-    /// Opens a section below this one.
-    pub(super) fn section(&mut self, key: &str, known: &[&str], report: &mut Report) -> Section {
+    /// Opens a section below this one; its key is the end of its path.
+    pub(super) fn section(&mut self, (path, known): Keys, report: &mut Report) -> Section {
+        let key = path.rsplit('.').next().unwrap_or(path);
         let path = self.path_of(key);
         let field = self.take(key);
         Section::open(field, &path, known, report)
     }
-
-    /// One of a few words.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &str,
-        words: &[(&str, T)],
-        default: T,
-        report: &mut Report,
-    ) -> T {
-        let Some(field) = self.take(key) else { return default };
-        choice(&field, words, report).unwrap_or(default)
-    }
-
-    /// A duration within bounds.
-    pub(super) fn duration(
-        &mut self,
-        key: &str,
-        default: Duration,
-        bounds: RangeInclusive<Duration>,
-        report: &mut Report,
-    ) -> Duration {
-        let Some(field) = self.take(key) else { return default };
-        let help = "a duration is a number with a unit (us, ms, s, m, h), such as 250ms, 30s or 1m 30s";
-        self.measured(&field, default, bounds, (parse_duration, show_duration), ("a duration", help), report)
-    }
-
-    /// A size in bytes within bounds.
-    pub(super) fn size(
-        &mut self,
-        key: &str,
-        default: u64,
-        bounds: RangeInclusive<u64>,
-        report: &mut Report,
-    ) -> u64 {
-        let Some(field) = self.take(key) else { return default };
-        let help = "a size is a number with a unit (KiB, MiB, GiB; KB, MB, GB), such as 8MiB; without one \
-            it counts bytes";
-        self.measured(&field, default, bounds, (parse_size, show_size), ("a size", help), report)
-    }
-
-    /// A whole number within bounds.
-    pub(super) fn integer(
-        &mut self,
-        key: &str,
-        default: u64,
-        bounds: RangeInclusive<u64>,
-        report: &mut Report,
-    ) -> u64 {
-        let Some(field) = self.take(key) else { return default };
-        let help = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-        let convert = (parse_integer as fn(&str) -> Option<u64>, |value: u64| value.to_string());
-        self.measured(&field, default, bounds, convert, ("a whole number", &help), report)
-    }
-
-    /// A number within bounds.
-    pub(super) fn number(
-        &mut self,
-        key: &str,
-        default: f64,
-        bounds: RangeInclusive<f64>,
-        report: &mut Report,
-    ) -> f64 {
-        let Some(field) = self.take(key) else { return default };
-        let help = format!("a number from {} to {}", bounds.start(), bounds.end());
-        let parse = |text: &str| text.trim().parse::<f64>().ok();
-        self.measured(
-            &field,
-            default,
-            bounds,
-            (parse, |value: f64| value.to_string()),
-            ("a number", &help),
-            report,
-        )
-    }
-
-    fn measured<T: PartialOrd + Copy, S: Display>(
-        &self,
-        field: &Field,
-        default: T,
-        bounds: RangeInclusive<T>,
-        (parse, show): (impl Fn(&str) -> Option<T>, impl Fn(T) -> S),
-        (expected, help): (&str, &str),
-        report: &mut Report,
-    ) -> T {
-        let Some(scalar) = field.scalar(expected, report) else { return default };
-        match parse(&scalar.text) {
-            Some(value) if bounds.contains(&value) => value,
-            Some(_) => {
-                let message = format!("{} is out of range", scalar.shown());
-                let help = format!("allowed: {} to {}", show(*bounds.start()), show(*bounds.end()));
-                report.add(field, message, help);
-                default
-            }
-            None => {
-                report.add(field, format!("expected {expected}, found {}", scalar.shown()), help);
-                default
-            }
-        }
-    }
-}
-
-/// One of a few words, or a problem that lists them.
-pub(super) fn choice<T: Copy>(field: &Field, words: &[(&str, T)], report: &mut Report) -> Option<T> {
-    let list = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-    let scalar = field.scalar(&format!("one of {}", list()), report)?;
-    let found = words.iter().find(|(word, _)| *word == scalar.text).map(|(_, value)| *value);
-    if found.is_none() {
-        let guess = match nearest(&scalar.text, words.iter().map(|(word, _)| *word)) {
-            Some(word) if scalar.written.is_none() => format!("; did you mean `{word}`?"),
-            _ => String::new(),
-        };
-        report.add(
-            field,
-            format!("{} isn't known here{guess}", scalar.shown()),
-            format!("allowed: {}", list()),
-        );
-    }
-    found
 }

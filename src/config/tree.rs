@@ -1,9 +1,11 @@
 //! A configuration document as a tree in which every node knows where it was written.
 //!
 //! YAML, TOML and JSON are read into this one shape, the environment and `--set` are laid over it,
-//! references such as `${VAR}` are resolved in it, and only then does [`super::build`] give it meaning.
+//! references such as `${VAR}` are resolved in it, and only then do [`super::sections`] give it meaning.
 //! Scalars keep the text that their writer typed, so that `007` stays `007` where a string is wanted.
 //! Nothing here implements `Debug`: a tree holds secrets in the clear.
+
+use std::collections::BTreeMap;
 
 use super::error::Place;
 use super::interpolate::FileText;
@@ -14,6 +16,9 @@ pub(super) struct Node {
     pub(super) place: Place,
     pub(super) value: Value,
 }
+
+/// Where each single value was written, by its path from the root.
+pub(super) type Places = BTreeMap<String, Place>;
 
 /// What a node holds.
 #[derive(Clone)]
@@ -97,6 +102,28 @@ impl Node {
             Value::List(_) => "a list",
             Value::Map(_) => "a section with keys",
         }
+    }
+
+    /// The place of every single value: relations are told at the place of the value to change.
+    pub(super) fn places(&self) -> Places {
+        let mut places = Places::new();
+        let mut open = vec![(String::new(), self)];
+        while let Some((path, node)) = open.pop() {
+            match &node.value {
+                Value::Map(entries) => {
+                    for entry in entries {
+                        let path =
+                            if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                        open.push((path, &entry.node));
+                    }
+                }
+                Value::Scalar(_) => {
+                    places.insert(path, node.place.clone());
+                }
+                Value::Null | Value::List(_) => {}
+            }
+        }
+        places
     }
 
     /// Gives the node and all below it one place: that of the variable or flag that they came from.

@@ -43,22 +43,30 @@ fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Every key that the code knows.
+fn known() -> BTreeSet<String> {
+    let path = |section: &str, key: &str| match section {
+        "" => key.to_owned(),
+        section => format!("{section}.{key}"),
+    };
+    SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(|key| path(section, key))).collect()
+}
+
 #[test]
 fn the_reference_has_every_key_and_no_other() {
     let document: Value = serde_saphyr::from_str(&reference()).unwrap();
     let mut found = BTreeSet::new();
     keys(&document, "", &mut found);
     found.remove("routes[].columns{}");
-    let known: BTreeSet<String> = SECTIONS
-        .iter()
-        .flat_map(|(section, keys)| {
-            keys.iter().map(move |key| match *section {
-                "" => (*key).to_owned(),
-                section => format!("{section}.{key}"),
-            })
-        })
-        .collect();
-    assert_eq!(found, known);
+    assert_eq!(found, known());
+}
+
+#[test]
+fn the_effective_configuration_shows_every_key_and_no_other() {
+    let mut shown = BTreeSet::new();
+    keys(&good(&reference()).redacted(), "", &mut shown);
+    shown.remove("routes[].columns{}");
+    assert_eq!(shown, known());
 }
 
 #[test]

@@ -167,15 +167,33 @@ fn the_engine_is_pure() {
 /// Who may know whom: a module and the modules of ours that it may name. The longest matching name holds.
 const KNOWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["service", "lane", "source", "store", "kafka", "postgres", "telemetry", "config", "engine"]),
-    ("service", &["lane", "source", "store", "kafka", "postgres", "telemetry", "config", "engine"]),
+    (
+        "cli",
+        &[
+            "service",
+            "lane",
+            "source",
+            "store",
+            "kafka",
+            "postgres",
+            "telemetry",
+            "config",
+            "engine",
+            "nearest",
+        ],
+    ),
+    (
+        "service",
+        &["lane", "source", "store", "kafka", "postgres", "telemetry", "config", "engine", "nearest"],
+    ),
     ("lane", &["source", "store", "engine"]),
     ("kafka", &["source", "engine"]),
-    ("postgres", &["store", "engine"]),
+    ("postgres", &["store", "engine", "nearest"]),
     ("source", &["engine"]),
     ("store", &["engine"]),
     ("telemetry", &["engine"]),
-    ("config", &["engine"]),
+    ("config", &["engine", "nearest"]),
+    ("nearest", &[]),
     ("engine", &[]),
     ("lib", &[]),
 ];

@@ -1,4 +1,4 @@
-//! The section `kafka`: librdkafka's own properties, passed through unless Tidegate owns them.
+//! `kafka`: librdkafka's own properties, passed through unless Tidegate owns them.
 //!
 //! A property is refused by name with its reason, or with the nearest known name when librdkafka doesn't
 //! know it. Ranges of values are left to librdkafka, which checks them when the client is created.
@@ -8,16 +8,24 @@ use std::fmt;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
 
-use super::defaults;
-use super::error::Place;
-use super::interpolate::FileText;
-use super::keys::nearest;
-use super::names::PipelineName;
-use super::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
-use super::reader::{Field, Report, Section};
-use super::redact::{MASK, is_secret_property, shown_key};
-use super::tree::Value;
+use crate::config::error::Place;
+use crate::config::interpolate::FileText;
+use crate::config::names::PipelineName;
+use crate::config::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
+use crate::config::reader::{Field, Report, Section};
+use crate::config::secret::{MASK, is_secret_property, shown_key};
+use crate::config::tree::{self, Places};
+use crate::nearest::nearest;
+
+pub(super) const KAFKA: &str = "kafka";
+
+/// librdkafka's default of `session.timeout.ms`.
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// librdkafka's default of `max.poll.interval.ms`.
+pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What is passed to librdkafka, by property.
 ///
@@ -108,7 +116,7 @@ impl KafkaSettings {
     pub fn session_timeout(&self) -> Option<Duration> {
         match self.group_protocol() {
             GroupProtocol::Classic => {
-                Some(self.milliseconds("session.timeout.ms").unwrap_or(defaults::KAFKA_SESSION_TIMEOUT))
+                Some(self.milliseconds("session.timeout.ms").unwrap_or(SESSION_TIMEOUT))
             }
             GroupProtocol::Consumer => None,
         }
@@ -116,7 +124,7 @@ impl KafkaSettings {
 
     /// `max.poll.interval.ms`, or librdkafka's default.
     pub fn max_poll_interval(&self) -> Duration {
-        self.milliseconds("max.poll.interval.ms").unwrap_or(defaults::KAFKA_MAX_POLL_INTERVAL)
+        self.milliseconds("max.poll.interval.ms").unwrap_or(MAX_POLL_INTERVAL)
     }
 
     pub(super) fn milliseconds(&self, name: &str) -> Option<Duration> {
@@ -125,6 +133,52 @@ impl KafkaSettings {
 
     pub(super) fn set_milliseconds(&mut self, name: &str, wait: Duration) {
         self.properties.insert(name.to_owned(), Property::Plain(wait.as_millis().to_string()));
+    }
+
+    pub(super) fn read(
+        root: &mut Section,
+        root_place: &Place,
+        pipeline: Option<&PipelineName>,
+        places: &Places,
+        report: &mut Report,
+    ) -> Self {
+        let field = root.take(KAFKA);
+        let (mut properties, mut files) = (BTreeMap::new(), BTreeMap::new());
+        let mut brokers = false;
+        let place = field.as_ref().map_or(root_place.clone(), |field| field.node.place.clone());
+        for (name, place, field) in Section::open_free(field, KAFKA, report).rest() {
+            if shown_key(&field.path) != field.path {
+                let message = "expected a single value, found a section with keys (they aren't shown)";
+                report.add_at(&field.path, &place, message, "");
+                continue;
+            }
+            if let Err((message, help)) = admit(&name) {
+                report.add_at(&field.path, &place, message, help);
+                continue;
+            }
+            if let tree::Value::Null = field.node.value {
+                continue;
+            }
+            brokers |= name == "bootstrap.servers";
+            if let Some((property, text)) = value(&name, &field, report) {
+                files.extend(text.map(|text| (name.clone(), text)));
+                properties.insert(name, property);
+            }
+        }
+        if let (None, Some(name)) = (properties.get("group.id"), pipeline) {
+            properties.insert("group.id".to_owned(), Property::Plain(name.as_str().to_owned()));
+        }
+        if !brokers {
+            let help = "where the brokers are, for example bootstrap.servers: localhost:9092";
+            report.add_at("kafka.bootstrap.servers", &place, "the key is missing", help);
+        }
+        let settings = Self { properties, files };
+        relations(&settings, places, report);
+        settings
+    }
+
+    pub(super) fn show(&self) -> Value {
+        Value::Object(Map::from_iter(self.redacted().map(|(name, value)| (name.to_owned(), json!(value)))))
     }
 }
 
@@ -141,51 +195,6 @@ impl fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.redacted()).finish()
     }
-}
-
-/// Where each value of the document was written, by its path from the root.
-pub(super) type Places = BTreeMap<String, Place>;
-
-/// Reads the section.
-pub(super) fn read(
-    field: Option<Field>,
-    root: &Place,
-    pipeline: Option<&PipelineName>,
-    places: &Places,
-    report: &mut Report,
-) -> KafkaSettings {
-    let (mut properties, mut files) = (BTreeMap::new(), BTreeMap::new());
-    let mut brokers = false;
-    let section_place = field.as_ref().map_or(root.clone(), |field| field.node.place.clone());
-    for (name, place, field) in Section::open_free(field, "kafka", report).rest() {
-        if shown_key(&field.path) != field.path {
-            let message = "expected a single value, found a section with keys (they aren't shown)";
-            report.add_at(&field.path, &place, message, "");
-            continue;
-        }
-        if let Err((message, help)) = admit(&name) {
-            report.add_at(&field.path, &place, message, help);
-            continue;
-        }
-        if let Value::Null = field.node.value {
-            continue;
-        }
-        brokers |= name == "bootstrap.servers";
-        if let Some((property, text)) = value(&name, &field, report) {
-            files.extend(text.map(|text| (name.clone(), text)));
-            properties.insert(name, property);
-        }
-    }
-    if let (None, Some(name)) = (properties.get("group.id"), pipeline) {
-        properties.insert("group.id".to_owned(), Property::Plain(name.as_str().to_owned()));
-    }
-    if !brokers {
-        let help = "where the brokers are, for example bootstrap.servers: localhost:9092";
-        report.add_at("kafka.bootstrap.servers", &section_place, "the key is missing", help);
-    }
-    let settings = KafkaSettings { properties, files };
-    relations(&settings, places, report);
-    settings
 }
 
 /// Whether a property may be set at all; if not, why and what to do.

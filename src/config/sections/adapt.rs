@@ -2,13 +2,13 @@
 //!
 //! Some waits are only right together, such as a statement's, which has to end before the group gives the
 //! partition away. Where one of such a pair is written and contradicts the other's default, the default is
-//! derived from it; that two written values contradict each other is told by [`super::build`].
+//! derived from it; that two written values contradict each other is told by [`super::relations`].
 
 use std::time::Duration;
 
-use super::defaults;
-use super::kafka::{GroupProtocol, KafkaSettings, Places};
-use super::settings::{Timeouts, TransientRetry};
+use super::kafka::{MAX_POLL_INTERVAL, SESSION_TIMEOUT};
+use super::{GroupProtocol, KafkaSettings, Timeouts, TransientRetry};
+use crate::config::tree::Places;
 
 const SESSION: &str = "session.timeout.ms";
 const POLL: &str = "max.poll.interval.ms";
@@ -30,8 +30,8 @@ pub(super) fn adapt(
     }
     if kafka.get(POLL).is_none() {
         let session = kafka.session_timeout().unwrap_or_default();
-        let least = drain.filter(|drain| *drain >= defaults::KAFKA_MAX_POLL_INTERVAL).map_or(session, above);
-        if least > defaults::KAFKA_MAX_POLL_INTERVAL {
+        let least = drain.filter(|drain| *drain >= MAX_POLL_INTERVAL).map_or(session, above);
+        if least > MAX_POLL_INTERVAL {
             kafka.set_milliseconds(POLL, least);
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn adapt(
 
 /// The session's time-out where only the statement's, or that of polling, or the heartbeat's is written.
 fn session_for(kafka: &mut KafkaSettings, statement: Option<Duration>) {
-    let default = defaults::KAFKA_SESSION_TIMEOUT;
+    let default = SESSION_TIMEOUT;
     let mut session = default;
     let others = [statement, kafka.milliseconds(HEARTBEAT)];
     for other in others.into_iter().flatten().filter(|other| *other >= default) {

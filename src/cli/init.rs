@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::config::{RouteSettings, Settings, TableName};
 use crate::engine::record::RecordBlock;
 use crate::kafka::{self, Inspector, TopicInfo};
+use crate::nearest::nearest;
 use crate::postgres::ledger::{Ledger, LedgerError};
 use crate::postgres::repertoire::Repertoire;
 
@@ -196,7 +197,7 @@ fn targets<'s>(settings: &'s Settings, known: &[TopicInfo]) -> Result<Vec<Target
     for route in &settings.routes {
         let topics = samples::topics(route, known);
         if let Some(missing) = topics.missing.first() {
-            let near = samples::nearest(missing, known.iter().map(|info| &*info.name));
+            let near = nearest(missing, known.iter().map(|info| &*info.name));
             let hint = near.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
             let error = kafka::Error::UnknownTopic { topic: missing.clone() };
             return Err(Failure::failed(anyhow!("{error}{hint}")));

@@ -45,27 +45,3 @@ pub(super) fn newest(
     let partition = |number: &i32| TopicPartition::new(topic.name.as_str(), *number);
     topic.partitions.iter().map(|number| inspector.tail(&partition(number), count, TAIL)).collect()
 }
-
-/// The known name that is nearest to a wrong one, if one is near enough to be meant.
-pub(super) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    known
-        .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= (name.len().max(wrong.len()) / 3).max(1))
-        .min()
-        .map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_name_is_offered_only_when_it_is_near() {
-        let known = ["events", "orders-eu", "Payments"];
-        for (wrong, expected) in
-            [("event", Some("events")), ("payments", Some("Payments")), ("invoices", None), ("e", None)]
-        {
-            assert_eq!(nearest(wrong, known.into_iter()), expected, "{wrong}");
-        }
-    }
-}

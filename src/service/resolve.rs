@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::{ColumnSettings, ColumnSource, Limits, Parse, RouteSettings, UnknownFields as Unknown};
 use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
 use crate::engine::shape::{Column, Kind, Table};
+use crate::nearest::nearest;
 
 /// Resolves a route for one topic.
 ///
@@ -142,20 +143,10 @@ fn source(source: &ColumnSource) -> Source {
 }
 
 fn missing(place: &str, name: &str, table: &Table) -> String {
-    let nearest = table
-        .columns
-        .iter()
-        .map(|column| (strsim::damerau_levenshtein(&column.name, name), &column.name))
-        .filter(|(distance, _)| *distance <= 1 + name.len() / 3)
-        .min();
-    let hint = nearest.map_or_else(
-        || {
-            format!(
-                "; its columns are {}",
-                table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
-            )
-        },
-        |(_, nearest)| format!("; did you mean {nearest}?"),
-    );
+    let columns = || table.columns.iter().map(|column| column.name.as_str());
+    let hint = match nearest(name, columns()) {
+        Some(nearest) => format!("; did you mean {nearest}?"),
+        None => format!("; its columns are {}", columns().collect::<Vec<_>>().join(", ")),
+    };
     format!("{place}: {table} has no column {name}{hint}")
 }

@@ -16,6 +16,7 @@ use crate::config::{RouteSettings, Settings, TopicSelector};
 use crate::engine::record::RecordBlock;
 use crate::engine::route::{OnTombstone, Route, UnknownFields};
 use crate::kafka::{Inspector, TopicInfo};
+use crate::nearest::nearest;
 use crate::postgres::catalogue::{self, CatalogueError};
 use crate::service::{self, resolve};
 
@@ -115,7 +116,7 @@ impl<'s> Check<'s> {
         for (index, route) in settings.routes.iter().enumerate() {
             let topics = samples::topics(route, &self.topics);
             for missing in &topics.missing {
-                let nearest = samples::nearest(missing, self.topics.iter().map(|info| &*info.name));
+                let nearest = nearest(missing, self.topics.iter().map(|info| &*info.name));
                 let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
                 let text = format!("the topic doesn't exist, or this user may not describe it{hint}");
                 let finding = Finding::new(Severity::Error, "topic_missing", missing, text);
@@ -297,8 +298,7 @@ fn unfed(report: &RouteReport) -> Vec<Finding> {
         .map(|column| {
             let subject = format!("{}.{}", report.table, column.column);
             let source = column.source.as_deref().unwrap_or_default();
-            let nearest =
-                samples::nearest(&column.column, report.unmatched_fields.iter().map(|field| &*field.field));
+            let nearest = nearest(&column.column, report.unmatched_fields.iter().map(|field| &*field.field));
             let hint = nearest.map(|field| format!("; is it {field}?")).unwrap_or_default();
             let text = format!("no sampled record has {source}{hint}");
             if required(&column) {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cli::{fields, samples};
+use crate::cli::fields;
+use crate::config::unit_word;
 use crate::engine::decode::Decoder;
 use crate::engine::record::{Record, RecordBlock};
-use crate::engine::route::{EpochUnit, Mapping, Route, Source, UnknownFields, WriteMode};
+use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::engine::shape::{ColumnType, Kind};
+use crate::nearest::nearest;
 
 use super::report::{ColumnReport, FieldReport, SampleCounts, SampleFailure};
 
@@ -101,7 +103,7 @@ fn columns(route: &Route, records: &[Record<'_>]) -> Vec<ColumnReport> {
             column: column.name.clone(),
             type_: type_text(&column.type_),
             source,
-            unit: mapping.and_then(|mapping| mapping.unit).map(unit_text),
+            unit: mapping.and_then(|mapping| mapping.unit).map(unit_word),
             nullable: !column.not_null,
             has_default: column.has_default,
             generated: column.generated,
@@ -149,7 +151,7 @@ fn unmatched_fields(route: &Route, records: &[Record<'_>]) -> Vec<FieldReport> {
     }
     let columns = || route.table.columns.iter().map(|column| &*column.name);
     let report = |(field, seen): (String, usize)| {
-        let nearest = samples::nearest(&field, columns()).map(str::to_owned);
+        let nearest = nearest(&field, columns()).map(str::to_owned);
         FieldReport { field, seen, nearest }
     };
     found.into_iter().map(report).collect()
@@ -203,15 +205,6 @@ fn source_text(source: &Source) -> String {
         Source::Partition => "$partition".to_owned(),
         Source::Offset => "$offset".to_owned(),
         Source::Timestamp => "$timestamp".to_owned(),
-    }
-}
-
-const fn unit_text(unit: EpochUnit) -> &'static str {
-    match unit {
-        EpochUnit::Seconds => "s",
-        EpochUnit::Millis => "ms",
-        EpochUnit::Micros => "us",
-        EpochUnit::Nanos => "ns",
     }
 }
 

@@ -2,8 +2,9 @@
 
 use tokio_postgres::types::Type;
 
-use super::{CatalogueError, nearest};
+use super::CatalogueError;
 use crate::engine::shape::Column;
+use crate::nearest::nearest;
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
@@ -103,7 +104,8 @@ pub(super) fn check_key(
     };
     for (place, wanted) in key.iter().enumerate() {
         let Some(column) = columns.iter().find(|column| column.name == *wanted) else {
-            let nearest = nearest(wanted, columns.iter().map(|column| column.name.as_str()));
+            let nearest =
+                nearest(wanted, columns.iter().map(|column| column.name.as_str())).map(str::to_owned);
             return Err(CatalogueError::NoColumn { table: shown, column: wanted.clone(), nearest });
         };
         if key[..place].contains(wanted) {

@@ -19,6 +19,7 @@ pub use self::connections::{ConnectionLimit, connection_limits};
 pub use self::error::CatalogueError;
 pub use self::privileges::{MissingPrivilege, missing_privileges, stage_refusal};
 use crate::engine::shape::{Column, KeyOrder, Table, TableTraits, Version};
+use crate::nearest::nearest;
 use crate::postgres::session::Session;
 
 /// Loads a table and what decides how it is written, from one snapshot. `key` names the key's columns, none
@@ -135,7 +136,9 @@ async fn find_relation(session: &Session, schema: &str, name: &str) -> Result<Re
         let known: Vec<String> =
             rows.iter().map(|row| format!("{}.{}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
         let elsewhere = known.iter().find(|known| known.split_once('.').is_some_and(|(_, at)| at == name));
-        let nearest = elsewhere.cloned().or_else(|| nearest(&table, known.iter().map(String::as_str)));
+        let elsewhere = elsewhere.map(String::as_str);
+        let nearest = elsewhere.or_else(|| nearest(&table, known.iter().map(String::as_str)));
+        let nearest = nearest.map(str::to_owned);
         return Err(CatalogueError::NoTable { table, nearest });
     };
     let kind = match row.get::<_, &str>(1) {
@@ -258,13 +261,4 @@ fn refuse_unkept(table: &str, relation: &Relation, found: &Found) -> Result<(), 
         );
     }
     Ok(())
-}
-
-/// The known name that is spelt most like `wanted`, if any is near.
-fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    known
-        .map(|name| (strsim::damerau_levenshtein(&wanted.to_lowercase(), &name.to_lowercase()), name))
-        .min()
-        .filter(|(distance, name)| *distance * 3 <= name.len().max(wanted.len()))
-        .map(|(_, name)| name.to_owned())
 }

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 
 use super::conninfo::{self, Keywords};
 use super::{SettingsError, service};
+use crate::nearest::nearest;
 use crate::postgres::tls::{SslMode, TlsSettings, TlsVersion};
 
 /// A look at one variable of the environment.
@@ -245,12 +246,7 @@ fn check_keyword(keyword: &str) -> Result<(), SettingsError> {
                 .into(),
         });
     }
-    let nearest = KEYWORDS
-        .iter()
-        .map(|(known, _)| (strsim::damerau_levenshtein(known, keyword), *known))
-        .min()
-        .filter(|(distance, _)| *distance <= 3)
-        .map(|(_, known)| known);
+    let nearest = nearest(keyword, KEYWORDS.iter().map(|(known, _)| *known));
     Err(SettingsError::UnknownKeyword { keyword: keyword.to_owned(), nearest })
 }
 

@@ -8,9 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::arena::Arena;
-use super::outcome::Tally;
-use super::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
-use super::progress::ProgressDelta;
+use super::position::Offset;
+pub use super::progress::{MoveIndex, PartitionMove};
 use super::route::Route;
 use super::row::{Encoding, Reject};
 use super::shape::{ColumnSet, KeyOrder, Table};
@@ -30,43 +29,6 @@ pub struct Batch {
     pub shapes: Vec<Arc<Table>>,
     /// Other tables wait for this one: locks are waited for a moment only.
     pub hurried: bool,
-}
-
-/// A place in [`Batch::moves`]: which of a batch's partitions something belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct MoveIndex(u32);
-
-impl MoveIndex {
-    /// The move at this place.
-    pub const fn new(place: usize) -> Self {
-        Self(place as u32)
-    }
-
-    /// The place, from 0.
-    pub const fn get(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// The progress of one partition.
-#[derive(Debug)]
-pub struct PartitionMove {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The incarnation of its topic.
-    pub topic_id: TopicId,
-    /// The epoch under which this process owns it.
-    pub epoch: Epoch,
-    /// From the stored position to the new one.
-    pub delta: ProgressDelta,
-    /// Outcomes known before anything is written: superseded, quarantined, filtered, ignored by folding.
-    pub settled: Tally,
-    /// Offsets in the span that hold no committed record.
-    pub gaps: u64,
-    /// The log's end as last seen.
-    pub log_end: Option<NextOffset>,
-    /// The newest record timestamp in the span, milliseconds since the Unix epoch.
-    pub newest_at_ms: Option<i64>,
 }
 
 /// Rows of one route.

@@ -30,8 +30,8 @@
 
 use std::fmt;
 
-use super::batch::{MoveIndex, PartitionMove};
-use super::position::{Epoch, NextOffset, TopicId, Watermarks};
+use super::outcome::Tally;
+use super::position::{Epoch, NextOffset, TopicId, TopicPartition, Watermarks};
 
 /// A move of one partition's progress, from the position that the lane held to the one it reaches.
 ///
@@ -120,6 +120,43 @@ pub struct StoredProgress {
     pub epoch: Epoch,
     /// The newest owner: an instance's name, or an operator's decision.
     pub owner: Option<String>,
+}
+
+/// A place in [`crate::batch::Batch::moves`]: which of a batch's partitions something belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MoveIndex(u32);
+
+impl MoveIndex {
+    /// The move at this place.
+    pub const fn new(place: usize) -> Self {
+        Self(place as u32)
+    }
+
+    /// The place, from 0.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The progress of one partition.
+#[derive(Debug)]
+pub struct PartitionMove {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The incarnation of its topic.
+    pub topic_id: TopicId,
+    /// The epoch under which this process owns it.
+    pub epoch: Epoch,
+    /// From the stored position to the new one.
+    pub delta: ProgressDelta,
+    /// Outcomes known before anything is written: superseded, quarantined, filtered, ignored by folding.
+    pub settled: Tally,
+    /// Offsets in the span that hold no committed record.
+    pub gaps: u64,
+    /// The log's end as last seen.
+    pub log_end: Option<NextOffset>,
+    /// The newest record timestamp in the span, milliseconds since the Unix epoch.
+    pub newest_at_ms: Option<i64>,
 }
 
 /// What has to be stored for one partition.

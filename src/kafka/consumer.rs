@@ -233,7 +233,7 @@ impl Consumer {
             Some(Event::Fault(partition, fault)) => {
                 let mut problem = Problem::of(partition, fault);
                 if problem.code == unpacking::CODE && !problem.fatal {
-                    problem.kind = unpacking::judge(&problem.message, self.oversized.as_deref());
+                    problem.kind = unpacking::judge(&problem.message, self.oversized.as_deref()).into();
                 }
                 Polled::Problem(problem)
             }

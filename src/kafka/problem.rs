@@ -7,6 +7,7 @@
 use rdkafka::types::RDKafkaRespErr as Code;
 
 use super::ffi::{Fault, code_name};
+use super::unpacking;
 use crate::engine::halt::HaltCode;
 use crate::engine::position::TopicPartition;
 
@@ -48,6 +49,16 @@ pub enum ProblemKind {
     Suspect,
     /// A batch unpacks to more than the client takes: let it take more, or halt the partition.
     Oversized,
+}
+
+impl From<unpacking::Cause> for ProblemKind {
+    fn from(cause: unpacking::Cause) -> Self {
+        match cause {
+            unpacking::Cause::Damaged => Self::Corruption,
+            unpacking::Cause::TooLarge => Self::Oversized,
+            unpacking::Cause::Either => Self::Suspect,
+        }
+    }
 }
 
 impl Problem {

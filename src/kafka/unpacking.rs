@@ -8,8 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use super::problem::ProblemKind;
-
 /// The context of librdkafka's log whose lines are listened to; see its property `debug`.
 pub(super) const DEBUG_CONTEXT: &str = "msg";
 
@@ -42,16 +40,27 @@ impl Oversized {
     }
 }
 
-/// What a report of a batch that can't be unpacked asks for. `oversized` is what a client has heard that
-/// listens for it; without it a batch in zstd is a suspect.
-pub(super) fn judge(report: &str, oversized: Option<&Oversized>) -> ProblemKind {
+/// What a report of a batch that can't be unpacked is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cause {
+    /// The batch is damaged.
+    Damaged,
+    /// It unpacks to more than the client takes.
+    TooLarge,
+    /// Either of them: only a client that listens can tell.
+    Either,
+}
+
+/// What a report of a batch that can't be unpacked is about. `oversized` is what a client has heard that
+/// listens for it; without it a batch in zstd may be either.
+pub(super) fn judge(report: &str, oversized: Option<&Oversized>) -> Cause {
     if !report.contains(ZSTD) {
-        return ProblemKind::Corruption;
+        return Cause::Damaged;
     }
     match (oversized, packed_of_report(report)) {
-        (None, _) => ProblemKind::Suspect,
-        (Some(known), Some(packed)) if known.contains(packed) => ProblemKind::Oversized,
-        (Some(_), _) => ProblemKind::Corruption,
+        (None, _) => Cause::Either,
+        (Some(known), Some(packed)) if known.contains(packed) => Cause::TooLarge,
+        (Some(_), _) => Cause::Damaged,
     }
 }
 
@@ -81,19 +90,19 @@ mod tests {
     #[test]
     fn a_batch_is_too_large_only_where_the_log_has_said_so() {
         let heard = Oversized::default();
-        assert_eq!(judge(REPORT, None), ProblemKind::Suspect);
-        assert_eq!(judge(REPORT, Some(&heard)), ProblemKind::Corruption);
+        assert_eq!(judge(REPORT, None), Cause::Either);
+        assert_eq!(judge(REPORT, Some(&heard)), Cause::Damaged);
         for line in ["", "Unable to begin ZSTD decompression (out buffer is 4411 bytes): Data corruption"] {
             heard.hear(line);
-            assert_eq!(judge(REPORT, Some(&heard)), ProblemKind::Corruption, "{line}");
+            assert_eq!(judge(REPORT, Some(&heard)), Cause::Damaged, "{line}");
         }
         heard.hear(LINE);
-        assert_eq!(judge(REPORT, Some(&heard)), ProblemKind::Oversized);
+        assert_eq!(judge(REPORT, Some(&heard)), Cause::TooLarge);
         let others = [REPORT.replace("4411", "4412"), REPORT.replace("0x4", "0x1"), String::new()];
         for other in &others {
-            assert_eq!(judge(other, Some(&heard)), ProblemKind::Corruption, "{other}");
+            assert_eq!(judge(other, Some(&heard)), Cause::Damaged, "{other}");
         }
-        assert_eq!(judge(&others[1], None), ProblemKind::Corruption, "the other codecs have no bound");
+        assert_eq!(judge(&others[1], None), Cause::Damaged, "the other codecs have no bound");
     }
 
     #[test]

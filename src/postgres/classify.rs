@@ -10,7 +10,7 @@ use std::error::Error as _;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 
-use super::words::{self, Subject};
+use super::words::{self, Raiser, Subject};
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::shape::{Column, Table};
 
@@ -151,19 +151,6 @@ pub fn commit_was_refused(error: &Error) -> bool {
 pub fn copy_line(error: &Error) -> Option<(u64, Option<String>)> {
     let place = CopyPlace::of(error.as_db_error()?.where_()?)?;
     Some((place.line, place.column))
-}
-
-/// Whose code raised an error.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Raiser {
-    /// The server's own, while it checked or read a row that was sent, or for the statement as a whole.
-    Server,
-    /// The server's, in a statement or an expression that a function of the table runs.
-    Function,
-    /// A function of the table, in its own words and under a code of its choice.
-    User,
-    /// Row-level security, which judges rows one by one.
-    RowSecurity,
 }
 
 /// What the fields of an error tell of where it comes from.

@@ -16,10 +16,11 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, SimpleQue
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::classify::{self, Phase};
+use super::connect::error::ConnectError;
 use super::connect::lineage::{self, Lineage};
 use super::connect::seats::Seat;
 use super::connect::settings::{Host, TargetSession};
-use super::connect::{ConnectError, SessionTimeouts};
+use super::connect::timeouts::SessionTimeouts;
 use super::repertoire::Repertoire;
 use super::words::{self, SERVER_MESSAGES};
 use crate::engine::policy::Failure;
@@ -87,7 +88,7 @@ pub struct Session {
     read_only: bool,
     lineage: Option<Lineage>,
     /// Given back when the session is over.
-    _seat: Option<Seat>,
+    _seat: Option<Seat<Self>>,
 }
 
 struct Token(CancelToken);
@@ -134,7 +135,7 @@ impl Session {
     }
 
     /// The session with the seat that it takes until its end.
-    pub(super) fn seated(self, seat: Seat) -> Self {
+    pub(super) fn seated(self, seat: Seat<Self>) -> Self {
         Self { _seat: Some(seat), ..self }
     }
 

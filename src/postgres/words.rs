@@ -4,10 +4,21 @@
 //! So each SQLSTATE has words of ours, with the names of columns, types and constraints where they are known.
 //! Who wants the server's words too sets `log.server_messages`: they are logged under [`SERVER_MESSAGES`].
 
-use super::classify::Raiser;
-
 /// The target of log lines that hold the server's own words; silent unless the configuration asks for it.
 pub const SERVER_MESSAGES: &str = "tidegate::server_messages";
+
+/// Whose code raised an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Raiser {
+    /// The server's own, while it checked or read a row that was sent, or for the statement as a whole.
+    Server,
+    /// The server's, in a statement or an expression that a function of the table runs.
+    Function,
+    /// A function of the table, in its own words and under a code of its choice.
+    User,
+    /// Row-level security, which judges rows one by one.
+    RowSecurity,
+}
 
 /// What an error is about, by names that hold no value.
 #[derive(Clone, Copy, Default, Debug)]

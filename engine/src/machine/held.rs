@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Tenure;
-use super::locked::Locked;
 use super::parents::Orphans;
+use super::{Command, Millis, Report, Tenure};
 use crate::halt::Halt;
+use crate::policy::Failure;
 use crate::position::{NextOffset, Offset};
 use crate::row::Reject;
 use crate::segment::Waiting;
@@ -40,6 +40,15 @@ pub(super) struct Held {
     pub(super) log_end: Option<NextOffset>,
     /// What happens to it when the batch in flight has ended.
     pub(super) exit: Option<Exit>,
+}
+
+/// A partition whose table is locked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Locked {
+    /// It is tried again at this time.
+    Until(Millis),
+    /// A try is under way.
+    Tried,
 }
 
 /// Why a partition leaves the lane once the batch in flight has ended.
@@ -90,5 +99,32 @@ impl Held {
     /// Whether what arrives now need not wait.
     pub(super) fn is_open(&self) -> bool {
         self.is_ready() && !self.doubted
+    }
+
+    /// When its locked table is tried again.
+    pub(super) fn lock_due(&self) -> Option<Millis> {
+        match self.locked {
+            Some(Locked::Until(at)) => Some(at),
+            Some(Locked::Tried) | None => None,
+        }
+    }
+
+    /// Ends its wait for a locked table, if there is one.
+    pub(super) fn end_of_lock(&mut self, commands: &mut Vec<Command>) {
+        if self.locked.take().is_some() {
+            let partition = self.tenure.partition.clone();
+            commands.push(Command::Report(Report::AwaitsTable { partition, table: None }));
+        }
+    }
+
+    /// When its orphans are tried again.
+    pub(super) fn orphans_due(&self) -> Option<Millis> {
+        self.orphans.as_ref().filter(|_| self.is_able())?.retry_at
+    }
+
+    /// Whether a refusal is about a foreign key of the partition's own table.
+    pub(super) fn is_of_own_key(&self, failure: &Failure) -> bool {
+        let table = &self.tenure.route.table;
+        table.traits.partitioned || failure.table.as_ref().is_none_or(|named| *named == table.to_string())
     }
 }

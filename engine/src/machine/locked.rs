@@ -4,7 +4,7 @@
 //! partitions that write there are set aside with their records, and the lane goes on with the others. They
 //! are tried again by themselves, and for a moment only: a long wait would again hold up the whole lane.
 
-use super::held::Held;
+use super::held::{Held, Locked};
 use super::search::Search;
 use super::{Command, Machine, Millis, Report};
 use crate::policy::{Failure, FailureClass};
@@ -12,33 +12,6 @@ use crate::segment::TenureId;
 
 /// Between tries of a table that is locked, while other tables are written.
 const PAUSE_MS: u64 = 1_000;
-
-/// A partition whose table is locked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Locked {
-    /// It is tried again at this time.
-    Until(Millis),
-    /// A try is under way.
-    Tried,
-}
-
-impl Held {
-    /// When its locked table is tried again.
-    pub(super) fn lock_due(&self) -> Option<Millis> {
-        match self.locked {
-            Some(Locked::Until(at)) => Some(at),
-            Some(Locked::Tried) | None => None,
-        }
-    }
-
-    /// Ends its wait for a locked table, if there is one.
-    pub(super) fn end_of_lock(&mut self, commands: &mut Vec<Command>) {
-        if self.locked.take().is_some() {
-            let partition = self.tenure.partition.clone();
-            commands.push(Command::Report(Report::AwaitsTable { partition, table: None }));
-        }
-    }
-}
 
 impl Machine {
     /// Sets the partitions of a locked table aside where the lane has others to go on with. Gives whether it

@@ -11,7 +11,6 @@
 
 use std::collections::BTreeMap;
 
-use super::held::Held;
 use super::refusals::refused;
 use super::{Command, Machine, Millis, Report};
 use crate::policy::{Failure, FailureClass};
@@ -30,7 +29,7 @@ pub(super) struct Orphans {
     /// Nothing is staged from here on.
     pub(super) barrier: Option<Offset>,
     /// When they are tried again; `None` while a try is under way.
-    retry_at: Option<Millis>,
+    pub(super) retry_at: Option<Millis>,
     /// Tries since one went through.
     tries: u32,
     /// How many of them the next try takes.
@@ -62,19 +61,6 @@ impl Orphans {
         }
         let last = behind.nth(self.stride - 1).or_else(|| self.refused.iter().next_back());
         last.map(|(offset, _)| Offset::new(offset.value() + 1))
-    }
-}
-
-impl Held {
-    /// When its orphans are tried again.
-    pub(super) fn orphans_due(&self) -> Option<Millis> {
-        self.orphans.as_ref().filter(|_| self.is_able())?.retry_at
-    }
-
-    /// Whether a refusal is about a foreign key of the partition's own table.
-    fn is_of_own_key(&self, failure: &Failure) -> bool {
-        let table = &self.tenure.route.table;
-        table.traits.partitioned || failure.table.as_ref().is_none_or(|named| *named == table.to_string())
     }
 }
 

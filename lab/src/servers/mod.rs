@@ -13,7 +13,7 @@ mod ladder;
 mod maven;
 pub(crate) mod ports;
 mod postgres;
-mod postgres_programs;
+
 mod rights;
 mod secured;
 

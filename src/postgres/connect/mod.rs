@@ -8,7 +8,8 @@
 
 mod attempt;
 pub mod conninfo;
-mod error;
+mod environment;
+pub(super) mod error;
 pub(super) mod lineage;
 mod passfile;
 pub mod pooler;
@@ -16,6 +17,7 @@ mod renewal;
 pub(super) mod seats;
 mod service;
 pub mod settings;
+pub(super) mod timeouts;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,21 +34,9 @@ use self::renewal::Renewal;
 use self::seats::{Next, Seats, Tried};
 pub use self::settings::ServerSettings;
 use self::settings::TargetSession;
+pub use self::timeouts::SessionTimeouts;
 use super::session::Session;
 use super::tls;
-
-/// Limits of one session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SessionTimeouts {
-    /// The whole of connecting, over all hosts. The look at a pooler isn't part of it.
-    pub connect: Duration,
-    /// `statement_timeout`
-    pub statement: Duration,
-    /// `lock_timeout`
-    pub lock: Duration,
-    /// `idle_in_transaction_session_timeout`
-    pub idle_in_transaction: Duration,
-}
 
 /// Makes sessions of one pipeline.
 #[derive(Clone, Debug)]
@@ -60,7 +50,7 @@ struct Inner {
     application_name: String,
     timeouts: SessionTimeouts,
     /// What all connectors of the process share.
-    seats: Arc<Seats>,
+    seats: Arc<Seats<Session>>,
     /// The primary that was spoken to.
     memory: Arc<Memory>,
     /// Set once a pooler on the way has been seen to keep a server connection for each session.
@@ -166,7 +156,7 @@ impl Connector {
     /// # Errors
     /// As [`Connector::connect`].
     pub async fn unpark(&self) -> Result<Session, ConnectError> {
-        match self.0.seats.unpark() {
+        match self.0.seats.unpark(is_open) {
             Some(session) => Ok(session),
             None => self.connect().await,
         }
@@ -180,7 +170,7 @@ impl Connector {
 
     /// Closes what is parked: settings of a role reach new sessions only.
     pub fn forget_parked(&self) {
-        while self.0.seats.unpark().is_some() {}
+        while self.0.seats.unpark(is_open).is_some() {}
     }
 
     /// Returns when somebody in this process waits for a session that can't be had: who holds one that isn't
@@ -221,6 +211,10 @@ pub fn application_name(pipeline: &str) -> String {
     let hash = Sha256::digest(pipeline);
     let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("tidegate/{head}~{hash}")
+}
+
+fn is_open(session: &Session) -> bool {
+    !session.is_closed()
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::postgres::session::Session;
-
 /// How long what was learned holds; then more is tried, since limits are raised while processes run.
 const LEARNED_FOR: Duration = Duration::from_secs(120);
 /// How long a server may count a session that has ended, beside what the distance takes.
@@ -54,29 +52,29 @@ impl Tried {
     }
 }
 
-/// All sessions of a process.
+/// All sessions of a process; `S` is a session, of which nothing is known here.
 #[derive(Debug)]
-pub(super) struct Seats {
-    state: Mutex<State>,
+pub(super) struct Seats<S = ()> {
+    state: Mutex<State<S>>,
     /// How many wait.
     waiting: watch::Sender<usize>,
     learned_for: Duration,
     lingers: Duration,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<S> {
     /// Sessions, and tries to make one.
     taken: usize,
     /// Sessions alone.
     open: usize,
     limit: Option<Limit>,
-    queue: VecDeque<oneshot::Sender<Seat>>,
+    queue: VecDeque<oneshot::Sender<Seat<S>>>,
     freed_at: Option<Instant>,
     /// How long the last session took to be made.
     took: Option<Duration>,
     /// Sessions that nobody uses and anyone may.
-    parked: Vec<Session>,
+    parked: Vec<S>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,34 +85,43 @@ struct Limit {
 
 /// The right to a session; given back when it is dropped.
 #[derive(Debug)]
-pub(in crate::postgres) struct Seat {
-    seats: Weak<Seats>,
+pub(in crate::postgres) struct Seat<S = ()> {
+    seats: Weak<Seats<S>>,
     is_open: bool,
 }
 
-impl State {
+impl<S> State<S> {
     fn has_room(&self) -> bool {
         self.limit.is_none_or(|limit| self.taken < limit.sessions)
     }
 }
 
-impl Seats {
+impl<S> Seats<S> {
     /// No session yet, and no limit known.
     pub(super) fn new() -> Arc<Self> {
         Self::with(LEARNED_FOR, LINGERS)
     }
 
     fn with(learned_for: Duration, lingers: Duration) -> Arc<Self> {
-        let (state, waiting) = (Mutex::default(), watch::Sender::new(0));
+        let state = State {
+            taken: 0,
+            open: 0,
+            limit: None,
+            queue: VecDeque::new(),
+            freed_at: None,
+            took: None,
+            parked: Vec::new(),
+        };
+        let (state, waiting) = (Mutex::new(state), watch::Sender::new(0));
         Arc::new(Self { state, waiting, learned_for, lingers })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A seat, in the order of asking, however long that takes. Who waits makes holders give way.
-    pub(super) async fn take(self: &Arc<Self>) -> Seat {
+    pub(super) async fn take(self: &Arc<Self>) -> Seat<S> {
         let (turn, unused) = {
             let mut state = self.lock();
             if state.limit.is_some_and(|limit| limit.since.elapsed() >= self.learned_for) {
@@ -134,12 +141,12 @@ impl Seats {
         turn.await.expect("the queue lives as long as the seats")
     }
 
-    fn seat(self: &Arc<Self>) -> Seat {
+    fn seat(self: &Arc<Self>) -> Seat<S> {
         Seat { seats: Arc::downgrade(self), is_open: false }
     }
 
     /// Gives free seats to those who wait, and tells how many still do.
-    fn hand_on(self: &Arc<Self>, state: &mut State) {
+    fn hand_on(self: &Arc<Self>, state: &mut State<S>) {
         state.queue.retain(|waiter| !waiter.is_closed());
         while state.has_room()
             && let Some(waiter) = state.queue.pop_front()
@@ -196,7 +203,7 @@ impl Seats {
     }
 
     /// Keeps a session for whoever comes next, unless somebody waits already.
-    pub(super) fn park(&self, session: Session) {
+    pub(super) fn park(&self, session: S) {
         let mut state = self.lock();
         if state.queue.is_empty() {
             state.parked.push(session);
@@ -208,17 +215,17 @@ impl Seats {
     }
 
     /// A session that was parked and is still open.
-    pub(super) fn unpark(&self) -> Option<Session> {
+    pub(super) fn unpark(&self, is_open: impl Fn(&S) -> bool) -> Option<S> {
         loop {
             let session = self.lock().parked.pop()?;
-            if !session.is_closed() {
+            if is_open(&session) {
                 return Some(session);
             }
         }
     }
 }
 
-impl Seat {
+impl<S> Seat<S> {
     /// From now on it is that of a session.
     pub(super) fn open(mut self) -> Self {
         if let Some(seats) = self.seats.upgrade() {
@@ -229,7 +236,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl<S> Drop for Seat<S> {
     fn drop(&mut self) {
         let Some(seats) = self.seats.upgrade() else { return };
         let mut state = seats.lock();
@@ -321,6 +328,6 @@ mod tests {
     async fn what_was_learned_is_tried_again_after_a_while() {
         let (seats, _one, _two) = full(Seats::with(Duration::ZERO, LINGERS)).await;
         let _third = free(&seats);
-        assert_eq!(Seats::new().refused(&mut Tried::default()), Next::GiveUp, "none is ours");
+        assert_eq!(Seats::<()>::new().refused(&mut Tried::default()), Next::GiveUp, "none is ours");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::SettingsError;
 use super::conninfo::Keywords;
-use super::settings::Environment;
+use super::environment::Environment;
 
 /// The keywords of a service, from `PGSERVICEFILE` or `~/.pg_service.conf`, then from
 /// `PGSYSCONFDIR/pg_service.conf`.

@@ -13,12 +13,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::conninfo::{self, Keywords};
+use super::environment::Environment;
 use super::{SettingsError, service};
 use crate::nearest::nearest;
 use crate::postgres::tls::{SslMode, TlsSettings, TlsVersion};
-
-/// A look at one variable of the environment.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Where and as whom to connect.
 #[derive(Clone, Debug)]

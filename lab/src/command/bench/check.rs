@@ -1,6 +1,6 @@
 //! Holds a turn's result against what was sent: a fast run that is wrong is an error, not a figure.
 
-use super::ground::{Events, row};
+use super::ground::{Events, Log, row};
 use anyhow::{Context, Result, bail};
 use lab::checker::{self, OUTCOMES, Subject};
 use lab::oracle::Rules;
@@ -49,17 +49,6 @@ impl Target<'_> {
         }
         Ok(())
     }
-}
-
-/// What a ledger is held against.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Log<'a> {
-    pub(super) topic: &'a str,
-    /// The end of each partition.
-    pub(super) ends: &'a BTreeMap<i32, i64>,
-    pub(super) records: u64,
-    /// Records that don't fit.
-    pub(super) unfit: u64,
 }
 
 /// Holds a pipeline's ledger against the topic: every partition at its end, every record with an outcome, and

@@ -2,7 +2,6 @@
 
 use super::super::story::Story;
 use super::Options;
-use super::check::Log;
 use super::figures::{BROKER_CPU, DATABASE_CPU, Kind};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -22,6 +21,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const COMPRESSIONS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
+
+/// What a ledger is held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Log<'a> {
+    pub(super) topic: &'a str,
+    /// The end of each partition.
+    pub(super) ends: &'a BTreeMap<i32, i64>,
+    pub(super) records: u64,
+    /// Records that don't fit.
+    pub(super) unfit: u64,
+}
 
 /// Servers and what was produced so far.
 pub(super) struct Ground {

@@ -1,10 +1,11 @@
 //! Rows unlike the usual events: a hundred columns, and documents of 64 KiB. Each beside COPY of the same
 //! rows.
 
-use super::check::{self, Log, Target};
+use super::check::{self, Target};
 use super::feed;
 use super::figures::{BETWEEN, Case, Kind, RATE};
 use super::ground::Ground;
+use super::ground::Log;
 use super::limit::{self, Load};
 use super::product::{Pipeline, Setup};
 use super::turns::{self, Player};

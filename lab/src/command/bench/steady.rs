@@ -1,7 +1,8 @@
 //! Latency under a steady load: from a record's timestamp to its commit, by PostgreSQL's commit timestamps.
 
-use super::check::{self, Log, Target};
+use super::check::{self, Target};
 use super::figures::{CPU, Case, Kind};
+use super::ground::Log;
 use super::ground::{Ground, row};
 use super::product::{DEADLINE, Pipeline, Setup};
 use super::python::{self, Python};

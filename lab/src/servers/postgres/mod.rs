@@ -4,12 +4,13 @@
 //! `app` and every database made by [`Postgres::create_database`]. What is tested runs as `app`, as in
 //! production.
 
+mod programs;
 mod standby;
 
+use self::programs::{Programs, as_user, programs, server_user};
 use super::compose::Compose;
 use super::maven::Artefact;
 use super::ports;
-use super::postgres_programs::{Programs, as_user, programs, server_user};
 use crate::keeper::{Launch, Ward, keeper, tail};
 use crate::sql;
 use anyhow::{Context, Result, bail};

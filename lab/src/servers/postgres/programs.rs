@@ -1,9 +1,9 @@
 //! Where the programs of PostgreSQL are: its ladder, and the user that may run them.
 
-use super::compose;
-use super::ladder::Ladder;
-use super::maven;
-use super::postgres::PgVersion;
+use super::PgVersion;
+use crate::servers::compose;
+use crate::servers::ladder::Ladder;
+use crate::servers::maven;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -267,3 +267,227 @@ async fn write_all<S: Store>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::*;
+    use crate::engine::backoff::{Backoff, Growth};
+    use crate::engine::breaker::BreakerLimits;
+    use crate::engine::halt::Halt;
+    use crate::engine::machine::{LaneLimits, Tenure};
+    use crate::engine::outcome::{Outcome, Tally};
+    use crate::engine::policy::Failure;
+    use crate::engine::position::{Assignment, Generation, NextOffset, Offset, TopicId};
+    use crate::engine::record::RecordBlock;
+    use crate::engine::route::{
+        Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source as Field, UnknownFields, WriteMode,
+    };
+    use crate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Version};
+    use crate::store::StoredProgress;
+
+    /// A store that answers when it is told to, and tells what comes.
+    struct Slow {
+        told: mpsc::UnboundedSender<String>,
+        answer: Arc<Notify>,
+        gets_ready: bool,
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.told.send("store dropped".to_owned());
+        }
+    }
+
+    impl Store for Slow {
+        async fn ready(&mut self, _: Option<&Arc<Route>>) {
+            if !self.gets_ready {
+                let _ = self.told.send("getting ready".to_owned());
+                std::future::pending::<()>().await;
+            }
+        }
+
+        async fn write(&mut self, batch: &Batch, _: impl FnOnce() + Send) -> CommitOutcome {
+            let delta = batch.moves[0].delta;
+            let _ = self.told.send(format!("writing {} to {}", delta.from(), delta.to()));
+            self.answer.notified().await;
+            let mut tally = Tally::default();
+            batch.tables[0].entries.iter().for_each(|_| tally.add(Outcome::Inserted, 1));
+            CommitOutcome::Committed(vec![tally])
+        }
+
+        async fn seek(&mut self, _: &Batch) -> CommitOutcome {
+            CommitOutcome::Sought(Vec::new())
+        }
+
+        async fn note_halt(&mut self, _: &TopicPartition, _: Epoch, _: Option<&str>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    struct Said(mpsc::UnboundedSender<String>);
+
+    impl Source for Said {
+        fn advise(&self, _: &TopicPartition, next: NextOffset) {
+            let _ = self.0.send(format!("applied to {next}"));
+        }
+
+        fn released(&self, assignment: &Assignment) {
+            let _ = self.0.send(format!("released g{}", assignment.generation.0));
+        }
+
+        fn halted(&self, _: &Assignment, _: &Halt) {}
+        fn rest(&self, _: &Assignment, _: bool) {}
+        fn fenced(&self, _: &Assignment, _: &StoredProgress) {}
+        fn reshape(&self, _: &Arc<str>) {}
+        fn reclaim(&self, _: &Assignment) {}
+    }
+
+    struct Running {
+        sender: Option<LaneSender>,
+        answer: Arc<Notify>,
+        said: mpsc::UnboundedReceiver<String>,
+        task: JoinHandle<()>,
+    }
+
+    impl Running {
+        fn start(gets_ready: bool) -> Self {
+            let (sender, inbox) = channel();
+            let (told, said) = mpsc::unbounded_channel();
+            let answer = Arc::new(Notify::new());
+            let store = Slow { told: told.clone(), answer: Arc::clone(&answer), gets_ready };
+            let backoff = Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None };
+            let limits = LaneLimits {
+                batch_rows: 10,
+                batch_bytes: 1 << 20,
+                linger_ms: 0,
+                ahead_records: 1,
+                breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000 },
+                transient: backoff,
+                ambiguous: backoff,
+            };
+            let machine = Machine::new(limits, 7);
+            let tell = |fact: Fact<'_>| drop(fact);
+            let task = tokio::spawn(run(machine, store, Said(told), inbox, tell));
+            Self { sender: Some(sender), answer, said, task }
+        }
+
+        fn control(&self, input: Input) {
+            self.sender.as_ref().expect("the lane is open").control(input);
+        }
+
+        fn data(&self, input: Input) {
+            self.sender.as_ref().expect("the lane is open").data(input);
+        }
+
+        fn claim(&self, generation: u64) {
+            self.control(Input::Assigned(tenure(generation)));
+            self.control(Input::Validated(assignment(generation)));
+        }
+
+        async fn hears(&mut self, expected: &str) {
+            assert_eq!(self.said.recv().await.as_deref(), Some(expected));
+        }
+    }
+
+    fn assignment(generation: u64) -> Assignment {
+        Assignment::new(TopicPartition::new("t", 0), Generation(generation))
+    }
+
+    fn tenure(generation: u64) -> Tenure {
+        let column = Column {
+            name: "id".to_owned(),
+            type_: ColumnType { oid: 25, sql_name: "text".to_owned(), typmod: -1, kind: Kind::Text },
+            not_null: true,
+            has_default: false,
+            generated: false,
+        };
+        let table = Table {
+            oid: 1,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: vec![column],
+            version: Version::default(),
+            traits: TableTraits { bytewise_key: true, ..TableTraits::default() },
+        };
+        let route = Arc::new(Route {
+            topic: "t".into(),
+            format: Format::Json,
+            table: Arc::new(table),
+            key: vec![0],
+            mode: WriteMode::Upsert,
+            mappings: vec![Mapping { column: 0, source: Field::Field(vec!["id".to_owned()]), unit: None }],
+            unknown_fields: UnknownFields::Ignore,
+            on_tombstone: OnTombstone::Ignore,
+            on_bad_record: OnBadRecord::Halt,
+            on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Halt },
+            record_bytes_max: 1 << 20,
+            demanded_since: Vec::new(),
+        });
+        Tenure {
+            partition: TopicPartition::new("t", 0),
+            generation: Generation(generation),
+            epoch: Epoch::new(1),
+            topic_id: TopicId(uuid::Uuid::nil()),
+            next: NextOffset::new(0),
+            route,
+        }
+    }
+
+    fn records(generation: u64, offsets: std::ops::Range<i64>) -> Input {
+        let mut block = RecordBlock::new(TopicPartition::new("t", 0), Generation(generation));
+        for offset in offsets {
+            let value = format!("{{\"id\":\"{offset}\"}}");
+            block.push(Offset::new(offset), None, None, Some(value.as_bytes()), []);
+        }
+        Input::Records(Arc::new(block))
+    }
+
+    #[tokio::test]
+    async fn control_overtakes_data() {
+        let mut lane = Running::start(true);
+        // Sent first and taken last: else the records would be of an assignment that nobody knows.
+        lane.data(records(1, 0..3));
+        lane.claim(1);
+        lane.hears("writing 0 to 3").await;
+        lane.answer.notify_one();
+        lane.hears("applied to 3").await;
+        lane.data(records(1, 3..5));
+        lane.control(Input::Revoked(assignment(1)));
+        lane.hears("released g1").await;
+        lane.sender = None;
+        lane.hears("store dropped").await;
+        lane.task.await.expect("it ends in good order");
+    }
+
+    #[tokio::test]
+    async fn a_batch_in_flight_is_waited_for_when_the_senders_are_gone() {
+        let mut lane = Running::start(true);
+        lane.claim(1);
+        lane.data(records(1, 0..2));
+        lane.hears("writing 0 to 2").await;
+        lane.control(Input::Revoked(assignment(1)));
+        lane.sender = None;
+        for _ in 0..20 {
+            yield_now().await;
+        }
+        assert!(!lane.task.is_finished(), "the transaction is open");
+        assert!(lane.said.try_recv().is_err(), "nothing is given back before it has ended");
+        lane.answer.notify_one();
+        lane.hears("applied to 2").await;
+        lane.hears("released g1").await;
+        lane.hears("store dropped").await;
+        lane.task.await.expect("it ends in good order");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_never_gets_ready_holds_up_no_lane_that_ends() {
+        let mut lane = Running::start(false);
+        lane.hears("getting ready").await;
+        lane.sender = None;
+        lane.hears("store dropped").await;
+        lane.task.await.expect("it ends in good order");
+    }
+}

@@ -11,19 +11,19 @@ use crate::engine::route::Route;
 
 /// Writes batches, each in one transaction that also moves progress.
 ///
-/// **Order.** One task calls, one call at a time (`&mut self`), in the order in which the lane decided. At most
-/// one batch is under way, and the next one comes when the outcome of the last was taken. `ready` and
+/// **Order.** One task calls, one call at a time (`&mut self`), in the order in which the lane decided. At
+/// most one batch is under way, and the next one comes when the outcome of the last was taken. `ready` and
 /// `note_halt` can come between a batch and the one that repeats it.
 ///
-/// **Cancellation.** [`Store::ready`] and [`Store::give_way`] are dropped half-way, at any of their awaits, and
-/// the store is used or dropped afterwards. [`Store::write`], [`Store::seek`] and [`Store::note_halt`] are
-/// awaited to their end, whatever happens to the lane; only the end of the process cuts them off.
+/// **Cancellation.** [`Store::ready`] and [`Store::give_way`] are dropped half-way, at any of their awaits,
+/// and the store is used or dropped afterwards. [`Store::write`], [`Store::seek`] and [`Store::note_halt`]
+/// are awaited to their end, whatever happens to the lane; only the end of the process cuts them off.
 ///
 /// **Drop.** A store is dropped when its lane has ended and no call is under way. Its session goes with it.
 ///
-/// **Bounds.** The store bounds its own waits: a call returns although the server doesn't answer, and says what
-/// is known then. A lane waits for a batch as long as the store does, and takes records meanwhile, which
-/// whoever brings them bounds.
+/// **Bounds.** The store bounds its own waits: a call returns although the server doesn't answer, and says
+/// what is known then. A lane waits for a batch as long as the store does, and takes records meanwhile,
+/// which whoever brings them bounds.
 pub trait Store: Send + 'static {
     /// Makes ready what writing needs, for the rows of this route where one is given, so that the first batch
     /// doesn't wait for it. Errors are ignored: the first batch meets and reports them. The lane drops it

@@ -16,9 +16,9 @@ use tidegate::engine::route::OnBadRecord;
 use tidegate::engine::row::{Reject, RejectCode};
 use tidegate::engine::segment::{Holding, RouteSlot, Segment, TenureId, lacks};
 
-use super::oracle::{self, Slot};
+use super::oracle::{Expected, Slot};
 use super::records::{Deed, NOTE, Spec, TOPIC, block};
-use super::state::{Standing, State};
+use super::state::{Part, Standing, State};
 use super::table::Stop;
 
 /// One seed's logs, and how far their batches are written.
@@ -114,7 +114,7 @@ impl Run {
 
     /// Writes one batch; gives a smaller limit where it was refused.
     fn write(&mut self, batch: Batch, end: usize) -> Result<Option<usize>, String> {
-        if !matches!(self.state.standing(&batch, None), Standing::Ready) {
+        if !matches!(self.state.standing(&batch, |_, _| {}), Standing::Ready) {
             return Err(format!("the batch doesn't start where its partitions stand: {:?}", batch.moves));
         }
         let mut next = self.state.clone();
@@ -171,16 +171,17 @@ impl Run {
     }
 
     fn check(&self) -> Result<(), String> {
-        (0..)
-            .zip(&self.logs)
-            .try_for_each(|(partition, log)| oracle::check(&self.state, &self.spec, partition, log))
+        (0..).zip(&self.logs).try_for_each(|(partition, log)| {
+            let part = self.state.part(partition);
+            Expected::default().check(part, &self.spec, partition, log)
+        })
     }
 
     /// What is still held has come to its end.
     fn finished(&self) -> Result<(), String> {
         for TenureId(partition) in self.held.keys() {
             let (next, end) =
-                (self.state.progress[&(*partition as i32)].next, self.logs[*partition as usize].len());
+                (self.state.part(*partition as i32).progress.next, self.logs[*partition as usize].len());
             if next != end as i64 {
                 return Err(format!("[{partition}] stands at {next} and not at its end {end}"));
             }
@@ -213,24 +214,24 @@ pub fn run(seed: u64) -> Result<(), String> {
     run.drain().and_then(|()| run.finished()).map_err(|what| format!("{what}\n{:?}", run.spec))
 }
 
-/// Something done to a state by hand; `false` where the state has nothing to do it to.
-type Damage = fn(&mut State) -> bool;
+/// Something done by hand to what is stored; `false` where there is nothing to do it to.
+type Damage = fn(&mut Part) -> bool;
 
-/// Ways to damage a state, each of which must be noticed.
+/// Ways to damage what is stored of a partition, each of which must be noticed.
 const DAMAGES: [(&str, Damage); 6] = [
-    ("a row is gone", |state| state.rows.pop_first().is_some()),
-    ("a row has another value", |state| {
-        let row = state.rows.values_mut().next();
+    ("a row is gone", |part| part.rows.pop_first().is_some()),
+    ("a row has another value", |part| {
+        let row = part.rows.values_mut().next();
         row.map(|row| row.insert(NOTE, Some("other".to_owned()))).is_some()
     }),
-    ("a quarantined record is gone", |state| state.quarantine.pop_first().is_some()),
-    ("a good record is quarantined", |state| state.quarantine.insert((0, -1))),
-    ("an outcome is counted twice", |state| {
-        state.progress.values_mut().for_each(|progress| progress.tally.add(Outcome::Inserted, 1));
+    ("a quarantined record is gone", |part| part.quarantine.pop_first().is_some()),
+    ("a good record is quarantined", |part| part.quarantine.insert(-1)),
+    ("an outcome is counted twice", |part| {
+        part.progress.tally.add(Outcome::Inserted, 1);
         true
     }),
-    ("a gap is counted that is none", |state| {
-        state.progress.values_mut().for_each(|progress| progress.gaps += 1);
+    ("a gap is counted that is none", |part| {
+        part.progress.gaps += 1;
         true
     }),
 ];
@@ -247,7 +248,7 @@ pub fn damage(seeds: std::ops::Range<u64>) -> Vec<(&'static str, usize, Vec<u64>
         for seed in seeds.clone() {
             let mut run = Run::new(seed);
             run.drain().expect("the seed passes");
-            if damage(&mut run.state) {
+            if run.state.partitions().into_iter().any(|partition| damage(run.state.part_mut(partition))) {
                 done += 1;
                 missed.extend(run.check().is_ok().then_some(seed));
             }

@@ -9,20 +9,22 @@ use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::route::OnBadRecord;
 
 use super::records::{Deed, Spec};
-use super::state::State;
-use super::table::{self, Row, Rows};
+use super::state::Part;
+use super::table::{self, Rows};
 
 /// One offset of a log.
 #[derive(Clone, Debug)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     Record(Deed),
     /// Compacted, aborted or a control record.
     Hole,
 }
 
-/// What one-by-one processing gives.
+/// What one-by-one processing of a partition gives, from its start up to an offset.
 #[derive(Default)]
-pub(super) struct Expected {
+pub(crate) struct Expected {
+    /// Everything before is processed; nothing is where no offset is yet.
+    next: Option<i64>,
     rows: Rows,
     quarantine: BTreeSet<i64>,
     tally: Tally,
@@ -31,62 +33,81 @@ pub(super) struct Expected {
 
 impl Expected {
     /// Processes a log's offsets from `start` up to `next`.
-    pub(super) fn of(spec: &Spec, partition: i32, log: &[Slot], start: i64, next: i64) -> Self {
+    pub(crate) fn of(spec: &Spec, partition: i32, log: &[Slot], start: i64, next: i64) -> Self {
         let mut expected = Self::default();
-        for offset in start..next {
+        expected.move_to(spec, partition, log, start, next);
+        expected
+    }
+
+    /// Goes on to `next`, from the start where that lies behind.
+    fn move_to(&mut self, spec: &Spec, partition: i32, log: &[Slot], start: i64, next: i64) {
+        let from = match self.next {
+            Some(at) if at <= next => at,
+            Some(_) | None => {
+                *self = Self::default();
+                start
+            }
+        };
+        for offset in from..next {
             match &log[offset as usize] {
-                Slot::Hole => expected.gaps += 1,
+                Slot::Hole => self.gaps += 1,
                 Slot::Record(deed) => {
-                    let outcome = table::apply_alone(&mut expected.rows, spec, partition, offset, deed);
-                    expected.tally.add(outcome, 1);
+                    let outcome = table::apply_alone(&mut self.rows, spec, partition, offset, deed);
+                    self.tally.add(outcome, 1);
                     if outcome == Outcome::Quarantined {
-                        expected.quarantine.insert(offset);
+                        self.quarantine.insert(offset);
                     }
                 }
             }
         }
-        expected
+        self.next = Some(next);
     }
 
     /// The first offset that a partition with `on_bad_record: halt` must stop in front of.
-    pub(super) fn first_bad(&self) -> Option<i64> {
+    pub(crate) fn first_bad(&self) -> Option<i64> {
         self.quarantine.first().copied()
     }
-}
 
-/// Holds one partition of a state against the promise.
-pub(super) fn check(state: &State, spec: &Spec, partition: i32, log: &[Slot]) -> Result<(), String> {
-    let stored = &state.progress[&partition];
-    if stored.next > log.len() as i64 {
-        return Err(format!("[{partition}] stands at {}, beyond the log's end {}", stored.next, log.len()));
+    /// Holds what is stored of a partition against the promise.
+    pub(crate) fn check(
+        &mut self,
+        part: &Part,
+        spec: &Spec,
+        partition: i32,
+        log: &[Slot],
+    ) -> Result<(), String> {
+        let stored = &part.progress;
+        if stored.next > log.len() as i64 {
+            return Err(format!(
+                "[{partition}] stands at {}, beyond the log's end {}",
+                stored.next,
+                log.len()
+            ));
+        }
+        self.move_to(spec, partition, log, stored.start, stored.next);
+        if let (OnBadRecord::Halt, Some(bad)) = (spec.on_bad_record, self.first_bad()) {
+            return Err(format!("[{partition}] stands at {} and was to halt in front of {bad}", stored.next));
+        }
+        let of = |text: String| Err(format!("[{partition}] at next_offset {}: {text}", stored.next));
+        if part.rows != self.rows {
+            return of(format!("rows are\n  {:?}, expected\n  {:?}", part.rows, self.rows));
+        }
+        if part.quarantine != self.quarantine {
+            return of(format!("quarantined are {:?}, expected {:?}", part.quarantine, self.quarantine));
+        }
+        if stored.gaps != self.gaps {
+            return of(format!("{} gaps are counted, and there are {}", stored.gaps, self.gaps));
+        }
+        let span = (stored.next - stored.start) as u64;
+        if span != stored.tally.total() + stored.gaps {
+            return of(format!("outcomes and gaps don't add up to the span {span}: {:?}", stored.tally));
+        }
+        let (counted, alone) = (stored.tally, self.tally);
+        if agree(&counted, &alone) {
+            return Ok(());
+        }
+        of(format!("counted {counted:?}, and one by one gives {alone:?}"))
     }
-    let expected = Expected::of(spec, partition, log, stored.start, stored.next);
-    if let (OnBadRecord::Halt, Some(bad)) = (spec.on_bad_record, expected.first_bad()) {
-        return Err(format!("[{partition}] stands at {} and was to halt in front of {bad}", stored.next));
-    }
-    let of = |text: String| Err(format!("[{partition}] at next_offset {}: {text}", stored.next));
-    let rows: Vec<(&String, &Row)> =
-        state.rows.iter().filter(|(key, _)| partition_of(key) == partition).collect();
-    if rows != expected.rows.iter().collect::<Vec<_>>() {
-        return of(format!("rows are\n  {rows:?}, expected\n  {:?}", expected.rows));
-    }
-    let kept = state.quarantine.iter().filter(|(of, _)| *of == partition).map(|(_, offset)| *offset);
-    let kept: BTreeSet<i64> = kept.collect();
-    if kept != expected.quarantine {
-        return of(format!("quarantined are {kept:?}, expected {:?}", expected.quarantine));
-    }
-    if stored.gaps != expected.gaps {
-        return of(format!("{} gaps are counted, and there are {}", stored.gaps, expected.gaps));
-    }
-    let span = (stored.next - stored.start) as u64;
-    if span != stored.tally.total() + stored.gaps {
-        return of(format!("outcomes and gaps don't add up to the span {span}: {:?}", stored.tally));
-    }
-    let (counted, alone) = (stored.tally, expected.tally);
-    if agree(&counted, &alone) {
-        return Ok(());
-    }
-    of(format!("counted {counted:?}, and one by one gives {alone:?}"))
 }
 
 /// Folding turns outcomes of earlier records into `superseded`, and of updates that cancel each other out
@@ -104,10 +125,4 @@ fn agree(counted: &Tally, alone: &Tally) -> bool {
         && fewer(Outcome::Ignored)
         && fewer(Outcome::Deleted)
         && touched(counted) <= touched(alone)
-}
-
-/// Keys of a partition carry its number: `k3/x`, or `3@17` in a table without keys.
-pub(super) fn partition_of(identity: &str) -> i32 {
-    let end = identity.find(['/', '@']).expect("an identity is a key or an offset");
-    identity[..end].trim_start_matches(['k', 'K']).parse().expect("a partition's number")
 }

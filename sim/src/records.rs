@@ -13,24 +13,24 @@ use tidegate::engine::route::{
 };
 use tidegate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Version};
 
-pub(super) const TOPIC: &str = "deeds";
+pub(crate) const TOPIC: &str = "deeds";
 /// Refused by the table's CHECK, where it has one.
-pub(super) const POISON: &str = "poison";
+pub(crate) const POISON: &str = "poison";
 /// Refused by the type's input.
-pub(super) const BAD_INPUT: &str = "bad";
-pub(super) const DEFAULT_KIND: &str = "plain";
+pub(crate) const BAD_INPUT: &str = "bad";
+pub(crate) const DEFAULT_KIND: &str = "plain";
 
-pub(super) const K1: usize = 0;
-pub(super) const NOTE: usize = 1;
-pub(super) const K2: usize = 2;
-pub(super) const KIND: usize = 3;
-pub(super) const MUST: usize = 4;
-pub(super) const ODD: usize = 5;
+pub(crate) const K1: usize = 0;
+pub(crate) const NOTE: usize = 1;
+pub(crate) const K2: usize = 2;
+pub(crate) const KIND: usize = 3;
+pub(crate) const MUST: usize = 4;
+pub(crate) const ODD: usize = 5;
 const NAMES: [&str; 6] = ["k1", "note", "k2", "kind", "must", "odd"];
 
 /// What one record is meant to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     /// These columns of this key's row; `None` is an explicit null.
     Put((String, String), BTreeMap<usize, Option<String>>),
     /// The row of this key goes.
@@ -41,7 +41,7 @@ pub(super) enum Deed {
 
 /// What differs between the routes of different runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spec {
+pub(crate) struct Spec {
     pub mode: WriteMode,
     /// The table has a CHECK.
     pub refuses_rows: bool,
@@ -54,7 +54,7 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    pub(super) fn draw(dice: &mut fastrand::Rng) -> Self {
+    pub(crate) fn draw(dice: &mut fastrand::Rng) -> Self {
         let mode = match dice.u8(0..6) {
             0 => WriteMode::Append,
             1 | 2 => WriteMode::Insert,
@@ -77,7 +77,7 @@ impl Spec {
     }
 
     /// The route to the table as it is in a version of the catalogue.
-    pub(super) fn route(&self, version: i64) -> Arc<Route> {
+    pub(crate) fn route(&self, version: i64) -> Arc<Route> {
         let key = match self.mode {
             WriteMode::Append => Vec::new(),
             WriteMode::Upsert | WriteMode::Insert => vec![K2, K1],
@@ -131,7 +131,7 @@ impl Spec {
     }
 
     /// One name for all spellings of a key that the table's index holds for equal.
-    pub(super) fn identity(&self, k1: &str, k2: &str) -> String {
+    pub(crate) fn identity(&self, k1: &str, k2: &str) -> String {
         let name = format!("{k1}/{k2}");
         if self.bytewise_key { name } else { name.to_lowercase() }
     }
@@ -139,7 +139,7 @@ impl Spec {
 
 impl Deed {
     /// A deed of a partition; keys live in one partition.
-    pub(super) fn draw(dice: &mut fastrand::Rng, partition: i32) -> Self {
+    pub(crate) fn draw(dice: &mut fastrand::Rng, partition: i32) -> Self {
         let k1 = format!("{}{partition}", if dice.bool() { "k" } else { "K" });
         let key = (k1, ["x", "y", "a-longer-one"][dice.usize(0..3)].to_owned());
         match dice.u8(0..20) {
@@ -163,7 +163,7 @@ impl Deed {
     }
 
     /// Appends the record to a block.
-    pub(super) fn push(&self, block: &mut RecordBlock, offset: i64) {
+    pub(crate) fn push(&self, block: &mut RecordBlock, offset: i64) {
         let key = |(k1, k2): &(String, String)| format!("{{\"k1\":\"{k1}\",\"k2\":\"{k2}\"}}");
         let (key, value) = match self {
             Self::Put(of, columns) => {
@@ -183,7 +183,7 @@ impl Deed {
 }
 
 /// A block of records of one partition.
-pub(super) fn block<'a>(
+pub(crate) fn block<'a>(
     partition: i32,
     generation: Generation,
     records: impl IntoIterator<Item = (i64, &'a Deed)>,

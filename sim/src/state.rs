@@ -1,22 +1,24 @@
 //! What the database holds: the ledger, the table and the quarantine, as one value.
+//!
+//! Keys live in one partition, so that a state is a map from partitions to what is theirs. A transaction
+//! works on copies of those that it moves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidegate::engine::batch::{Batch, Entry, TableBatch};
 use tidegate::engine::commit::{Refusal, StoredProgress};
 use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset, TopicId};
-pub(super) use tidegate::engine::progress::Standing;
+pub(crate) use tidegate::engine::progress::Standing;
 use tidegate::engine::progress::standing;
 
-use super::mutant::Mutant;
-use super::oracle::partition_of;
 use super::records::Spec;
 use super::table::{self, Rows, Stop};
 
 /// A row of the ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     pub epoch: i64,
     pub owner: Option<String>,
     pub start: i64,
@@ -25,46 +27,82 @@ pub(super) struct Progress {
     pub gaps: u64,
 }
 
+/// All that is stored of one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    pub progress: Progress,
+    pub rows: Rows,
+    pub quarantine: BTreeSet<i64>,
+}
+
 /// One committed state.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct State {
-    pub progress: BTreeMap<i32, Progress>,
-    pub rows: Rows,
-    pub quarantine: BTreeSet<(i32, i64)>,
+pub(crate) struct State {
+    parts: BTreeMap<i32, Arc<Part>>,
+}
+
+/// The partitions that a batch moves.
+pub(crate) fn partitions(batch: &Batch) -> Vec<i32> {
+    batch.moves.iter().map(|moved| moved.partition.partition).collect()
 }
 
 impl State {
     /// The ledger of a topic whose partitions begin at `starts`.
-    pub(super) fn registered(starts: &[i64]) -> Self {
-        let row = |start: &i64| Progress {
-            epoch: 0,
-            owner: None,
-            start: *start,
-            next: *start,
-            tally: Tally::default(),
-            gaps: 0,
+    pub(crate) fn registered(starts: &[i64]) -> Self {
+        let part = |start: &i64| {
+            let progress = Progress {
+                epoch: 0,
+                owner: None,
+                start: *start,
+                next: *start,
+                tally: Tally::default(),
+                gaps: 0,
+            };
+            Arc::new(Part { progress, rows: Rows::new(), quarantine: BTreeSet::new() })
         };
-        let progress = (0..).zip(starts.iter().map(row)).collect();
-        Self { progress, ..Self::default() }
+        Self { parts: (0..).zip(starts.iter().map(part)).collect() }
     }
 
-    /// Compares a batch with the stored progress.
-    pub(super) fn standing(&self, batch: &Batch, mutant: Option<Mutant>) -> Standing {
-        let stored = batch.moves.iter().map(|moved| {
+    pub(crate) fn part(&self, partition: i32) -> &Part {
+        &self.parts[&partition]
+    }
+
+    pub(crate) fn part_mut(&mut self, partition: i32) -> &mut Part {
+        Arc::make_mut(self.parts.get_mut(&partition).expect("the partition is registered"))
+    }
+
+    pub(crate) fn progress_mut(&mut self, partition: i32) -> &mut Progress {
+        &mut self.part_mut(partition).progress
+    }
+
+    /// Everything of these partitions: what a transaction that holds their locks leaves behind.
+    pub(crate) fn only(&self, partitions: &[i32]) -> Self {
+        let parts = partitions.iter().map(|partition| (*partition, Arc::clone(&self.parts[partition])));
+        Self { parts: parts.collect() }
+    }
+
+    /// Takes what a transaction left behind.
+    pub(crate) fn install(&mut self, changed: Self) {
+        self.parts.extend(changed.parts);
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<i32> {
+        self.parts.keys().copied().collect()
+    }
+
+    /// Compares a batch with the stored progress, of which a broken protocol may lie.
+    pub(crate) fn standing(&self, batch: &Batch, lie: impl Fn(usize, &mut StoredProgress)) -> Standing {
+        let stored = batch.moves.iter().enumerate().map(|(index, moved)| {
             let mut stored = self.stored(moved.partition.partition);
-            match mutant {
-                Some(Mutant::NoEpochCompare) => stored.epoch = moved.epoch,
-                Some(Mutant::NoPositionCompare) => stored.next = moved.delta.from(),
-                _ => {}
-            }
+            lie(index, &mut stored);
             Some(stored)
         });
         standing(&batch.moves, stored.collect())
     }
 
     /// A partition's row.
-    pub(super) fn stored(&self, partition: i32) -> StoredProgress {
-        let Progress { epoch, owner, next, .. } = &self.progress[&partition];
+    pub(crate) fn stored(&self, partition: i32) -> StoredProgress {
+        let Progress { epoch, owner, next, .. } = &self.part(partition).progress;
         StoredProgress {
             topic_id: TopicId(uuid::Uuid::nil()),
             next: NextOffset::new(*next),
@@ -74,45 +112,42 @@ impl State {
     }
 
     /// Writes rows and quarantine; gives the tallies of all moves. After an error the state is of no use.
-    pub(super) fn write_rows(
+    pub(crate) fn write_rows(
         &mut self,
         spec: &Spec,
         batch: &Batch,
         dice: &mut fastrand::Rng,
     ) -> Result<Vec<Tally>, Stop> {
-        let partitions: Vec<i32> = batch.moves.iter().map(|moved| moved.partition.partition).collect();
+        let partitions = partitions(batch);
         let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
         for table in &batch.tables {
-            table::write(&mut self.rows, spec, table, &table.entries, &partitions, &mut tallies, dice)?;
+            table::write(self, spec, table, &table.entries, &partitions, &mut tallies, dice)?;
         }
         self.keep_quarantined(batch);
         Ok(tallies)
     }
 
-    /// Tries the entries one by one in the order of their arrival, each behind those that went through.
-    pub(super) fn seek(
-        &self,
+    /// Tries the entries one by one in the order of their arrival, each behind those that went through. The
+    /// state is of no use afterwards: what it wrote is rolled back.
+    pub(crate) fn seek(
+        &mut self,
         spec: &Spec,
         batch: &Batch,
         dice: &mut fastrand::Rng,
     ) -> Result<Vec<Refusal>, Stop> {
-        let mut rows = self.rows.clone();
-        let partitions: Vec<i32> = batch.moves.iter().map(|moved| moved.partition.partition).collect();
+        let partitions = partitions(batch);
         for table in &batch.tables {
             table::look_for_twins(spec, table)?;
         }
-        let mut entries: Vec<(&TableBatch, &Entry)> = batch
-            .tables
-            .iter()
-            .flat_map(|table| table.entries.iter().map(move |entry| (table, entry)))
-            .collect();
+        let entries = |table| entries_of(table).map(move |entry| (table, entry));
+        let mut entries: Vec<(&TableBatch, &Entry)> = batch.tables.iter().flat_map(entries).collect();
         entries.sort_by_key(|(_, entry)| entry.arrival);
         let mut refusals = Vec::new();
         let mut others_pass = false;
         for (table, entry) in entries {
             let mut tallies = vec![Tally::default(); batch.moves.len()];
             let one = std::slice::from_ref(entry);
-            match table::write(&mut rows, spec, table, one, &partitions, &mut tallies, dice) {
+            match table::write(self, spec, table, one, &partitions, &mut tallies, dice) {
                 Ok(()) => {
                     let tally = &tallies[entry.move_index.get()];
                     others_pass |= tally.get(Outcome::Inserted) + tally.get(Outcome::Updated) > 0;
@@ -128,53 +163,23 @@ impl State {
         Ok(refusals)
     }
 
-    pub(super) fn keep_quarantined(&mut self, batch: &Batch) {
+    pub(crate) fn keep_quarantined(&mut self, batch: &Batch) {
         for record in &batch.quarantine {
             let partition = batch.moves[record.move_index.get()].partition.partition;
-            self.quarantine.insert((partition, record.offset.value()));
+            self.part_mut(partition).quarantine.insert(record.offset.value());
         }
     }
 
     /// Moves and counts one partition of a batch.
-    pub(super) fn advance(&mut self, batch: &Batch, index: usize, tally: &Tally) {
+    pub(crate) fn advance(&mut self, batch: &Batch, index: usize, tally: &Tally) {
         let moved = &batch.moves[index];
-        let stored = self.progress.get_mut(&moved.partition.partition).expect("the partition is registered");
+        let stored = self.progress_mut(moved.partition.partition);
         stored.next = moved.delta.to().value();
         stored.gaps += moved.gaps;
         stored.tally.merge(tally);
     }
 }
 
-/// Everything of some partitions: what a transaction that holds their locks leaves behind.
-pub(super) struct Part {
-    pub(super) progress: BTreeMap<i32, Progress>,
-    rows: Rows,
-    quarantine: BTreeSet<(i32, i64)>,
-}
-
-impl Part {
-    pub(super) fn partitions(&self) -> Vec<i32> {
-        self.progress.keys().copied().collect()
-    }
-}
-
-impl State {
-    pub(super) fn part(&self, partitions: &[i32]) -> Part {
-        let progress = self.progress.iter().filter(|(partition, _)| partitions.contains(partition));
-        let rows = self.rows.iter().filter(|(key, _)| partitions.contains(&partition_of(key)));
-        let quarantine = self.quarantine.iter().filter(|(partition, _)| partitions.contains(partition));
-        Part {
-            progress: progress.map(|(partition, progress)| (*partition, progress.clone())).collect(),
-            rows: rows.map(|(key, row)| (key.clone(), row.clone())).collect(),
-            quarantine: quarantine.copied().collect(),
-        }
-    }
-
-    pub(super) fn install(&mut self, part: Part) {
-        self.rows.retain(|key, _| !part.progress.contains_key(&partition_of(key)));
-        self.quarantine.retain(|(partition, _)| !part.progress.contains_key(partition));
-        self.progress.extend(part.progress);
-        self.rows.extend(part.rows);
-        self.quarantine.extend(part.quarantine);
-    }
+fn entries_of(table: &TableBatch) -> impl Iterator<Item = &Entry> {
+    table.entries.iter()
 }

@@ -9,14 +9,15 @@ use tidegate::engine::route::{OnTombstone, WriteMode};
 use tidegate::engine::row::fields;
 
 use super::records::{BAD_INPUT, DEFAULT_KIND, Deed, K1, K2, KIND, MUST, NOTE, ODD, POISON, Spec};
+use super::state::State;
 
 /// A row, all columns.
-pub(super) type Row = BTreeMap<usize, Option<String>>;
+pub(crate) type Row = BTreeMap<usize, Option<String>>;
 /// Rows by the identity of their key; rows of `append` by partition and offset.
-pub(super) type Rows = BTreeMap<String, Row>;
+pub(crate) type Rows = BTreeMap<String, Row>;
 
 /// Applies one record in a transaction of its own: the oracle.
-pub(super) fn apply_alone(rows: &mut Rows, spec: &Spec, partition: i32, offset: i64, deed: &Deed) -> Outcome {
+pub(crate) fn apply_alone(rows: &mut Rows, spec: &Spec, partition: i32, offset: i64, deed: &Deed) -> Outcome {
     let (key, columns) = match deed {
         Deed::Garbage => return Outcome::Quarantined,
         Deed::Remove((k1, k2)) => {
@@ -77,13 +78,13 @@ fn whole(columns: &Row) -> Row {
 
 /// Why a table's part of a batch is not written.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Refused(Vec<Pending>),
     Failed(Failure),
 }
 
 /// A refusal by the server; `suspect` is the entry that the error points at, if it points.
-pub(super) fn failure(class: FailureClass, suspect: Option<u32>) -> Failure {
+pub(crate) fn failure(class: FailureClass, suspect: Option<u32>) -> Failure {
     Failure {
         class,
         sqlstate: matches!(class, FailureClass::Record | FailureClass::Doubtful).then(|| "23514".to_owned()),
@@ -97,8 +98,8 @@ pub(super) fn failure(class: FailureClass, suspect: Option<u32>) -> Failure {
 
 /// Writes entries of one table's part of a batch, as the documentation of `engine::batch` has it.
 /// `partitions` are the numbers of the batch's moves.
-pub(super) fn write(
-    rows: &mut Rows,
+pub(crate) fn write(
+    state: &mut State,
     spec: &Spec,
     batch: &TableBatch,
     entries: &[Entry],
@@ -130,13 +131,17 @@ pub(super) fn write(
     if identities.iter().collect::<BTreeSet<_>>().len() < identities.len() {
         return Err(Stop::Failed(failure(FailureClass::Collision, None)));
     }
-    let lacking = entries.iter().zip(&identities).filter(|(_, identity)| !rows.contains_key(*identity));
+    let partition = |entry: &Entry| partitions[entry.move_index.get()];
+    let lacks =
+        |(entry, identity): &(&Entry, &String)| !state.part(partition(entry)).rows.contains_key(*identity);
+    let lacking = entries.iter().zip(&identities).filter(lacks);
     let refused: Vec<Pending> = lacking.flat_map(|(entry, _)| entry.needs_existing.clone()).collect();
     if !refused.is_empty() {
         return Err(Stop::Refused(refused));
     }
     for ((entry, row), identity) in entries.iter().zip(decoded).zip(identities) {
         let refuse = spec.refuses_rows && says(&row, NOTE, POISON);
+        let rows = &mut state.part_mut(partition(entry)).rows;
         let outcome = match (entry.op, rows.get_mut(&identity)) {
             (Op::Delete, _) => {
                 rows.remove(&identity);
@@ -165,7 +170,7 @@ pub(super) fn write(
 }
 
 /// Refuses a batch of which two entries are one key to the table.
-pub(super) fn look_for_twins(spec: &Spec, batch: &TableBatch) -> Result<(), Stop> {
+pub(crate) fn look_for_twins(spec: &Spec, batch: &TableBatch) -> Result<(), Stop> {
     let identity = |entry: &Entry| {
         let row = columns(batch, entry);
         let text = |place: usize| row[&place].clone().expect("keys are not null");

@@ -1,218 +1,385 @@
-//! The model of one process: what the poll thread and the lanes do around the machine.
+//! The model of one process: what polls the group, and the lanes that it feeds.
 //!
-//! It holds partitions as Kafka told it to, claims them, reads, and hands records to its lanes. A worker that
-//! lost a partition without having noticed goes on as before: nothing here protects the database from it.
+//! What it knows of its partitions and decides about them is the product's [`Ownership`]; here are the hands
+//! that claim, read and tell. A worker that lost a partition without having noticed goes on as before:
+//! nothing here protects the database from it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate::engine::backoff::{Backoff, Growth};
 use tidegate::engine::breaker::BreakerLimits;
-use tidegate::engine::commit::StoredProgress;
-use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Millis, Tenure};
-use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, TopicId, TopicPartition};
-use tidegate::engine::route::Route;
+use tidegate::engine::halt::HaltCode;
+use tidegate::engine::machine::{Input, LaneLimits, Tenure};
+use tidegate::engine::ownership::{Event, Look, News, Order, Ownership};
+use tidegate::engine::position::{Assignment, Generation, NextOffset, TopicPartition};
+use tidegate::engine::route::{OnBadRecord, Route};
 
+use super::ground::Shared;
+use super::lane::Lane;
+use super::link::Word;
+use super::mutant::Mutant;
 use super::oracle::Slot;
 use super::records::{TOPIC, block};
 
-/// What a worker knows of a partition that it believes to own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Hold {
-    /// To be claimed.
-    Unclaimed,
-    /// Claimed, and read from here on.
-    Active { generation: Generation, fetch: i64, validated: bool },
-    /// Another owner was seen.
-    Fenced,
-    /// It stands still; `probed` if it is looked at again by itself.
-    Halted { probed: bool },
+/// Lanes of each process.
+pub(crate) const LANES: usize = 2;
+
+/// Where a claimed partition is read on.
+struct Reader {
+    at: i64,
+    /// Everything before was handed to a lane, as far as it was to be.
+    handed: i64,
+    /// The lane wants no more for the time being.
+    rests: bool,
 }
 
-/// A machine and the two ways into it. What was sent as control before data arrives before it.
-struct Lane {
-    machine: Machine,
-    control: VecDeque<(u64, Input)>,
-    data: VecDeque<(u64, Input)>,
-}
-
-pub(super) struct Worker {
-    lanes: Vec<Lane>,
-    pub(super) holds: BTreeMap<i32, Hold>,
-    /// Partitions that Kafka gave to another member, which this one hasn't noticed.
-    pub(super) stale: BTreeSet<i32>,
-    /// A lane asked for the table's shape.
-    pub(super) wants_shape: bool,
+/// Records that were fetched and not handed over yet.
+struct Kept {
     generation: Generation,
-    sent: u64,
+    from: i64,
+    to: i64,
 }
 
-pub(super) fn partition(number: i32) -> TopicPartition {
+pub(crate) struct Worker {
+    pub name: u32,
+    pub lanes: Vec<Lane>,
+    pub own: Ownership,
+    ground: Shared,
+    readers: BTreeMap<i32, Reader>,
+    kept: BTreeMap<i32, Kept>,
+    /// Claims to be asked for.
+    pub claims: Vec<TopicPartition>,
+    /// Questions to the log.
+    pub looks: Vec<Look>,
+    /// The table's shape is to be read.
+    pub reads_shape: bool,
+    /// Partitions that the group gave to another member, which this one hasn't noticed.
+    pub stale: BTreeSet<i32>,
+    pub is_frozen: bool,
+    /// It was told to end.
+    pub is_leaving: bool,
+    /// What lanes were last given, for protocols that are broken.
+    tenures: BTreeMap<i32, (usize, Tenure)>,
+    halted: BTreeSet<i32>,
+}
+
+pub(crate) fn partition(number: i32) -> TopicPartition {
     TopicPartition::new(TOPIC, number)
 }
 
-fn assignment(number: i32, generation: Generation) -> Assignment {
-    Assignment::new(partition(number), generation)
+fn limits(dice: &mut fastrand::Rng) -> LaneLimits {
+    let backoff = |growth, attempts| Backoff { growth, first_ms: 10, max_ms: 200, attempts };
+    LaneLimits {
+        batch_rows: [1, 2, 5, 100][dice.usize(0..4)],
+        batch_bytes: [1 << 20, 1 << 20, 1_500][dice.usize(0..3)],
+        linger_ms: [0, 0, 40][dice.usize(0..3)],
+        ahead_records: [1, 3][dice.usize(0..2)],
+        breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: u64::MAX },
+        transient: backoff(Growth::Exponential, None),
+        ambiguous: backoff(Growth::Linear, Some(3)),
+    }
 }
 
 impl Worker {
-    pub(super) fn new(dice: &mut fastrand::Rng) -> Self {
-        let limits = LaneLimits {
-            batch_rows: [1, 2, 5, 100][dice.usize(0..4)],
-            batch_bytes: 1 << 20,
-            linger_ms: [0, 0, 40][dice.usize(0..3)],
-            ahead_records: [1, 3][dice.usize(0..2)],
-            breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: u64::MAX },
-            transient: Backoff { growth: Growth::Exponential, first_ms: 10, max_ms: 200, attempts: None },
-            ambiguous: Backoff { growth: Growth::Linear, first_ms: 10, max_ms: 200, attempts: Some(3) },
+    /// Starts a process.
+    pub(crate) fn start(name: u32, ground: &Shared) -> Self {
+        let (limits, seeds) = {
+            let dice = &mut ground.lock().scene.dice;
+            (limits(dice), [dice.u64(..), dice.u64(..), dice.u64(..)])
         };
-        let lane = |_| Lane {
-            machine: Machine::new(limits, dice.u64(..)),
-            control: VecDeque::new(),
-            data: VecDeque::new(),
-        };
+        let lanes = (0..LANES).map(|lane| Lane::start(ground, (name, lane), limits, seeds[lane]));
         Self {
-            lanes: (0..2).map(lane).collect(),
-            holds: BTreeMap::new(),
+            name,
+            lanes: lanes.collect(),
+            own: Ownership::new(LANES, seeds[LANES]),
+            ground: ground.clone(),
+            readers: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            claims: Vec::new(),
+            looks: Vec::new(),
+            reads_shape: false,
             stale: BTreeSet::new(),
-            wants_shape: false,
-            generation: Generation(0),
-            sent: 0,
+            is_frozen: false,
+            is_leaving: false,
+            tenures: BTreeMap::new(),
+            halted: BTreeSet::new(),
         }
     }
 
-    fn lane_of(&self, partition: i32) -> usize {
-        // Partitions 0 and 1 are lane-mates, 2 and 3 as well.
-        (partition as usize / 2) % self.lanes.len()
+    fn is(&self, mutant: Mutant) -> bool {
+        self.ground.lock().is(mutant)
     }
 
-    fn control(&mut self, number: i32, input: Input) {
-        self.sent += 1;
-        let lane = self.lane_of(number);
-        self.lanes[lane].control.push_back((self.sent, input));
+    /// Tells the owner of partitions what happened, and follows its orders.
+    pub(crate) fn step(&mut self, event: Event) {
+        let now = self.ground.lock().scene.now;
+        for order in self.own.step(now, event) {
+            self.follow(order);
+        }
     }
 
-    fn data(&mut self, number: i32, input: Input) {
-        self.sent += 1;
-        let lane = self.lane_of(number);
-        self.lanes[lane].data.push_back((self.sent, input));
+    fn follow(&mut self, order: Order) {
+        match order {
+            Order::Claim(partitions) => self.claims.extend(partitions),
+            Order::Fetch(TopicPartition { partition, .. }, next) => self.read_from(partition, next.value()),
+            Order::Unfetch(TopicPartition { partition, .. }) => {
+                self.readers.remove(&partition);
+            }
+            Order::Lane(lane, input) => self.tell(lane, input),
+            Order::Look(looks) => self.looks.extend(looks),
+            Order::ReadShape(_) => self.reads_shape = true,
+            Order::Tell(TopicPartition { partition, .. }, news) => self.hear(partition, &news),
+        }
     }
 
-    /// Takes a claim that the ledger granted.
-    pub(super) fn claimed(&mut self, number: i32, epoch: i64, next: i64, fetch: i64, route: &Arc<Route>) {
-        self.generation = self.generation.next();
-        let generation = self.generation;
-        let tenure = Tenure {
-            partition: partition(number),
-            generation,
-            epoch: Epoch::new(epoch),
-            topic_id: TopicId(uuid::Uuid::nil()),
-            next: NextOffset::new(next),
-            route: Arc::clone(route),
+    fn read_from(&mut self, number: i32, next: i64) {
+        let resumes = self.halted.remove(&number);
+        let ground = self.ground.lock();
+        let commit = ground.group_commits.get(&number).copied();
+        let at = match commit {
+            Some(commit) if ground.is(Mutant::StartAtGroupCommit) => commit,
+            None if ground.is(Mutant::StartAtLogEnd) => ground.produced[number as usize],
+            _ if resumes && ground.is(Mutant::ResumesBehindHalt) => next + 1,
+            _ => next,
         };
-        self.control(number, Input::Assigned(tenure));
-        self.holds.insert(number, Hold::Active { generation, fetch, validated: false });
+        drop(ground);
+        self.readers.insert(number, Reader { at, handed: at, rests: false });
     }
 
-    /// The claim's position agrees with the log.
-    pub(super) fn validate(&mut self, number: i32) {
-        if let Some(Hold::Active { generation, fetch, validated: false }) = self.holds.get(&number).copied() {
-            self.holds.insert(number, Hold::Active { generation, fetch, validated: true });
-            self.control(number, Input::Validated(assignment(number, generation)));
+    /// Sends control to a lane.
+    fn tell(&mut self, lane: usize, input: Input) {
+        let number = subject(&input);
+        let handed = number.and_then(|number| self.readers.get(&number)).map_or(0, |reader| reader.handed);
+        {
+            let mut ground = self.ground.lock();
+            ground.told(self.name, &input, handed);
+            ground.scene.tell(|| format!("worker {} tells lane {lane}: {}", self.name, brief(&input)));
+        }
+        match &input {
+            Input::Doubted(_) if self.is(Mutant::DoubtIgnored) => return,
+            Input::Revoked(assignment) if self.is(Mutant::ReleasedInFlight) => {
+                let mut ground = self.ground.lock();
+                ground.is_given_back(self.name, assignment);
+                ground.words.entry(self.name).or_default().push_back(Word::Released(assignment.clone()));
+            }
+            Input::Assigned(tenure) => {
+                self.tenures.insert(tenure.partition.partition, (lane, tenure.clone()));
+            }
+            _ => {}
+        }
+        let unvalidated = match &input {
+            Input::Assigned(tenure) if self.is(Mutant::WritesUnvalidated) => {
+                Some(Assignment::new(tenure.partition.clone(), tenure.generation))
+            }
+            _ => None,
+        };
+        self.lanes[lane].control(input);
+        if let Some(assignment) = unvalidated {
+            self.lanes[lane].control(Input::Validated(assignment));
         }
     }
 
-    /// Hands the route of the table as it was just read to all lanes.
-    pub(super) fn shaped(&mut self, route: &Arc<Route>) {
-        self.wants_shape = false;
-        for lane in &mut self.lanes {
-            self.sent += 1;
-            lane.control.push_back((self.sent, Input::Shaped(Arc::clone(route))));
+    fn hear(&mut self, number: i32, news: &News) {
+        let mut ground = self.ground.lock();
+        let worker = self.name;
+        ground.scene.tell(|| format!("worker {worker} has news of [{number}]: {news:?}"));
+        match news {
+            News::Halted(halt) => {
+                let spec = ground.scene.spec;
+                let expected = match halt.code {
+                    HaltCode::BadRecord => spec.on_bad_record == OnBadRecord::Halt,
+                    HaltCode::UnknownFailure => true,
+                    // A record that a trigger refuses, and no other comes that isn't.
+                    HaltCode::SchemaMismatch => spec.refuses_rows,
+                    _ => false,
+                };
+                if !expected {
+                    ground.scene.broken(|| format!("[{number}] halts: {halt}"));
+                }
+                ground.scene.note(halt.code.code());
+                drop(ground);
+                self.halted.insert(number);
+            }
+            News::Fenced(_) => ground.scene.note("an owner was fenced"),
+            News::ClaimedAnew(_) => ground.scene.note("a partition was claimed anew"),
+            News::Passed(_) => ground.scene.note("a partition went on after it stood still"),
+            News::Claimed { .. } | News::Gone => {}
         }
     }
 
-    /// The log has to agree once more, as after an outage of the brokers.
-    pub(super) fn doubt(&mut self, number: i32) {
-        if let Some(Hold::Active { generation, fetch, .. }) = self.holds.get(&number).copied() {
-            self.holds.insert(number, Hold::Active { generation, fetch, validated: false });
-            self.control(number, Input::Doubted(assignment(number, generation)));
+    /// Hears what its lanes have said; gives the assignments that were given back.
+    pub(crate) fn listen(&mut self) -> Vec<Assignment> {
+        let words = self.ground.lock().words.remove(&self.name).unwrap_or_default();
+        let mut released = Vec::new();
+        for word in words {
+            match word {
+                Word::Applied(number, next) => {
+                    if self.own.reader(&partition(number)).is_some() && !self.stale.contains(&number) {
+                        self.ground.lock().group_commits.insert(number, next.value());
+                    }
+                    self.step(Event::Applied(partition(number), next));
+                }
+                Word::Released(assignment) => {
+                    self.take_back_without_claim(&assignment);
+                    released.push(assignment.clone());
+                    self.step(Event::Released(assignment));
+                }
+                Word::Halted(assignment, halt) => self.step(Event::Halted(assignment, halt)),
+                Word::Fenced(assignment, stored) => self.step(Event::Fenced(assignment, stored)),
+                Word::Strayed(assignment) => self.step(Event::Strayed(assignment)),
+                Word::Rests(assignment, rests) => self.rest(&assignment, rests),
+                Word::Reshape => self.reads_shape = true,
+            }
+        }
+        released
+    }
+
+    fn rest(&mut self, assignment: &Assignment, rests: bool) {
+        let skips = i64::from(!rests && self.is(Mutant::SkipsWhatRested));
+        let current = self.own.is_current(assignment);
+        if let Some(reader) = self.readers.get_mut(&assignment.partition.partition).filter(|_| current) {
+            reader.rests = rests;
+            reader.at += skips;
         }
     }
 
-    /// Hands the row of a partition to its lane.
-    pub(super) fn looked_up(&mut self, number: i32, stored: StoredProgress) {
-        if let Some(generation) = self.generation(number) {
-            self.control(number, Input::Stored(assignment(number, generation), stored));
-        }
-    }
-
-    /// Reads up to `limit` offsets below `end` and hands them over; at the end it says so.
-    pub(super) fn fetch(&mut self, number: i32, log: &[Slot], end: i64, limit: i64) {
-        let Some(Hold::Active { generation, fetch, validated }) = self.holds.get(&number).copied() else {
+    fn take_back_without_claim(&mut self, assignment: &Assignment) {
+        let number = assignment.partition.partition;
+        let Some((lane, tenure)) = self.tenures.get(&number) else { return };
+        if !self.is(Mutant::TakenBackWithoutClaim) || tenure.generation != assignment.generation {
             return;
-        };
-        if fetch >= end {
-            return self.data(number, Input::End(assignment(number, generation), NextOffset::new(fetch)));
         }
-        let to = end.min(fetch + limit);
-        let records = (fetch..to).filter_map(|offset| match &log[offset as usize] {
-            Slot::Record(deed) => Some((offset, deed)),
-            Slot::Hole => None,
-        });
-        let block = block(number, generation, records);
+        let lane = &self.lanes[*lane];
+        lane.control(Input::Assigned(tenure.clone()));
+        lane.control(Input::Validated(assignment.clone()));
+        let (from, to) = (tenure.next.value(), self.ground.lock().produced[number as usize]);
+        lane.data(Input::Records(self.block(number, assignment.generation, from, to)));
+    }
+
+    fn block(
+        &self,
+        number: i32,
+        generation: Generation,
+        from: i64,
+        to: i64,
+    ) -> Arc<tidegate::engine::record::RecordBlock> {
+        let ground = &mut *self.ground.lock();
+        let loses = ground.scene.is(Mutant::LosesRecords) && ground.scene.dice.u8(0..4) == 0;
+        let lost = if loses { ground.scene.dice.i64(from..to.max(from + 1)) } else { -1 };
+        let log = &ground.logs[number as usize];
+        let records =
+            (from..to).filter(|offset| *offset != lost).filter_map(|offset| match &log[offset as usize] {
+                Slot::Record(deed) => Some((offset, deed)),
+                Slot::Hole => None,
+            });
+        block(number, generation, records)
+    }
+
+    /// Reads up to `limit` offsets of a partition and hands them over, or keeps them for the next time; at
+    /// the log's end it says so.
+    pub(crate) fn fetch(&mut self, number: i32, limit: i64, keeps: bool) {
+        let Some((generation, lane)) = self.own.reader(&partition(number)) else { return };
+        if let Some(kept) = self.kept.remove(&number)
+            && (kept.generation == generation || self.is(Mutant::IgnoreGenerations))
+        {
+            return self.hand_over(number, generation, lane, kept.from, kept.to);
+        }
+        let end = self.ground.lock().produced[number as usize];
+        let Some(reader) = self.readers.get_mut(&number).filter(|reader| !reader.rests) else { return };
+        if reader.at >= end {
+            let at = reader.at;
+            reader.handed = reader.handed.max(at);
+            let beyond = i64::from(self.is(Mutant::EndTooFar));
+            let next = NextOffset::new(at + beyond);
+            let assignment = Assignment::new(partition(number), generation);
+            return self.lanes[lane].data(Input::End(assignment, next));
+        }
+        let from = reader.at;
+        reader.at = end.min(from + limit);
+        let to = reader.at;
+        match keeps {
+            true => {
+                self.kept.insert(number, Kept { generation, from, to });
+            }
+            false => self.hand_over(number, generation, lane, from, to),
+        }
+    }
+
+    fn hand_over(&mut self, number: i32, generation: Generation, lane: usize, from: i64, to: i64) {
+        if let Some(reader) = self.readers.get_mut(&number) {
+            reader.handed = reader.handed.max(to);
+        }
+        let block = self.block(number, generation, from, to);
         if !block.is_empty() {
-            self.data(number, Input::Records(block));
+            self.ground
+                .lock()
+                .scene
+                .tell(|| format!("worker {} hands over [{number}] {from} to {to}", self.name));
+            self.lanes[lane].data(Input::Records(block));
         }
-        self.holds.insert(number, Hold::Active { generation, fetch: to, validated });
     }
 
     /// The log is read again from a little before: the broker may do that.
-    pub(super) fn reread(&mut self, number: i32, offsets: i64) {
-        if let Some(Hold::Active { fetch, .. }) = self.holds.get_mut(&number) {
-            *fetch = (*fetch - offsets).max(0);
+    pub(crate) fn reread(&mut self, number: i32, offsets: i64) {
+        if let Some(reader) = self.readers.get_mut(&number) {
+            reader.at = (reader.at - offsets).max(0);
         }
     }
 
-    /// Tells the lane to let go of a partition; gives the assignment that it will release.
-    pub(super) fn revoke(&mut self, number: i32) -> Option<Generation> {
-        let Some(Hold::Active { generation, .. }) = self.holds.get(&number).copied() else { return None };
-        self.control(number, Input::Revoked(assignment(number, generation)));
-        Some(generation)
+    /// Whether a partition is claimed and read.
+    pub(crate) fn reads(&self, number: i32) -> bool {
+        self.own.reader(&partition(number)).is_some()
     }
 
-    pub(super) fn is_active(&self, number: i32, of: Generation) -> bool {
-        matches!(self.holds.get(&number), Some(Hold::Active { generation, .. }) if *generation == of)
+    /// Partitions that are claimed and read.
+    pub(crate) fn reading(&self) -> Vec<i32> {
+        self.readers.keys().copied().filter(|number| self.reads(*number)).collect()
     }
 
-    /// The next input of a lane: control first where it was sent first, else whichever the dice say.
-    pub(super) fn next_input(&mut self, lane: usize, dice: &mut fastrand::Rng) -> Option<Input> {
-        let lane = &mut self.lanes[lane];
-        let control_first = match (lane.control.front(), lane.data.front()) {
-            (Some((control, _)), Some((data, _))) => control < data || dice.bool(),
-            (control, _) => control.is_some(),
-        };
-        let queue = if control_first { &mut lane.control } else { &mut lane.data };
-        queue.pop_front().map(|(_, input)| input)
+    /// Whether the group gave it this partition, as far as it knows.
+    pub(crate) fn has(&self, number: i32) -> bool {
+        self.own.partitions().any(|held| held.partition == number)
     }
 
-    pub(super) fn step(&mut self, lane: usize, now: Millis, input: Input) -> Vec<Command> {
-        self.lanes[lane].machine.step(now, input)
-    }
-
-    /// Whether a lane asked to be woken by now.
-    pub(super) fn is_due(&self, lane: usize, now: Millis) -> bool {
-        self.lanes[lane].machine.wake().is_some_and(|at| at <= now)
-    }
-
-    pub(super) fn lanes(&self) -> usize {
-        self.lanes.len()
-    }
-
-    /// The present generation of a partition.
-    pub(super) fn generation(&self, number: i32) -> Option<Generation> {
-        match self.holds.get(&number) {
-            Some(Hold::Active { generation, .. }) => Some(*generation),
-            Some(Hold::Unclaimed | Hold::Fenced | Hold::Halted { .. }) | None => None,
+    /// The table was read: all lanes hear of it, and what waits for it.
+    pub(crate) fn shape_was_read(&mut self, route: &Arc<Route>) {
+        self.reads_shape = false;
+        for lane in 0..self.lanes.len() {
+            self.tell(lane, Input::Shaped(Arc::clone(route)));
         }
+        self.step(Event::ShapeRead(TOPIC.into()));
+    }
+
+    /// The group has partitions back.
+    pub(crate) fn gone(&mut self, number: i32) {
+        self.stale.remove(&number);
+        self.step(Event::Taken(vec![partition(number)]));
+        self.step(Event::Gone(vec![partition(number)]));
+        self.readers.remove(&number);
+        self.claims.retain(|claim| claim.partition != number);
+    }
+}
+
+/// The partition that an input is about.
+fn subject(input: &Input) -> Option<i32> {
+    match input {
+        Input::Assigned(tenure) => Some(tenure.partition.partition),
+        Input::Validated(of) | Input::Doubted(of) | Input::Halted(of, _) | Input::Revoked(of) => {
+            Some(of.partition.partition)
+        }
+        _ => None,
+    }
+}
+
+/// An input in a few words, for the trace.
+fn brief(input: &Input) -> String {
+    match input {
+        Input::Assigned(tenure) => {
+            let Tenure { partition, generation, epoch, next, .. } = tenure;
+            format!("[{}] is yours, g{}, {epoch:?}, from {next}", partition.partition, generation.0)
+        }
+        Input::Shaped(route) => format!("the table has shape {}", route.table.version.own),
+        other => format!("{other:?}"),
     }
 }

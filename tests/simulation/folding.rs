@@ -4,7 +4,7 @@
 fn batches_leave_what_single_records_leave() {
     for seed in super::seeds(2_000) {
         if let Err(what) = sim::folding::run(seed) {
-            panic!("{what}\n{}", super::replay(seed, "folding"));
+            panic!("{what}\nTIDEGATE_SIM_SEED={seed} ./dev test simulation::folding");
         }
     }
 }

@@ -1,0 +1,166 @@
+//! What sessions, lanes and the world share, behind one lock of one thread: nobody ever waits for it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate::engine::batch::Batch;
+use tidegate::engine::machine::Input;
+use tidegate::engine::position::{Assignment, Generation};
+
+use super::database::{Asked, Connection, Database, Step};
+use super::lane::LaneBook;
+use super::link::Word;
+use super::mutant::Mutant;
+use super::oracle::Slot;
+use super::scene::Scene;
+
+/// What is known of one claim, whatever its owner believes.
+struct Claim {
+    generation: Generation,
+    /// The log agreed with it.
+    validated: bool,
+    /// The first offset that hadn't been handed over when nobody had looked for a while.
+    doubted_from: Option<i64>,
+    /// Its lane has said its last word about it.
+    is_over: bool,
+}
+
+/// Everything but the processes and the group.
+pub(crate) struct Ground {
+    pub scene: Scene,
+    pub database: Database,
+    pub logs: Vec<Vec<Slot>>,
+    /// How much of each log has been produced.
+    pub produced: Vec<i64>,
+    /// The group's committed offsets: a hint.
+    pub group_commits: BTreeMap<i32, i64>,
+    pub lanes: BTreeMap<Connection, LaneBook>,
+    /// What the lanes of each worker have said and it hasn't heard.
+    pub words: BTreeMap<u32, VecDeque<Word>>,
+    /// By worker, partition and epoch.
+    claims: BTreeMap<(u32, i32, i64), Claim>,
+}
+
+/// A handle on the ground.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Ground>>);
+
+impl Shared {
+    pub(crate) fn new(scene: Scene, database: Database, logs: Vec<Vec<Slot>>, produced: Vec<i64>) -> Self {
+        Self(Arc::new(Mutex::new(Ground {
+            scene,
+            database,
+            logs,
+            produced,
+            group_commits: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            words: BTreeMap::new(),
+            claims: BTreeMap::new(),
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ground> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ground {
+    /// The book of a lane, from its first mention on.
+    pub(crate) fn book(&mut self, lane: Connection) -> &mut LaneBook {
+        self.lanes.entry(lane).or_default()
+    }
+
+    // What a session does.
+
+    /// A batch arrives: whether its owner may write it is held against what is known of its claims.
+    pub(crate) fn arrive(&mut self, connection: Connection, batch: &Batch, asked: Asked) -> u64 {
+        let worker = connection.0;
+        for moved in &batch.moves {
+            let (partition, to) = (moved.partition.partition, moved.delta.to().value());
+            let broken = match self.claims.get(&(worker, partition, moved.epoch.value())) {
+                None => "under an epoch that it never claimed",
+                Some(claim) if claim.is_over => "after its last word about it",
+                Some(claim) if !claim.validated => "before it was held against the log",
+                Some(claim) if claim.doubted_from.is_some_and(|from| to > from) => {
+                    "with records that came after nobody had looked for a while"
+                }
+                Some(_) => continue,
+            };
+            self.scene.broken(|| format!("worker {worker} writes [{partition}] up to {to} {broken}"));
+        }
+        self.scene.tell(|| {
+            let moves = batch.moves.iter().map(|moved| {
+                let (from, to) = (moved.delta.from(), moved.delta.to());
+                format!("[{}] {from} to {to} under {}", moved.partition.partition, moved.epoch.value())
+            });
+            let moves: Vec<_> = moves.collect();
+            format!("worker {worker} lane {} begins {}", connection.1, moves.join(", "))
+        });
+        self.database.ask(connection, asked)
+    }
+
+    /// Takes the next step of a transaction.
+    pub(crate) fn step(&mut self, connection: Connection, id: u64, batch: &Batch) -> Step {
+        let step = self.database.step(id, batch, &mut self.scene, &self.logs);
+        if let Step::Ended(outcome) = &step {
+            let (worker, lane) = connection;
+            self.scene.tell(|| format!("worker {worker} lane {lane} ends with {outcome:?}"));
+            self.book(connection).answered();
+        }
+        step
+    }
+
+    // What is known of claims.
+
+    /// A process tells a lane something about a partition, in good faith.
+    pub(crate) fn told(&mut self, worker: u32, input: &Input, handed: i64) {
+        match input {
+            Input::Assigned(tenure) => {
+                let (generation, partition) = (tenure.generation, tenure.partition.partition);
+                let claim = Claim { generation, validated: false, doubted_from: None, is_over: false };
+                self.claims.insert((worker, partition, tenure.epoch.value()), claim);
+            }
+            Input::Validated(of) => self.with_claim(worker, of, |claim| {
+                (claim.validated, claim.doubted_from) = (true, None);
+            }),
+            Input::Doubted(of) => self.with_claim(worker, of, |claim| {
+                claim.doubted_from = claim.doubted_from.or(Some(handed));
+            }),
+            _ => {}
+        }
+    }
+
+    /// A lane has said its last word about an assignment.
+    pub(crate) fn is_over(&mut self, worker: u32, assignment: &Assignment) {
+        self.with_claim(worker, assignment, |claim| claim.is_over = true);
+    }
+
+    fn with_claim(&mut self, worker: u32, of: &Assignment, change: impl Fn(&mut Claim)) {
+        let partition = of.partition.partition;
+        let claims = self.claims.range_mut((worker, partition, i64::MIN)..=(worker, partition, i64::MAX));
+        claims.filter(|(_, claim)| claim.generation == of.generation).for_each(|(_, claim)| change(claim));
+    }
+
+    /// An assignment is given back: nothing that moves the partition under it may be open.
+    pub(crate) fn is_given_back(&mut self, worker: u32, assignment: &Assignment) {
+        let partition = assignment.partition.partition;
+        let of = |epoch: i64| {
+            let claim = self.claims.get(&(worker, partition, epoch));
+            claim.is_some_and(|claim| claim.generation == assignment.generation)
+        };
+        if !self.database.was_restored() && self.database.moves(worker, partition, of) {
+            self.scene.broken(|| {
+                format!("worker {worker} gives [{partition}] back while a transaction that moves it is open")
+            });
+        }
+    }
+
+    /// Lets the database go on with one of what waits for it. Gives whether somebody was woken.
+    pub(crate) fn database_goes_on(&mut self, id: u64) -> bool {
+        self.database.go_on(id, &mut self.scene, &self.logs)
+    }
+
+    pub(crate) fn is(&self, mutant: Mutant) -> bool {
+        self.scene.is(mutant)
+    }
+}

@@ -15,7 +15,12 @@ use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 
-use super::definitions::*;
+use super::definitions::{
+    BATCH_BYTES, BATCH_ROWS, BUFFERED_BYTES, BUILD_INFO, COMMIT_UNKNOWN, CONSUMED, DEPENDENCY_UP, DISCARDED,
+    DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT, LOG_END_OFFSET,
+    NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, QUARANTINE_OPEN, REBALANCES, RECORDS,
+    RETENTION_MARGIN, RETRIES, STAGE_SECONDS, TRANSACTION_SECONDS, TRANSACTIONS,
+};
 pub use super::labels::{Dependency, RebalanceEvent, Resolved, Stage, TransactionResult};
 use super::registrar::{CAUGHT_UP, LagSeconds, Registrar, int_gauges, now_ms};
 
@@ -376,6 +381,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::telemetry::definitions::DEFINITIONS;
 
     fn metrics() -> Metrics {
         Metrics::new("orders", "2.12.1", &["TG-101", "TG-102"])

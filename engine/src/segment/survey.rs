@@ -1,7 +1,18 @@
 //! One walk over the records of a cut: which partitions move how far, which changes there are, which
 //! records don't fit.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use super::{Content, HEAD_BYTES, Holding, RouteSlot, Segment, Shape, Staged, TenureId};
+use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord};
+use crate::breaker::Judged;
+use crate::change::Change;
+use crate::outcome::{Outcome, Tally};
+use crate::position::{NextOffset, Offset};
+use crate::progress::ProgressDelta;
+use crate::record::Record;
+use crate::route::Route;
+use crate::row::Reject;
 
 impl Segment {
     /// Walks the range once: which partitions move how far, which changes and misfits there are.

@@ -1,6 +1,11 @@
 //! What waits to be decoded, or to be decoded again: records as they came.
 
-use super::*;
+use std::sync::Arc;
+
+use super::{Content, Segment, TenureId};
+use crate::position::{NextOffset, Offset};
+use crate::record::RecordBlock;
+use crate::row::Reject;
 
 /// What waits to be staged: records as they came, or the log's end behind them.
 #[derive(Debug)]

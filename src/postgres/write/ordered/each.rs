@@ -6,8 +6,14 @@
 
 use std::pin::Pin;
 
-use super::*;
+use futures_util::future::{MaybeDone, maybe_done};
+use tokio_postgres::{Client, Error, Row};
+
+use super::super::stop::Stop;
+use super::prepared::{Kind, prepare};
+use super::{Verdict, ask, fields_of, judge, kinds};
 use crate::engine::batch::Batch;
+use crate::engine::outcome::Outcome;
 use crate::postgres::write::target::Targets;
 
 /// Opens the savepoint of the first entry.

@@ -17,7 +17,7 @@ use super::exit::{Exit, Failure};
 use super::infer::{self, Inferred};
 use super::output::{self, OutputArgs, Paper, Report, Tone};
 use super::samples;
-use super::servers::{Database, Logs, looking_up};
+use super::servers::{self, Database, Logs, looking_up};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,9 +92,7 @@ pub(super) fn run(args: &InitArgs, config: &ConfigArgs) -> Result<Exit, Failure>
     super::log_warnings(&config.options())?;
     let settings = config.load()?;
     if args.print && !args.create_tables {
-        let ledger = Ledger::new(&settings.postgres.ledger)
-            .map_err(|error| Failure::usage(anyhow!("postgres.ledger: {error}")))?;
-        io::stdout().write_all(ledger.print_sql().as_bytes())?;
+        io::stdout().write_all(servers::ledger(&settings)?.print_sql().as_bytes())?;
         return Ok(Exit::Done);
     }
     super::block_on(async {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
+use crate::assemble;
 use crate::config::{Settings, TableName};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
@@ -17,7 +18,6 @@ use crate::postgres::ledger::{
     Discrepancy, Ledger, LedgerError, Progress, QuarantineFilter, QuarantinedRecord,
 };
 use crate::postgres::session::Session;
-use crate::service;
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
@@ -57,8 +57,7 @@ impl Database {
     }
 
     fn of(settings: &Settings, session: Session) -> Result<Self, Failure> {
-        let ledger = Ledger::new(&settings.postgres.ledger)
-            .map_err(|error| Failure::usage(anyhow!("postgres.ledger: {error}")))?;
+        let ledger = ledger(settings)?;
         Ok(Self { session, ledger, pipeline: settings.pipeline.to_string() })
     }
 
@@ -116,8 +115,13 @@ impl Database {
     }
 }
 
+/// The pipeline's ledger; nothing connects yet.
+pub(super) fn ledger(settings: &Settings) -> Result<Ledger, Failure> {
+    assemble::ledger(settings).map_err(|error| Failure::usage(anyhow!("postgres.ledger: {error}")))
+}
+
 fn connector(settings: &Settings, config: &ConfigArgs) -> Result<Connector, Failure> {
-    service::connector(settings, &config.options().env)
+    assemble::connector(settings, &config.options().env)
         .map_err(|error| Failure::usage(anyhow!("postgres.url: {error}")))
 }
 
@@ -140,7 +144,7 @@ pub(super) struct Logs {
 impl Logs {
     /// Reads the properties; nothing connects yet.
     pub(super) fn of(settings: &Settings) -> Self {
-        Self { properties: service::kafka_properties(settings) }
+        Self { properties: assemble::kafka_properties(settings) }
     }
 
     /// The end of each partition's committed log; `Err` says why Kafka doesn't tell it soon.

@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -42,14 +41,13 @@ use self::poll::Poll;
 use self::refusals::Refusals;
 use self::reporting::Facts;
 use self::shutdown::Signals;
-use crate::config::{BackoffStrategy, Settings};
-use crate::engine::backoff::{Backoff, Growth};
-use crate::engine::breaker::BreakerLimits;
+use crate::assemble;
+use crate::config::Settings;
 use crate::engine::halt::HaltCode;
-use crate::engine::machine::{LaneLimits, Machine};
+use crate::engine::machine::Machine;
 use crate::kafka::{self, Inspector};
 use crate::lane::{self, LaneSender};
-use crate::postgres::connect::{Connector, ServerSettings, SessionTimeouts, SettingsError};
+use crate::postgres::connect::{Connector, SettingsError};
 use crate::postgres::identifier::IdentifierError;
 use crate::postgres::ledger::Ledger;
 use crate::postgres::write::Writer;
@@ -120,32 +118,6 @@ impl StartError {
     }
 }
 
-/// The connector of a pipeline's sessions. Files that the connection string is made of, and a service file,
-/// are read again for each of them.
-///
-/// # Errors
-/// When the connection settings can't be used. `env` gives PG* variables and HOME.
-pub fn connector(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Connector, SettingsError> {
-    let (env, postgres) = (env.clone(), settings.postgres.clone());
-    let resolve = move |url: &SecretString| {
-        ServerSettings::resolve(url.expose_secret(), &|name| env.get(name).cloned())
-    };
-    let server = resolve(&settings.postgres.url)?;
-    let renew = move || resolve(&postgres.current_url()?).map_err(|error| error.to_string());
-    let timeouts = SessionTimeouts {
-        connect: settings.timeouts.connect,
-        statement: settings.timeouts.statement,
-        lock: settings.timeouts.lock,
-        idle_in_transaction: settings.timeouts.idle_in_transaction,
-    };
-    Connector::renewing(server, Some(Box::new(renew)), settings.pipeline.as_str(), timeouts)
-}
-
-/// The properties for Kafka's client, secrets included.
-pub fn kafka_properties(settings: &Settings) -> Vec<(String, String)> {
-    settings.kafka.expose().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
 /// Everything that runs, and what ends it.
 struct Running {
     poll: PollLink,
@@ -169,10 +141,10 @@ pub async fn run(
 ) -> Result<RunEnd, StartError> {
     let mut signals = Signals::install()?;
     let settings = Arc::new(settings);
-    let properties = kafka_properties(&settings);
+    let properties = assemble::kafka_properties(&settings);
     let instance = instance_name();
-    let connector = connector(&settings, env)?;
-    let ledger = Ledger::new(&settings.postgres.ledger)?;
+    let connector = assemble::connector(&settings, env)?;
+    let ledger = assemble::ledger(&settings)?;
     let inspector = Arc::new(Inspector::connect(&properties, LOOK_UP)?);
     let board = Board::new(settings.pipeline.as_str(), &instance);
     let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
@@ -318,7 +290,7 @@ fn start_lanes(
     budget: &Budget,
     contact: &Contact,
 ) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
-    let limits = lane_limits(parts.settings);
+    let limits = assemble::lane_limits(parts.settings);
     (0..parts.settings.workers.get())
         .map(|number| {
             let (sender, inbox) = lane::channel();
@@ -333,41 +305,6 @@ fn start_lanes(
             (sender, task)
         })
         .unzip()
-}
-
-/// Records for which sorting takes about as long as one round trip.
-const AHEAD_RECORDS: usize = 1024;
-
-fn lane_limits(settings: &Settings) -> LaneLimits {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let growth = |strategy| match strategy {
-        BackoffStrategy::Exponential => Growth::Exponential,
-        BackoffStrategy::Linear => Growth::Linear,
-    };
-    let (transient, ambiguous) = (settings.retry.transient, settings.retry.ambiguous);
-    LaneLimits {
-        batch_rows: settings.limits.batch_rows.get() as usize,
-        batch_bytes: usize::try_from(settings.limits.batch_bytes.get()).unwrap_or(usize::MAX),
-        linger_ms: millis(settings.limits.linger),
-        ahead_records: AHEAD_RECORDS,
-        breaker: BreakerLimits {
-            halt_above: settings.bad_records.halt_above,
-            over_ms: millis(settings.bad_records.over),
-            at_least: settings.bad_records.at_least.get(),
-        },
-        transient: Backoff {
-            growth: growth(transient.backoff.strategy),
-            first_ms: millis(transient.backoff.first),
-            max_ms: millis(transient.max),
-            attempts: None,
-        },
-        ambiguous: Backoff {
-            growth: growth(ambiguous.backoff.strategy),
-            first_ms: millis(ambiguous.backoff.first),
-            max_ms: millis(transient.max),
-            attempts: Some(ambiguous.attempts.get()),
-        },
-    }
 }
 
 impl Running {

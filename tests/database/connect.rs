@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use lab::fixture::Fresh;
 use lab::servers::{PgOptions, Postgres};
 use lab::sql;
+use tidegate::assemble;
 use tidegate::config::{FileFormat, LoadOptions, Settings};
 use tidegate::engine::policy::FailureClass;
 use tidegate::postgres::classify::Phase;
 use tidegate::postgres::connect::{ConnectError, Connector, ServerSettings, SessionTimeouts};
-use tidegate::service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -151,7 +151,7 @@ fn configured(url: &str, env: &[(&str, &str)]) -> Connector {
     let options = LoadOptions { path: None, sets: Vec::new(), env: env.clone() };
     let settings =
         Settings::parse(&text.to_string(), FileFormat::Json, std::path::Path::new("t.json"), &options);
-    service::connector(&settings.unwrap(), &env).unwrap()
+    assemble::connector(&settings.unwrap(), &env).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

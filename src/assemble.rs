@@ -1,0 +1,86 @@
+//! From settings to the collaborators that they describe: connector, ledger, properties, limits.
+//!
+//! Whoever works with a pipeline, the service or a command that ends, begins here. Nothing connects yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{BackoffStrategy, Settings};
+use crate::engine::backoff::{Backoff, Growth};
+use crate::engine::breaker::BreakerLimits;
+use crate::engine::machine::LaneLimits;
+use crate::postgres::connect::{Connector, ServerSettings, SessionTimeouts, SettingsError};
+use crate::postgres::identifier::IdentifierError;
+use crate::postgres::ledger::Ledger;
+
+/// The connector of a pipeline's sessions. Files that the connection string is made of, and a service file,
+/// are read again for each of them.
+///
+/// # Errors
+/// When the connection settings can't be used. `env` gives PG* variables and HOME.
+pub fn connector(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Connector, SettingsError> {
+    let (env, postgres) = (env.clone(), settings.postgres.clone());
+    let resolve = move |url: &SecretString| {
+        ServerSettings::resolve(url.expose_secret(), &|name| env.get(name).cloned())
+    };
+    let server = resolve(&settings.postgres.url)?;
+    let renew = move || resolve(&postgres.current_url()?).map_err(|error| error.to_string());
+    let timeouts = SessionTimeouts {
+        connect: settings.timeouts.connect,
+        statement: settings.timeouts.statement,
+        lock: settings.timeouts.lock,
+        idle_in_transaction: settings.timeouts.idle_in_transaction,
+    };
+    Connector::renewing(server, Some(Box::new(renew)), settings.pipeline.as_str(), timeouts)
+}
+
+/// The properties for Kafka's client, secrets included.
+pub fn kafka_properties(settings: &Settings) -> Vec<(String, String)> {
+    settings.kafka.expose().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The pipeline's ledger.
+///
+/// # Errors
+/// When the schema's name can't be quoted.
+pub fn ledger(settings: &Settings) -> Result<Ledger, IdentifierError> {
+    Ledger::new(&settings.postgres.ledger)
+}
+
+/// Records for which sorting takes about as long as one round trip.
+const AHEAD_RECORDS: usize = 1024;
+
+/// What cuts a lane's batches, and when it waits or stops.
+pub fn lane_limits(settings: &Settings) -> LaneLimits {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let growth = |strategy| match strategy {
+        BackoffStrategy::Exponential => Growth::Exponential,
+        BackoffStrategy::Linear => Growth::Linear,
+    };
+    let (transient, ambiguous) = (settings.retry.transient, settings.retry.ambiguous);
+    LaneLimits {
+        batch_rows: settings.limits.batch_rows.get() as usize,
+        batch_bytes: usize::try_from(settings.limits.batch_bytes.get()).unwrap_or(usize::MAX),
+        linger_ms: millis(settings.limits.linger),
+        ahead_records: AHEAD_RECORDS,
+        breaker: BreakerLimits {
+            halt_above: settings.bad_records.halt_above,
+            over_ms: millis(settings.bad_records.over),
+            at_least: settings.bad_records.at_least.get(),
+        },
+        transient: Backoff {
+            growth: growth(transient.backoff.strategy),
+            first_ms: millis(transient.backoff.first),
+            max_ms: millis(transient.max),
+            attempts: None,
+        },
+        ambiguous: Backoff {
+            growth: growth(ambiguous.backoff.strategy),
+            first_ms: millis(ambiguous.backoff.first),
+            max_ms: millis(transient.max),
+            attempts: Some(ambiguous.attempts.get()),
+        },
+    }
+}

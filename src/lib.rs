@@ -19,6 +19,7 @@ pub mod store;
 pub mod lane;
 pub mod kafka;
 pub mod postgres;
+pub mod routing;
 pub mod assemble;
 pub mod service;
 pub mod telemetry;

@@ -11,6 +11,7 @@ use crate::kafka::{self, Inspector, TopicInfo};
 use crate::nearest::nearest;
 use crate::postgres::ledger::{Ledger, LedgerError};
 use crate::postgres::repertoire::Repertoire;
+use crate::routing;
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
@@ -193,11 +194,11 @@ async fn tables(
 fn targets<'s>(settings: &'s Settings, known: &[TopicInfo]) -> Result<Vec<Target<'s>>, Failure> {
     let mut targets: Vec<Target<'s>> = Vec::new();
     for route in &settings.routes {
-        let topics = samples::topics(route, known);
+        let topics = routing::topics(route, known, |info| &info.name);
         if let Some(missing) = topics.missing.first() {
             let near = nearest(missing, known.iter().map(|info| &*info.name));
             let hint = near.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-            let error = kafka::Error::UnknownTopic { topic: missing.clone() };
+            let error = kafka::Error::UnknownTopic { topic: (*missing).to_owned() };
             return Err(Failure::failed(anyhow!("{error}{hint}")));
         }
         for topic in topics.found {

@@ -197,6 +197,12 @@ impl FieldPath {
         split(text).map(FieldPath)
     }
 
+    /// A path of these names, outermost first; at least one.
+    pub fn of(segments: Vec<String>) -> Self {
+        debug_assert!(!segments.is_empty(), "a path leads somewhere");
+        Self(segments)
+    }
+
     /// The names from the outermost object inwards.
     pub fn segments(&self) -> &[String] {
         &self.0

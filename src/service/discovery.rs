@@ -4,20 +4,19 @@
 //! A topic is subscribed to only after its rows stand in the ledger, all of them with numbers, so that no
 //! assignment ever finds a partition without a place to start from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::desk::{Desk, DeskError, Registration};
 use super::look_up::blocking;
-use super::resolve::resolve;
-use crate::config::{RouteSettings, Settings, Start, TopicSelector, WriteMode};
+use crate::config::{RouteSettings, Settings, Start, TableName, TopicSelector};
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::engine::route::Route;
-use crate::engine::shape::Column;
 use crate::kafka::{Error as KafkaError, Inspector, TopicInfo};
 use crate::postgres::ledger::LedgerError;
+use crate::routing::{self, Choice, Misfit, Seen};
 
 /// The routes of the registered topics.
 pub(super) type RouteMap = Arc<BTreeMap<String, Arc<Route>>>;
@@ -86,6 +85,16 @@ impl Obstacle {
         }
     }
 
+    /// What stands in the way of a topic whose route doesn't come to anything.
+    fn of(topic: &str, misfit: Misfit<DeskError>) -> Self {
+        let topic = topic.to_owned();
+        match misfit {
+            Misfit::Name(error) => Self::Mismatch { topic, problems: vec![error.to_string()] },
+            Misfit::Table(source) => Self::Database { topic, source },
+            Misfit::Columns(problems) => Self::Mismatch { topic, problems },
+        }
+    }
+
     /// What stands in the way of registering a topic.
     fn at_registration(topic: &str, source: DeskError) -> Self {
         match source {
@@ -104,17 +113,15 @@ impl Obstacle {
 pub(super) struct Discovery {
     settings: Arc<Settings>,
     inspector: Arc<Inspector>,
-    /// Topics that the ledger knew when this process started; `None` until it has been asked.
-    known: Option<BTreeSet<String>>,
-    /// Passes over the topic list so far.
-    passes: u32,
+    /// What was registered when this process started; `None` until the ledger has been asked.
+    seen: Option<Seen>,
     routes: BTreeMap<String, Arc<Route>>,
 }
 
 impl Discovery {
     /// A discovery that has found nothing.
     pub(super) fn new(settings: Arc<Settings>, inspector: Arc<Inspector>) -> Self {
-        Self { settings, inspector, known: None, passes: 0, routes: BTreeMap::new() }
+        Self { settings, inspector, seen: None, routes: BTreeMap::new() }
     }
 
     /// The routes of all topics registered so far.
@@ -128,16 +135,15 @@ impl Discovery {
     /// # Errors
     /// When neither the topic list nor the ledger can be read.
     pub(super) async fn pass(&mut self, desk: &mut Desk, beat: impl Fn()) -> Result<Vec<Obstacle>, Obstacle> {
-        if self.known.is_none() {
-            let registered = desk.registered().await;
+        if self.seen.is_none() {
             let database = |source| Obstacle::Database { topic: "(all)".to_owned(), source };
-            self.known = Some(registered.map_err(database)?.into_iter().collect());
+            self.seen = Some(Seen::new(desk.registered().await.map_err(database)?));
         }
         let inspector = Arc::clone(&self.inspector);
         let listed = blocking(move || inspector.topics()).await?;
         let mut obstacles = Vec::new();
         for (topic, route) in self.wanted(&listed, &mut obstacles) {
-            if self.is_put_off(&topic, &route) {
+            if self.seen.as_ref().is_some_and(|seen| seen.is_put_off(&topic, &route)) {
                 continue;
             }
             match self.register(desk, &topic, &route, &listed).await {
@@ -148,45 +154,36 @@ impl Discovery {
             }
             beat();
         }
-        self.passes += 1;
+        if let Some(seen) = &mut self.seen {
+            seen.passed();
+        }
         Ok(obstacles)
-    }
-
-    /// Another process that starts now may be about to register what a pattern matches, from `start`; a topic
-    /// counts as found later only when it is still unknown in the second pass.
-    fn is_put_off(&self, topic: &str, route: &RouteSettings) -> bool {
-        let known = self.known.as_ref();
-        let unseen = known.is_some_and(|known| !known.is_empty() && !known.contains(topic));
-        self.passes == 0 && unseen && matches!(route.topic, TopicSelector::Pattern(_))
     }
 
     /// Whether the first pass put topics off.
     pub(super) fn wants_second_pass(&self) -> bool {
-        self.passes == 1
+        self.seen.as_ref().is_some_and(|seen| seen.passes() == 1)
             && self.settings.routes.iter().any(|route| matches!(route.topic, TopicSelector::Pattern(_)))
     }
 
     fn wanted(&self, listed: &[TopicInfo], obstacles: &mut Vec<Obstacle>) -> Vec<(String, RouteSettings)> {
         let mut wanted = Vec::new();
+        let routes = &self.settings.routes;
         for info in listed.iter().filter(|info| !self.routes.contains_key(&info.name)) {
-            let mut matching = self.settings.routes.iter().filter(|route| selects(route, &info.name));
-            let Some(route) = matching.next() else { continue };
-            match matching.next() {
-                None => wanted.push((info.name.clone(), route.clone())),
-                Some(other) => obstacles.push(Obstacle::Ambiguous {
+            match routing::choose(routes, &info.name) {
+                Choice::None => {}
+                Choice::One(route) => wanted.push((info.name.clone(), route.clone())),
+                Choice::Ambiguous(one, other) => obstacles.push(Obstacle::Ambiguous {
                     topic: info.name.clone(),
-                    one: route.table.to_string(),
+                    one: one.table.to_string(),
                     other: other.table.to_string(),
                 }),
             }
         }
-        let exists = |name: &String| listed.iter().any(|info| info.name == *name);
-        for route in &self.settings.routes {
-            if let TopicSelector::Names(names) = &route.topic {
-                let missing = names.iter().filter(|name| !exists(name) && !self.routes.contains_key(*name));
-                obstacles.extend(missing.map(|name| Obstacle::Missing(name.clone())));
-            }
-        }
+        let missing =
+            routes.iter().flat_map(|route| routing::topics(route, listed, |info| &info.name).missing);
+        let missing = missing.filter(|name| !self.routes.contains_key(*name));
+        obstacles.extend(missing.map(|name| Obstacle::Missing(name.to_owned())));
         wanted
     }
 
@@ -200,12 +197,9 @@ impl Discovery {
         topic: &str,
         route: &RouteSettings,
     ) -> Result<Arc<Route>, Obstacle> {
-        let mismatch = |problems| Obstacle::Mismatch { topic: topic.to_owned(), problems };
-        let name = route.table.resolve(topic).map_err(|error| mismatch(vec![error.to_string()]))?;
-        let table = desk.table(&name.schema, &name.name, &route.key).await;
-        let table = table.map_err(|source| Obstacle::Database { topic: topic.to_owned(), source })?;
-        let resolved = resolve(route, topic, Arc::new(table), &self.settings.limits).map_err(mismatch)?;
-        Ok(Arc::new(resolved))
+        let load = async |name: &TableName| desk.table(&name.schema, &name.name, &route.key).await;
+        let resolved = routing::resolve(&self.settings, route, topic, load).await;
+        resolved.map(Arc::new).map_err(|misfit| Obstacle::of(topic, misfit))
     }
 
     /// Reads the table of a registered topic again, after its shape was found to differ.
@@ -213,13 +207,15 @@ impl Discovery {
     /// # Errors
     /// As [`Discovery::resolve`].
     pub(super) async fn refresh(&mut self, desk: &mut Desk, topic: &str) -> Result<(), Obstacle> {
-        let Some(route) = self.settings.routes.iter().find(|route| selects(route, topic)).cloned() else {
+        let settings = Arc::clone(&self.settings);
+        let (Choice::One(route) | Choice::Ambiguous(route, _)) = routing::choose(&settings.routes, topic)
+        else {
             return Ok(());
         };
         desk.forget_session();
-        let mut resolved = self.resolve(desk, topic, &route).await?;
+        let mut resolved = self.resolve(desk, topic, route).await?;
         if let Some(before) = self.routes.get(topic) {
-            Arc::make_mut(&mut resolved).demanded_since = demanded_since(before, &resolved, &route);
+            Arc::make_mut(&mut resolved).demanded_since = routing::demanded_since(before, &resolved, route);
         }
         self.routes.insert(topic.to_owned(), resolved);
         Ok(())
@@ -238,13 +234,15 @@ impl Discovery {
         let ids = blocking(move || inspector.topic_ids(&[name.as_str()])).await?;
         let Some(topic_id) = ids.get(topic).copied() else { return Err(Obstacle::Missing(topic.to_owned())) };
         let starts = self.starts(topic, route, listed).await?;
+        let remembered =
+            routing::remembered(route, topic).map_err(|error| Obstacle::of(topic, Misfit::Name(error)))?;
         let registration = Registration {
             pipeline: self.settings.pipeline.as_str(),
             topic,
             topic_id,
-            target: &resolved.table.to_string(),
-            key: &route.key,
-            write_mode: mode_word(route.write),
+            target: &remembered.target,
+            key: &remembered.key,
+            write_mode: &remembered.write_mode,
             starts: &starts,
         };
         let registered = desk.register(&registration).await;
@@ -266,7 +264,8 @@ impl Discovery {
             .into_iter()
             .map(|number| TopicPartition::new(topic, number))
             .collect();
-        let start = if self.is_found_later(topic, route) { Start::Earliest } else { self.settings.start };
+        let configured = self.settings.start;
+        let start = self.seen.as_ref().map_or(configured, |seen| seen.start(topic, route, configured));
         let inspector = Arc::clone(&self.inspector);
         let name = topic.to_owned();
         let found = blocking(move || match start {
@@ -281,44 +280,6 @@ impl Discovery {
                 .map(|found| numbered(found, |next| next)),
         });
         Ok(found.await?)
-    }
-
-    /// A pattern's topic that neither the ledger nor the first pass knew begins at its beginning.
-    fn is_found_later(&self, topic: &str, route: &RouteSettings) -> bool {
-        let known = self.known.as_ref();
-        let first_time = known.is_none_or(BTreeSet::is_empty) && self.passes == 0;
-        let unseen = known.is_none_or(|known| !known.contains(topic));
-        matches!(route.topic, TopicSelector::Pattern(_)) && unseen && !first_time
-    }
-}
-
-/// Columns that a new row needs, that the table didn't have when the route was resolved first, and that the
-/// configuration doesn't mention.
-fn demanded_since(before: &Route, now: &Route, settings: &RouteSettings) -> Vec<usize> {
-    let demanded_before =
-        |name: &str| before.demanded_since.iter().any(|place| before.table.columns[*place].name == *name);
-    let is_mapped = |name: &str| settings.columns.iter().any(|column| column.column == name);
-    let is_demanded = |(_, column): &(usize, &Column)| {
-        let name = column.name.as_str();
-        column.is_required()
-            && !is_mapped(name)
-            && (before.table.column(name).is_none() || demanded_before(name))
-    };
-    now.table.columns.iter().enumerate().filter(is_demanded).map(|(place, _)| place).collect()
-}
-
-/// Whether a route reads a topic; patterns never match Kafka's own topics.
-pub fn selects(route: &RouteSettings, topic: &str) -> bool {
-    let internal = topic.starts_with("__") && matches!(route.topic, TopicSelector::Pattern(_));
-    !internal && route.topic.matches(topic)
-}
-
-/// The word of a write mode in the configuration and in the ledger.
-pub fn mode_word(mode: WriteMode) -> &'static str {
-    match mode {
-        WriteMode::Upsert => "upsert",
-        WriteMode::Insert => "insert",
-        WriteMode::Append => "append",
     }
 }
 

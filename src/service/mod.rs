@@ -4,7 +4,6 @@
 //! waits between them is bounded by the memory budget. Nothing here is needed for correctness: PostgreSQL
 //! refuses whatever comes too late.
 
-pub mod resolve;
 mod discovery;
 mod duties;
 mod blocks;
@@ -54,8 +53,6 @@ use crate::postgres::write::Writer;
 use crate::telemetry::board::Board;
 use crate::telemetry::http;
 use crate::telemetry::metrics::Metrics;
-
-pub use self::discovery::{mode_word, selects};
 
 /// Longest wait for an answer to a look-up in Kafka.
 const LOOK_UP: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use crate::engine::position::{TopicId, TopicPartition, Watermarks};
 use crate::engine::progress::{LogStanding, against_log};
 use crate::kafka::{Inspector, TopicInfo};
 use crate::postgres::ledger::{Ledger, LedgerError, Progress, RegisteredRoute};
-use crate::service;
+use crate::routing;
 
 use super::report::{Finding, Severity};
 
@@ -54,19 +54,15 @@ pub(super) async fn look(
 }
 
 fn changed(topic: &TopicInfo, route: &RouteSettings, stored: &RegisteredRoute) -> Option<Finding> {
-    let table = route.table.resolve(&topic.name).ok()?;
-    let target = format!("{}.{}", table.schema, table.name);
-    let write = service::mode_word(route.write);
-    if stored.target == target && stored.key == route.key && stored.write_mode == write {
+    let configured = routing::remembered(route, &topic.name).ok()?;
+    if *stored == configured {
         return None;
     }
-    let shape =
-        |table: &str, key: &[String], mode: &str| format!("{table}, key ({}), {mode}", key.join(", "));
-    let text = format!(
-        "the ledger remembers {} and the configuration says {}",
-        shape(&stored.target, &stored.key, &stored.write_mode),
-        shape(&target, &route.key, write)
-    );
+    let shape = |route: &RegisteredRoute| {
+        format!("{}, key ({}), {}", route.target, route.key.join(", "), route.write_mode)
+    };
+    let text =
+        format!("the ledger remembers {} and the configuration says {}", shape(stored), shape(&configured));
     let finding = Finding::new(Severity::Error, "route_changed", &topic.name, text);
     Some(finding.remedy("give the pipeline a new name, or set table, key and write mode back"))
 }

@@ -12,13 +12,13 @@ mod sample;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{RouteSettings, Settings, TopicSelector};
+use crate::config::{RouteSettings, Settings, TableName, TopicSelector, mode_word};
 use crate::engine::record::RecordBlock;
 use crate::engine::route::{OnTombstone, Route, UnknownFields};
 use crate::kafka::{Inspector, TopicInfo};
 use crate::nearest::nearest;
 use crate::postgres::catalogue::{self, CatalogueError};
-use crate::service::{self, resolve};
+use crate::routing::{self, Choice, Misfit};
 
 use super::ConfigArgs;
 use super::exit::{Exit, Failure};
@@ -114,12 +114,12 @@ impl<'s> Check<'s> {
         let settings = self.settings;
         let mut meant = Vec::new();
         for (index, route) in settings.routes.iter().enumerate() {
-            let topics = samples::topics(route, &self.topics);
+            let topics = routing::topics(route, &self.topics, |info| &info.name);
             for missing in &topics.missing {
                 let nearest = nearest(missing, self.topics.iter().map(|info| &*info.name));
                 let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
                 let text = format!("the topic doesn't exist, or this user may not describe it{hint}");
-                let finding = Finding::new(Severity::Error, "topic_missing", missing, text);
+                let finding = Finding::new(Severity::Error, "topic_missing", *missing, text);
                 self.findings
                     .push(finding.remedy("create the topic, or correct `topic` in the configuration"));
             }
@@ -131,15 +131,16 @@ impl<'s> Check<'s> {
                 self.findings.push(Finding::new(Severity::Warning, "topic_missing", subject, text));
             }
             for topic in topics.found {
-                let first = settings.routes.iter().position(|other| service::selects(other, &topic.name));
-                if first == Some(index) {
-                    meant.push((topic.clone(), route));
-                } else {
-                    let other =
-                        first.map(|first| settings.routes[first].table.to_string()).unwrap_or_default();
-                    let text = format!("two routes mean it, into {other} and into {}", route.table);
-                    let finding = Finding::new(Severity::Error, "topic_ambiguous", &topic.name, text);
-                    self.findings.push(finding.remedy("narrow one of the two"));
+                match routing::choose(&settings.routes, &topic.name) {
+                    // The first of several is looked at like any other, so that one check tells it all.
+                    Choice::Ambiguous(first, _) if !std::ptr::eq(first, route) => {
+                        let text =
+                            format!("two routes mean it, into {} and into {}", first.table, route.table);
+                        let finding = Finding::new(Severity::Error, "topic_ambiguous", &topic.name, text);
+                        self.findings.push(finding.remedy("narrow one of the two"));
+                    }
+                    Choice::One(_) | Choice::Ambiguous(..) => meant.push((topic.clone(), route)),
+                    Choice::None => {}
                 }
             }
         }
@@ -158,7 +159,7 @@ impl<'s> Check<'s> {
             count => samples::newest(&self.inspector, topic, count).map_err(looking_up)?,
         };
         self.privileges(&resolved).await?;
-        let report = tried(topic, &resolved, &blocks, service::mode_word(route.write));
+        let report = tried(topic, &resolved, &blocks, mode_word(route.write));
         self.findings.extend(unfed(&report));
         self.findings.extend(unmatched(&report, &resolved));
         self.findings.extend(failing(&report));
@@ -176,18 +177,20 @@ impl<'s> Check<'s> {
         let mut found = |code, problem: String| {
             self.findings.push(Finding::new(Severity::Error, code, &topic.name, problem));
         };
-        let name = match route.table.resolve(&topic.name) {
-            Ok(name) => name,
-            Err(error) => {
-                found("table", error.to_string());
-                return Ok(None);
-            }
-        };
         let session = &self.database.session;
-        let table = match catalogue::load_table(session, &name.schema, &name.name, &route.key).await {
-            Ok(table) => table,
-            Err(error @ CatalogueError::Database { .. }) => return Err(Failure::failed(error)),
-            Err(error) => {
+        let load = async |name: &TableName| {
+            catalogue::load_table(session, &name.schema, &name.name, &route.key).await
+        };
+        match routing::resolve(self.settings, route, &topic.name, load).await {
+            Ok(resolved) => return Ok(Some(Arc::new(resolved))),
+            Err(Misfit::Name(error)) => found("table", error.to_string()),
+            Err(Misfit::Columns(problems)) => {
+                problems.into_iter().for_each(|problem| found("route", problem));
+            }
+            Err(Misfit::Table(error @ CatalogueError::Database { .. })) => {
+                return Err(Failure::failed(error));
+            }
+            Err(Misfit::Table(error)) => {
                 let code = match &error {
                     CatalogueError::BadKey { .. } | CatalogueError::NoColumn { .. } => "key",
                     _ => "table",
@@ -200,16 +203,9 @@ impl<'s> Check<'s> {
                         "create it, or look at what `tidegate init --create-tables --dry-run` makes up";
                     finding.remedy = Some(remedy.to_owned());
                 }
-                return Ok(None);
-            }
-        };
-        match resolve::resolve(route, &topic.name, Arc::new(table), &self.settings.limits) {
-            Ok(resolved) => Ok(Some(Arc::new(resolved))),
-            Err(problems) => {
-                problems.into_iter().for_each(|problem| found("route", problem));
-                Ok(None)
             }
         }
+        Ok(None)
     }
 
     /// Whether large batches can be staged.

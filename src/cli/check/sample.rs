@@ -11,6 +11,7 @@ use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::engine::shape::{ColumnType, Kind};
 use crate::nearest::nearest;
+use crate::routing;
 
 use super::report::{ColumnReport, FieldReport, SampleCounts, SampleFailure};
 
@@ -193,18 +194,10 @@ fn looks_like_base64(text: &str) -> bool {
 }
 
 fn source_text(source: &Source) -> String {
-    let path = |parts: &[String]| parts.join(".");
+    let written = routing::configured_source(source);
     match source {
-        Source::Field(parts) => path(parts),
-        Source::Parsed(source) => format!("{}, parsed as JSON", source_text(source)),
-        Source::Key => "$key".to_owned(),
-        Source::KeyField(parts) => format!("$key.{}", path(parts)),
-        Source::Value => "$value".to_owned(),
-        Source::Header(name) => format!("$headers.{name}"),
-        Source::Topic => "$topic".to_owned(),
-        Source::Partition => "$partition".to_owned(),
-        Source::Offset => "$offset".to_owned(),
-        Source::Timestamp => "$timestamp".to_owned(),
+        Source::Parsed(_) => format!("{written}, parsed as JSON"),
+        _ => written.to_string(),
     }
 }
 

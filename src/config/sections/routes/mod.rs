@@ -69,6 +69,11 @@ const POLICIES: Words<OnBadRecord> = &[("quarantine", OnBadRecord::Quarantine), 
 /// The words of `unknown_fields`; anything else is a column.
 const UNKNOWN: Words<UnknownFields> = &[("ignore", UnknownFields::Ignore), ("reject", UnknownFields::Reject)];
 
+/// A write mode's word, in the configuration and in the ledger.
+pub fn mode_word(mode: WriteMode) -> &'static str {
+    word(WRITE.words, &mode)
+}
+
 const TABLES: &str = "a table is schema.table or table (in public); a part with dots or spaces is put in \
     double quotes; {topic} stands for the topic's name";
 const COLUMN_NAME: &str = "1 to 63 bytes, exactly as in the catalogue";

@@ -5,21 +5,60 @@
 
 use std::sync::Arc;
 
-use crate::config::{ColumnSettings, ColumnSource, Limits, Parse, RouteSettings, UnknownFields as Unknown};
+use crate::config::{
+    ColumnSettings, ColumnSource, FieldPath, Limits, NameTooLong, Parse, RouteSettings, Settings, TableName,
+    UnknownFields as Unknown, mode_word,
+};
 use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
 use crate::engine::shape::{Column, Kind, Table};
 use crate::nearest::nearest;
+use crate::postgres::ledger::RegisteredRoute;
 
-/// Resolves a route for one topic.
+/// Why a route comes to nothing with the table that is there.
+#[derive(Debug)]
+pub enum Misfit<E> {
+    /// The table would have a name that PostgreSQL cuts.
+    Name(NameTooLong),
+    /// The table can't be had, or can't be written to as the key asks.
+    Table(E),
+    /// What the settings and the columns don't agree about, a sentence each.
+    Columns(Vec<String>),
+}
+
+/// Resolves the route of a topic; `load` reads the table of a name.
+///
+/// # Errors
+/// See [`Misfit`].
+pub async fn resolve<E>(
+    settings: &Settings,
+    route: &RouteSettings,
+    topic: &str,
+    load: impl AsyncFnOnce(&TableName) -> Result<Table, E>,
+) -> Result<Route, Misfit<E>> {
+    let name = route.table.resolve(topic).map_err(Misfit::Name)?;
+    let table = load(&name).await.map_err(Misfit::Table)?;
+    fit(route, topic, Arc::new(table), &settings.limits).map_err(Misfit::Columns)
+}
+
+/// What the ledger remembers of a topic's route; a route that comes to anything else is another one.
+///
+/// # Errors
+/// When a name would be longer than PostgreSQL's 63 bytes.
+pub fn remembered(route: &RouteSettings, topic: &str) -> Result<RegisteredRoute, NameTooLong> {
+    let TableName { schema, name } = route.table.resolve(topic)?;
+    Ok(RegisteredRoute {
+        topic: topic.to_owned(),
+        target: format!("{schema}.{name}"),
+        key: route.key.clone(),
+        write_mode: mode_word(route.write).to_owned(),
+    })
+}
+
+/// Fits the settings of a route to the columns of its table.
 ///
 /// # Errors
 /// One sentence for each thing in the settings that the table doesn't agree with.
-pub fn resolve(
-    route: &RouteSettings,
-    topic: &str,
-    table: Arc<Table>,
-    limits: &Limits,
-) -> Result<Route, Vec<String>> {
+fn fit(route: &RouteSettings, topic: &str, table: Arc<Table>, limits: &Limits) -> Result<Route, Vec<String>> {
     let mut problems = Vec::new();
     let key = key_places(route, &table, &mut problems);
     let unknown_fields = unknown_fields(route, &table, &mut problems);
@@ -142,6 +181,23 @@ fn source(source: &ColumnSource) -> Source {
     }
 }
 
+/// A resolved source as the configuration writes it; what is inside of a string by the string's source.
+pub fn configured_source(source: &Source) -> ColumnSource {
+    let path = |parts: &[String]| FieldPath::of(parts.to_vec());
+    match source.part() {
+        Source::Field(parts) => ColumnSource::Field(path(parts)),
+        Source::Key => ColumnSource::Key,
+        Source::KeyField(parts) => ColumnSource::KeyField(path(parts)),
+        Source::Value => ColumnSource::Value,
+        Source::Header(name) => ColumnSource::Header(name.clone()),
+        Source::Topic => ColumnSource::Topic,
+        Source::Partition => ColumnSource::Partition,
+        Source::Offset => ColumnSource::Offset,
+        Source::Timestamp => ColumnSource::Timestamp,
+        Source::Parsed(inner) => configured_source(inner),
+    }
+}
+
 fn missing(place: &str, name: &str, table: &Table) -> String {
     let columns = || table.columns.iter().map(|column| column.name.as_str());
     let hint = match nearest(name, columns()) {
@@ -149,4 +205,19 @@ fn missing(place: &str, name: &str, table: &Table) -> String {
         None => format!("; its columns are {}", columns().collect::<Vec<_>>().join(", ")),
     };
     format!("{place}: {table} has no column {name}{hint}")
+}
+
+/// Columns that a new row needs, that the table didn't have when the route was resolved first, and that the
+/// configuration doesn't mention.
+pub fn demanded_since(before: &Route, now: &Route, settings: &RouteSettings) -> Vec<usize> {
+    let demanded_before =
+        |name: &str| before.demanded_since.iter().any(|place| before.table.columns[*place].name == *name);
+    let is_mapped = |name: &str| settings.columns.iter().any(|column| column.column == name);
+    let is_demanded = |(_, column): &(usize, &Column)| {
+        let name = column.name.as_str();
+        column.is_required()
+            && !is_mapped(name)
+            && (before.table.column(name).is_none() || demanded_before(name))
+    };
+    now.table.columns.iter().enumerate().filter(is_demanded).map(|(place, _)| place).collect()
 }

@@ -8,6 +8,7 @@ pub mod position;
 pub mod record;
 pub mod outcome;
 pub mod shape;
+pub mod mode;
 pub mod route;
 pub mod arena;
 pub mod row;

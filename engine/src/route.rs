@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+pub use super::mode::WriteMode;
 use super::row::{Reject, RejectCode};
 use super::shape::Table;
 
@@ -60,17 +61,6 @@ impl Route {
 pub enum Format {
     /// One JSON object.
     Json,
-}
-
-/// How a record changes the table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WriteMode {
-    /// Inserts the row, or changes the columns that the record has.
-    Upsert,
-    /// Inserts the row; an existing one stays as it is.
-    Insert,
-    /// Adds a row, without a key.
-    Append,
 }
 
 /// Where one column's value comes from.

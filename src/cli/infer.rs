@@ -8,9 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::config::{
-    ColumnSettings, ColumnSource, Parse, RouteSettings, TableName, UnknownFields, WriteMode,
-};
+use crate::config::{ColumnSettings, ColumnSource, Parse, RouteSettings, TableName, UnknownFields};
 use crate::engine::record::Record;
 use crate::postgres::identifier::{IdentifierError, qualified, quote};
 use crate::postgres::repertoire::Repertoire;
@@ -260,7 +258,7 @@ impl Survey {
             let required = if route.key.contains(name) { " NOT NULL" } else { "" };
             lines.push(format!("    {} {}{required}", quote(name)?, seen.sql()));
         }
-        if route.write != WriteMode::Append {
+        if route.write.is_keyed() {
             let key: Result<Vec<_>, _> = route.key.iter().map(|name| quote(name)).collect();
             lines.push(format!("    PRIMARY KEY ({})", key?.join(", ")));
         }

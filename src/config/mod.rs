@@ -34,7 +34,7 @@ pub use self::sections::{
     AmbiguousRetry, Backoff, BackoffStrategy, BadRecords, ColumnSettings, ColumnSource, GroupProtocol,
     HttpSettings, KafkaSettings, Limits, LogFormat, LogLevel, LogSettings, Parse, PostgresSettings, Retry,
     RouteSettings, SECTIONS, Settings, Start, Timeouts, TopicSelector, TransientRetry, UnknownFields,
-    mode_word, unit_word,
+    unit_word,
 };
 pub use self::values::parse_duration;
 pub use crate::engine::route::{EpochUnit, Format, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};

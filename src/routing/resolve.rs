@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::config::{
     ColumnSettings, ColumnSource, FieldPath, Limits, NameTooLong, Parse, RouteSettings, Settings, TableName,
-    UnknownFields as Unknown, mode_word,
+    UnknownFields as Unknown,
 };
-use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
+use crate::engine::route::{Mapping, Route, Source, UnknownFields};
 use crate::engine::shape::{Column, Kind, Table};
 use crate::nearest::nearest;
 use crate::postgres::ledger::RegisteredRoute;
@@ -50,7 +50,7 @@ pub fn remembered(route: &RouteSettings, topic: &str) -> Result<RegisteredRoute,
         topic: topic.to_owned(),
         target: format!("{schema}.{name}"),
         key: route.key.clone(),
-        write_mode: mode_word(route.write).to_owned(),
+        write_mode: route.write.name().to_owned(),
     })
 }
 
@@ -101,7 +101,7 @@ fn fit(route: &RouteSettings, topic: &str, table: Arc<Table>, limits: &Limits) -
 }
 
 fn key_places(route: &RouteSettings, table: &Table, problems: &mut Vec<String>) -> Vec<usize> {
-    if route.write == WriteMode::Append {
+    if !route.write.is_keyed() {
         return Vec::new();
     }
     let mut places = Vec::new();

@@ -287,6 +287,17 @@ fn production_code_does_not_unwrap() {
 }
 
 #[test]
+fn modes_are_asked_for_what_they_mean() {
+    const MODES: [&str; 3] = ["WriteMode::Upsert", "WriteMode::Insert", "WriteMode::Append"];
+    let findings = words_in_code(&sources(&["engine/src", "src"]), &MODES);
+    report(
+        "write modes",
+        findings,
+        "a comparison with a mode compiles silently when a mode is added: ask WriteMode::meaning instead",
+    );
+}
+
+#[test]
 fn state_has_one_owner() {
     let findings = words_in_code(&sources(&["engine", "src"]), &["Arc<Mutex", "Arc<RwLock", "static mut "]);
     report("ownership", findings, "give the state one owner and send it messages");

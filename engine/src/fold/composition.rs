@@ -4,6 +4,7 @@ use super::{Folded, missing_column};
 use crate::arena::Arena;
 use crate::batch::{Entry, Op, Pending};
 use crate::change::Change;
+use crate::mode::{Existing, Meaning};
 use crate::outcome::Outcome;
 use crate::row::{fields, push_field};
 use crate::shape::{ColumnSet, Table};
@@ -51,55 +52,49 @@ pub(super) fn begin(table: &Table, first: &Change<'_>) -> Composition {
     Composition { entry, known }
 }
 
-pub(super) fn follow_upsert(
-    table: &Table,
-    composition: &mut Composition,
-    next: &Change<'_>,
-    arena: &mut Arena,
-    folded: &mut Folded,
-) {
-    supersede(composition, folded);
-    let entry = &mut composition.entry;
-    if entry.op == Op::Delete {
-        entry.op = Op::Replace;
-        entry.columns = next.columns.clone();
-        entry.fields = next.fields.clone();
-    } else {
-        overlay(entry, next, arena);
-    }
-    decide_by(entry, next);
-    if composition.known == Known::Nothing && next.lacks_required {
-        entry.needs_existing.push(pending(table, next));
-    } else {
-        composition.known = Known::Present;
-    }
-}
-
-pub(super) fn follow_insert(
-    table: &Table,
-    composition: &mut Composition,
-    next: &Change<'_>,
-    folded: &mut Folded,
-) {
-    let entry = &mut composition.entry;
-    match composition.known {
-        // The row exists by now, whatever was there before: the later record is ignored.
-        Known::Present => folded.settled.push((next.move_index, Outcome::Ignored)),
-        // The records so far change nothing if the key exists, and are refused if it does not.
-        Known::Nothing => {
-            folded.settled.push((entry.move_index, Outcome::Ignored));
-            if next.lacks_required {
-                entry.needs_existing.push(pending(table, next));
-            } else {
-                composition.known = Known::Present;
+impl Composition {
+    /// Composes a record that writes a row with what came before.
+    pub(super) fn follow(
+        &mut self,
+        table: &Table,
+        meaning: Meaning,
+        next: &Change<'_>,
+        arena: &mut Arena,
+        folded: &mut Folded,
+    ) {
+        let entry = &mut self.entry;
+        let before = entry.move_index;
+        match (self.known, meaning.existing) {
+            // A whole new row stands where the deleted one stood.
+            (Known::Absent, Existing::Update | Existing::Keep | Existing::Unkeyed) => {
+                folded.settled.push((before, Outcome::Superseded));
+                entry.op = Op::Replace;
+                take_row(entry, next);
+                self.known = Known::Present;
             }
-            take_row(entry, next);
+            (Known::Present | Known::Nothing, Existing::Update | Existing::Unkeyed) => {
+                folded.settled.push((before, Outcome::Superseded));
+                overlay(entry, next, arena);
+                decide_by(entry, next);
+                self.learn_from(table, next);
+            }
+            // The row exists by now, whatever was there before: the later record is ignored.
+            (Known::Present, Existing::Keep) => folded.settled.push((next.move_index, meaning.kept)),
+            // The records so far change nothing if the key exists, and are refused if it does not.
+            (Known::Nothing, Existing::Keep) => {
+                folded.settled.push((before, meaning.kept));
+                take_row(entry, next);
+                self.learn_from(table, next);
+            }
         }
-        Known::Absent => {
-            folded.settled.push((entry.move_index, Outcome::Superseded));
-            entry.op = Op::Replace;
-            take_row(entry, next);
-            composition.known = Known::Present;
+    }
+
+    /// Behind a record, its row is known to exist unless it too may be refused for what it lacks.
+    fn learn_from(&mut self, table: &Table, next: &Change<'_>) {
+        if self.known == Known::Nothing && next.lacks_required {
+            self.entry.needs_existing.push(pending(table, next));
+        } else {
+            self.known = Known::Present;
         }
     }
 }

@@ -8,13 +8,13 @@ mod composition;
 #[cfg(test)]
 mod tests;
 
-use self::composition::{Known, become_delete, begin, follow_insert, follow_upsert, supersede};
+use self::composition::{Known, become_delete, begin, supersede};
 use crate::arena::Arena;
 use crate::batch::{Entry, MoveIndex, Op};
 use crate::change::Change;
 use crate::key::Ranked;
+use crate::mode::{Existing, Meaning};
 use crate::outcome::Outcome;
-use crate::route::WriteMode;
 use crate::shape::{ColumnSet, Table};
 
 /// What folding gave.
@@ -43,12 +43,16 @@ pub struct Lacking {
 /// are certainly two; otherwise a row that is gone under one spelling can be there under another.
 pub fn fold(
     table: &Table,
-    mode: WriteMode,
+    meaning: Meaning,
     exact: bool,
     changes: &[Change<'_>],
     order: &[Ranked],
     arena: &mut Arena,
 ) -> Folded {
+    debug_assert!(
+        !matches!(meaning.existing, Existing::Unkeyed),
+        "without a key there is nothing to fold by"
+    );
     let mut folded = Folded { entries: Vec::with_capacity(order.len()), ..Folded::default() };
     let mut rest = order;
     while let Some(((rank, first), others)) = rest.split_first() {
@@ -59,7 +63,7 @@ pub fn fold(
         let (records, tail) = others.split_at(run);
         rest = tail;
         let records = records.iter().map(|(_, place)| &changes[*place as usize]);
-        fold_key(table, mode, exact, first, records, arena, &mut folded);
+        fold_key(table, meaning, exact, first, records, arena, &mut folded);
     }
     folded
 }
@@ -90,7 +94,7 @@ fn same_key(arena: &Arena, one: &Change<'_>, other: &Change<'_>) -> bool {
 
 fn fold_key<'c>(
     table: &Table,
-    mode: WriteMode,
+    meaning: Meaning,
     exact: bool,
     first: &'c Change<'c>,
     others: impl Iterator<Item = &'c Change<'c>>,
@@ -112,12 +116,7 @@ fn fold_key<'c>(
         } else if impossible {
             folded.refused.push(lacking(table, next));
         } else {
-            match mode {
-                WriteMode::Insert => follow_insert(table, &mut composition, next, folded),
-                WriteMode::Upsert | WriteMode::Append => {
-                    follow_upsert(table, &mut composition, next, arena, folded)
-                }
-            }
+            composition.follow(table, meaning, next, arena, folded);
         }
     }
     folded.entries.push(composition.entry);

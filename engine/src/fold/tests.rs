@@ -1,6 +1,7 @@
 //! Folding, case by case.
 
 use super::*;
+use crate::mode::WriteMode;
 use crate::position::Offset;
 use crate::row::{fields, push_field};
 use crate::shape::{Column, ColumnType, Kind, TableTraits};
@@ -102,7 +103,7 @@ fn check(mode: WriteMode, refuses_rows: bool, exact: bool, cases: &[(&[&str], &s
     for (lines, expected) in cases {
         let (changes, mut arena) = read(lines, &sets);
         let order = super::super::key::order(&changes, &arena);
-        let folded = fold(&table(refuses_rows), mode, exact, &changes, &order, &mut arena);
+        let folded = fold(&table(refuses_rows), mode.meaning(), exact, &changes, &order, &mut arena);
         assert_eq!(told(&folded, &arena), *expected, "{mode:?} {lines:?}");
     }
 }

@@ -19,10 +19,11 @@ use crate::change::Change;
 use crate::decode::Decoder;
 use crate::fold::{Folded, Lacking, alone, fold, lacking, single};
 use crate::key;
+use crate::mode::{Existing, Meaning};
 use crate::outcome::Tally;
 use crate::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::record::{Record, RecordBlock};
-use crate::route::{Route, WriteMode};
+use crate::route::Route;
 use crate::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::shape::{ColumnSet, KeyOrder, Table};
 
@@ -436,19 +437,34 @@ fn shapes<'r>(routes: impl Iterator<Item = &'r Arc<Route>>) -> Vec<Arc<Table>> {
     shapes
 }
 
-/// Finds each change's key, sorts by it and folds; `append` has no keys and keeps arrival order, and so do
-/// tables where the order across keys counts.
-fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: &mut Arena) -> Folded {
-    if route.mode == WriteMode::Append {
-        let (partial, whole): (Vec<_>, Vec<_>) =
-            changes.into_iter().partition(|change| change.lacks_required);
-        let missing = |change: &Change<'_>| lacking(&route.table, change);
-        return Folded {
-            entries: whole.iter().map(single).collect(),
-            refused: partial.iter().map(missing).collect(),
-            ..Folded::default()
-        };
+/// Folds the changes of a target as its mode says.
+fn fold_target(route: &Route, exact: bool, changes: Vec<Change<'_>>, arena: &mut Arena) -> Folded {
+    let meaning = route.mode.meaning();
+    match meaning.existing {
+        Existing::Unkeyed => fold_unkeyed(route, changes),
+        Existing::Update | Existing::Keep => fold_keyed(route, meaning, exact, changes, arena),
     }
+}
+
+/// Without a key, each record is a row, in arrival order.
+fn fold_unkeyed(route: &Route, changes: Vec<Change<'_>>) -> Folded {
+    let (partial, whole): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.lacks_required);
+    let missing = |change: &Change<'_>| lacking(&route.table, change);
+    Folded {
+        entries: whole.iter().map(single).collect(),
+        refused: partial.iter().map(missing).collect(),
+        ..Folded::default()
+    }
+}
+
+/// Finds each change's key, sorts by it and folds; arrival order stays where the order across keys counts.
+fn fold_keyed(
+    route: &Route,
+    meaning: Meaning,
+    exact: bool,
+    mut changes: Vec<Change<'_>>,
+    arena: &mut Arena,
+) -> Folded {
     for change in &mut changes {
         change.key = key::locate(route, change.columns, &change.fields, arena);
         change.fingerprint = key::fingerprint(arena.bytes(&change.key));
@@ -458,7 +474,7 @@ fn fold_target(route: &Route, exact: bool, mut changes: Vec<Change<'_>>, arena: 
         return Folded { entries, ..Folded::default() };
     }
     let order = key::order(&changes, arena);
-    fold(&route.table, route.mode, exact, &changes, &order, arena)
+    fold(&route.table, meaning, exact, &changes, &order, arena)
 }
 
 fn min_option(one: Option<u32>, other: Option<u32>) -> Option<u32> {

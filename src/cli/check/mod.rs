@@ -12,7 +12,7 @@ mod sample;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{RouteSettings, Settings, TableName, TopicSelector, mode_word};
+use crate::config::{RouteSettings, Settings, TableName, TopicSelector};
 use crate::engine::record::RecordBlock;
 use crate::engine::route::{OnTombstone, Route, UnknownFields};
 use crate::kafka::{Inspector, TopicInfo};
@@ -159,7 +159,7 @@ impl<'s> Check<'s> {
             count => samples::newest(&self.inspector, topic, count).map_err(looking_up)?,
         };
         self.privileges(&resolved).await?;
-        let report = tried(topic, &resolved, &blocks, mode_word(route.write));
+        let report = tried(topic, &resolved, &blocks, route.write.name());
         self.findings.extend(unfed(&report));
         self.findings.extend(unmatched(&report, &resolved));
         self.findings.extend(failing(&report));

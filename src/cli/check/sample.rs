@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::cli::fields;
 use crate::config::unit_word;
 use crate::engine::decode::Decoder;
+use crate::engine::mode::Existing;
 use crate::engine::record::{Record, RecordBlock};
-use crate::engine::route::{Mapping, Route, Source, UnknownFields, WriteMode};
+use crate::engine::route::{Mapping, Route, Source, UnknownFields};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
 use crate::engine::shape::{ColumnType, Kind};
 use crate::nearest::nearest;
@@ -69,9 +70,9 @@ pub(super) fn try_out(route: &Arc<Route>, blocks: &[RecordBlock]) -> Tried {
 }
 
 fn lacks_required(route: &Route) -> Reject {
-    let reason = match route.mode {
-        WriteMode::Upsert => "It lacks a required column: it is refused unless its key exists already.",
-        WriteMode::Insert | WriteMode::Append => "It lacks a required column.",
+    let reason = match route.mode.meaning().existing {
+        Existing::Update => "It lacks a required column: it is refused unless its key exists already.",
+        Existing::Keep | Existing::Unkeyed => "It lacks a required column.",
     };
     Reject {
         code: RejectCode::MissingValue,

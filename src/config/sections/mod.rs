@@ -31,7 +31,7 @@ pub use self::log::{LogFormat, LogLevel, LogSettings};
 pub use self::postgres::PostgresSettings;
 pub use self::retry::{AmbiguousRetry, Backoff, BackoffStrategy, Retry, TransientRetry};
 pub use self::routes::{
-    ColumnSettings, ColumnSource, Parse, RouteSettings, TopicSelector, UnknownFields, mode_word, unit_word,
+    ColumnSettings, ColumnSource, Parse, RouteSettings, TopicSelector, UnknownFields, unit_word,
 };
 pub use self::start::Start;
 pub use self::timeouts::Timeouts;

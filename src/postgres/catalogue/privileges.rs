@@ -3,7 +3,7 @@
 use tokio_postgres::types::Type;
 
 use super::CatalogueError;
-use crate::engine::route::WriteMode;
+use crate::engine::mode::WriteMode;
 use crate::engine::shape::Table;
 use crate::postgres::classify;
 use crate::postgres::identifier;
@@ -19,7 +19,6 @@ pub struct MissingPrivilege {
 }
 
 /// What the session's role lacks to write `table` in a mode; `deletes` says whether tombstones delete rows.
-/// Keys are looked up by SELECT, and only `upsert` changes rows.
 ///
 /// # Errors
 /// A failed statement.
@@ -40,11 +39,12 @@ pub async fn missing_privileges(
     let schema = format!("SCHEMA {}", identifier::quote(&table.schema)?);
     let name = identifier::qualified(&table.schema, &table.name)?;
     let role = identifier::quote(session.role())?;
+    let needs = mode.meaning().needs;
     let wanted = [
         ("USAGE", &schema, true),
-        ("SELECT", &name, mode != WriteMode::Append),
+        ("SELECT", &name, needs.select),
         ("INSERT", &name, true),
-        ("UPDATE", &name, mode == WriteMode::Upsert),
+        ("UPDATE", &name, needs.update),
         ("DELETE", &name, deletes),
     ];
     let missing =

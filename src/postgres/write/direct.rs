@@ -18,8 +18,8 @@ use super::target::{Into, Target};
 use super::timings::Stage;
 use super::work::{self, Work};
 use crate::engine::batch::{Op, TableBatch};
+use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
-use crate::engine::route::WriteMode;
 use crate::engine::row::Encoding;
 
 /// Whether rows can take this path.
@@ -76,15 +76,19 @@ async fn trust(
     rows: &TableBatch,
     Split { mut new, mut staged }: Split,
 ) -> Result<bool, Stop> {
-    let mut ignored = Vec::new();
-    if rows.route.mode == WriteMode::Insert {
-        // Rows that exist need no comparison, so that looking them up is all there is to do.
-        let asked;
-        (asked, staged) = staged.into_iter().partition(|&index| can_be_copied(&rows.entries[index]));
-        let (existing, absent) = look_up(work, target, rows, asked).await?;
-        ignored = existing;
-        new.extend(absent);
-        new.sort_unstable();
+    let mut kept = Vec::new();
+    let meaning = rows.route.mode.meaning();
+    match meaning.existing {
+        Existing::Keep => {
+            // Rows that exist need no comparison, so that looking them up is all there is to do.
+            let asked;
+            (asked, staged) = staged.into_iter().partition(|&index| can_be_copied(&rows.entries[index]));
+            let (existing, absent) = look_up(work, target, rows, asked).await?;
+            kept = existing;
+            new.extend(absent);
+            new.sort_unstable();
+        }
+        Existing::Update | Existing::Unkeyed => {}
     }
     if copy_new(work, target, rows, &new, true).await?.is_some() {
         choice.guess(rows).was_wrong();
@@ -92,7 +96,7 @@ async fn trust(
     }
     choice.guess(rows).was_right();
     count(work, rows, &new, Outcome::Inserted);
-    count(work, rows, &ignored, Outcome::Ignored);
+    count(work, rows, &kept, meaning.kept);
     staged::write(work, target, rows, staged).await?;
     Ok(true)
 }
@@ -111,8 +115,12 @@ async fn probe(
     let savepoint = open_savepoint(work.client, target);
     let ((), (existing, new)) = futures_util::try_join!(savepoint, look_up(work, target, rows, merged))?;
     let surprises = existing.iter().filter(|&&index| !choice.may_exist(rows, &rows.entries[index])).count();
-    // Where rows that exist are ignored, there is nothing to compare in the stage.
-    let compared = if rows.route.mode == WriteMode::Insert { 0 } else { existing.len() };
+    let meaning = rows.route.mode.meaning();
+    // Where rows that exist are kept, there is nothing to compare in the stage.
+    let compared = match meaning.existing {
+        Existing::Keep => 0,
+        Existing::Update | Existing::Unkeyed => existing.len(),
+    };
     choice.guess(rows).looked(Found { keys, existing: compared, surprises });
     work.refused.extend(new.iter().flat_map(|&index| &rows.entries[index].needs_existing));
     if !work.refused.is_empty() {
@@ -124,9 +132,9 @@ async fn probe(
         staged.extend(existing);
     } else {
         count(work, rows, &new, Outcome::Inserted);
-        match rows.route.mode {
-            WriteMode::Insert => count(work, rows, &existing, Outcome::Ignored),
-            WriteMode::Upsert | WriteMode::Append => staged.extend(existing),
+        match meaning.existing {
+            Existing::Keep => count(work, rows, &existing, meaning.kept),
+            Existing::Update | Existing::Unkeyed => staged.extend(existing),
         }
     }
     staged.sort_unstable();

@@ -21,9 +21,9 @@ use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
 use super::{append, ordered};
 use crate::engine::batch::{Entry, MoveIndex, Op, TableBatch};
+use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
-use crate::engine::route::WriteMode;
 use crate::engine::row::Encoding;
 
 /// Rounds before other writers' changes are taken for a conflict that another transaction may not meet.
@@ -256,6 +256,7 @@ impl<'a> Merge<'a> {
     /// Counts what needs no statement, collects refusals, and plans the rest.
     fn plan(&self, work: &mut Work<'_>, pending: &[i32], presence: &[Presence]) -> Plan {
         let mut plan = Plan::default();
+        let meaning = self.rows.route.mode.meaning();
         for (&ord, &presence) in pending.iter().zip(presence) {
             let entry = self.entry(ord);
             if presence == Presence::Absent && !entry.needs_existing.is_empty() {
@@ -266,13 +267,11 @@ impl<'a> Merge<'a> {
                 (Op::Merge | Op::Replace, Presence::Absent) => plan.insert.push(ord),
                 (Op::Delete, Presence::Absent) => work.count(entry, Outcome::Deleted),
                 (Op::Delete | Op::Replace, Presence::Same | Presence::Different) => plan.delete.push(ord),
-                (Op::Merge, Presence::Same | Presence::Different)
-                    if self.rows.route.mode == WriteMode::Insert =>
-                {
-                    work.count(entry, Outcome::Ignored);
-                }
-                (Op::Merge, Presence::Same) => work.count(entry, Outcome::Unchanged),
-                (Op::Merge, Presence::Different) => plan.update.push(ord),
+                (Op::Merge, Presence::Same) => work.count(entry, meaning.kept),
+                (Op::Merge, Presence::Different) => match meaning.existing {
+                    Existing::Keep => work.count(entry, meaning.kept),
+                    Existing::Update | Existing::Unkeyed => plan.update.push(ord),
+                },
             }
         }
         plan

@@ -25,11 +25,8 @@ const TABLE: &str = "table";
 const FORMAT: Choice<Format> =
     Choice { name: "format", default: Format::Json, words: &[("json", Format::Json)] };
 const KEY: &str = "key";
-const WRITE: Choice<WriteMode> = Choice {
-    name: "write",
-    default: WriteMode::Upsert,
-    words: &[("upsert", WriteMode::Upsert), ("insert", WriteMode::Insert), ("append", WriteMode::Append)],
-};
+const WRITE: Choice<WriteMode> =
+    Choice { name: "write", default: WriteMode::DEFAULT, words: &WriteMode::WORDS };
 const COLUMNS: &str = "columns";
 const UNKNOWN_FIELDS: &str = "unknown_fields";
 const ON_TOMBSTONE: Choice<OnTombstone> = Choice {
@@ -69,11 +66,6 @@ const POLICIES: Words<OnBadRecord> = &[("quarantine", OnBadRecord::Quarantine), 
 /// The words of `unknown_fields`; anything else is a column.
 const UNKNOWN: Words<UnknownFields> = &[("ignore", UnknownFields::Ignore), ("reject", UnknownFields::Reject)];
 
-/// A write mode's word, in the configuration and in the ledger.
-pub fn mode_word(mode: WriteMode) -> &'static str {
-    word(WRITE.words, &mode)
-}
-
 const TABLES: &str = "a table is schema.table or table (in public); a part with dots or spaces is put in \
     double quotes; {topic} stands for the topic's name";
 const COLUMN_NAME: &str = "1 to 63 bytes, exactly as in the catalogue";
@@ -87,7 +79,7 @@ pub struct RouteSettings {
     pub table: TableTemplate,
     /// How records are encoded.
     pub format: Format,
-    /// Columns of the unique index that identifies a row; empty exactly with [`WriteMode::Append`].
+    /// Columns of the unique index that identifies a row; empty exactly where the mode has no key.
     pub key: Vec<String>,
     /// What happens when the key exists.
     pub write: WriteMode,

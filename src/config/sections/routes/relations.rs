@@ -2,10 +2,11 @@
 
 use super::{
     ColumnSource, KEY, ON_TOMBSTONE, RouteSettings, TABLE, TopicSelector, UNKNOWN_FIELDS, UnknownFields,
+    WRITE,
 };
 use crate::config::error::Place;
 use crate::config::reader::Report;
-use crate::engine::route::{OnTombstone, WriteMode};
+use crate::engine::route::OnTombstone;
 
 /// Where the keys stand that relations are about.
 pub(super) struct Places {
@@ -17,18 +18,19 @@ pub(super) struct Places {
 
 pub(super) fn check(route: &RouteSettings, path: &str, places: &Places, report: &mut Report) {
     let keyless = route.key.is_empty();
-    match route.write {
-        WriteMode::Append if !keyless => {
+    match (route.write.is_keyed(), keyless) {
+        (false, false) => {
             let help =
                 "append inserts a row for every record; take `key` out, or write: insert keeps one row a key";
-            report.add_at(&format!("{path}.{KEY}"), &places.key, "write: append has no key", help);
+            let message = format!("{}: {} has no key", WRITE.name, route.write.name());
+            report.add_at(&format!("{path}.{KEY}"), &places.key, message, help);
         }
-        WriteMode::Upsert | WriteMode::Insert if keyless => {
+        (true, true) => {
             let help =
                 "key: [columns of a unique index of the table], or write: append for a table without one";
             report.add_at(&format!("{path}.{KEY}"), &places.key, "the key is missing", help);
         }
-        WriteMode::Append | WriteMode::Upsert | WriteMode::Insert => {}
+        (true, false) | (false, true) => {}
     }
     if let OnTombstone::Delete = route.on_tombstone {
         let from_key = |name: &&String| {

@@ -31,9 +31,9 @@ use super::timings::Stage;
 use super::work::Work;
 use super::{direct, staged};
 use crate::engine::batch::{Entry, Op, TableBatch};
+use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
-use crate::engine::route::WriteMode;
 use crate::engine::row::{self, Encoding};
 use crate::engine::shape::{KeyOrder, Table};
 
@@ -167,13 +167,13 @@ async fn add(
     run: &[usize],
 ) -> Result<bool, Stop> {
     let (existing, new) = direct::look_up(work, target, rows, run.to_vec()).await?;
-    let kept = match rows.route.mode {
-        WriteMode::Insert => Outcome::Ignored,
-        WriteMode::Upsert | WriteMode::Append => Outcome::Unchanged,
+    let meaning = rows.route.mode.meaning();
+    let changes = match meaning.existing {
+        Existing::Keep => false,
+        Existing::Update | Existing::Unkeyed => {
+            !existing.is_empty() && !staged::are_equal(work, target, rows, existing.clone()).await?
+        }
     };
-    let changes = kept == Outcome::Unchanged
-        && !existing.is_empty()
-        && !staged::are_equal(work, target, rows, existing.clone()).await?;
     if changes || !direct::copy_or_take_back(work, target, rows, &new).await? {
         let known = &mut target.ordered;
         known.penalty = (known.penalty * 2).clamp(1, PENALTY_MAX);
@@ -181,7 +181,7 @@ async fn add(
         return Ok(false);
     }
     target.ordered.penalty = 0;
-    for (entries, outcome) in [(new, Outcome::Inserted), (existing, kept)] {
+    for (entries, outcome) in [(new, Outcome::Inserted), (existing, meaning.kept)] {
         entries.iter().for_each(|&index| work.count(&rows.entries[index], outcome));
     }
     Ok(true)
@@ -387,15 +387,13 @@ fn fields_of<'a>(rows: &'a TableBatch, index: usize, target: &Target, kind: Kind
 
 /// The statements of an entry.
 fn kinds(rows: &TableBatch, entry: &Entry) -> [Option<Kind>; 2] {
-    let inserts = rows.route.mode == WriteMode::Insert;
-    match (entry.op, entry.needs_existing.is_empty()) {
-        _ if rows.route.key.is_empty() => [Some(Kind::Append), None],
-        (Op::Delete, _) => [Some(Kind::Delete), None],
-        (Op::Replace, _) => [Some(Kind::Delete), Some(Kind::Add)],
-        (Op::Merge, true) if inserts => [Some(Kind::Add), None],
-        (Op::Merge, false) if inserts => [Some(Kind::Look), None],
-        (Op::Merge, true) => [Some(Kind::Merge), None],
-        (Op::Merge, false) => [Some(Kind::Patch), None],
+    let is_whole = entry.needs_existing.is_empty();
+    match (rows.route.mode.meaning().existing, entry.op) {
+        (Existing::Unkeyed, _) => [Some(Kind::Append), None],
+        (Existing::Update | Existing::Keep, Op::Delete) => [Some(Kind::Delete), None],
+        (Existing::Update | Existing::Keep, Op::Replace) => [Some(Kind::Delete), Some(Kind::Add)],
+        (Existing::Keep, Op::Merge) => [Some(if is_whole { Kind::Add } else { Kind::Look }), None],
+        (Existing::Update, Op::Merge) => [Some(if is_whole { Kind::Merge } else { Kind::Patch }), None],
     }
 }
 

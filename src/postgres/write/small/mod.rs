@@ -23,9 +23,9 @@ use super::stop::Stop;
 use super::target::{SETS_MAX, Target};
 use super::values::Values;
 use crate::engine::batch::{Batch, Op, TableBatch};
+use crate::engine::mode::WriteMode;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::{Failure, FailureClass};
-use crate::engine::route::WriteMode;
 use crate::engine::row::{self, Encoding};
 use crate::engine::shape::{self, ColumnSet, ColumnType, Kind};
 use crate::postgres::catalogue::version;
@@ -52,7 +52,7 @@ pub(super) struct Known {
     /// Each column of the table; `None` where this path can't send its values.
     columns: Option<Vec<Option<Column>>>,
     /// By column set, and whether existing rows stay as they are.
-    statements: BTreeMap<(ColumnSet, bool), Option<Made>>,
+    statements: BTreeMap<(ColumnSet, WriteMode), Option<Made>>,
     /// Set when the server refused the statement for a reason that isn't a record's.
     off: bool,
 }
@@ -191,7 +191,7 @@ async fn made(
     rows: &TableBatch,
 ) -> Result<Option<Made>, Stop> {
     let set = &rows.entries[0].columns;
-    let key = (set.clone(), rows.route.mode == WriteMode::Insert);
+    let key = (set.clone(), rows.route.mode);
     if let Some(known) = target.small.statements.get(&key) {
         return Ok(known.clone());
     }
@@ -205,8 +205,14 @@ async fn made(
         Some(columns) => {
             let current = version::holds_in_plan(&target.table, ledger.shape)
                 .map_err(|error| Stop::own(FailureClass::Schema, Some(&target.table), error.to_string()))?;
-            let text =
-                sql::statement(ledger.progress, &target.names, set, &columns, rows.route.mode, &current);
+            let text = sql::statement(
+                ledger.progress,
+                &target.names,
+                set,
+                &columns,
+                rows.route.mode.meaning(),
+                &current,
+            );
             let statement = client.prepare(&text).await.map_err(Stop::ledger)?;
             Some(Made { statement, columns })
         }
@@ -310,10 +316,7 @@ impl Ready<'_> {
     fn tallies(&self, batch: &Batch, moved: &[Row]) -> Result<Option<Vec<Tally>>, Error> {
         let mut tallies: Vec<Tally> = batch.moves.iter().map(|one| one.settled).collect();
         let mut seen = 0;
-        let kept = match self.rows.route.mode {
-            WriteMode::Insert => Outcome::Ignored,
-            WriteMode::Upsert | WriteMode::Append => Outcome::Unchanged,
-        };
+        let kept = self.rows.route.mode.meaning().kept;
         for row in moved {
             let place: i64 = row.try_get(0)?;
             let tally = &mut tallies[self.order[place as usize - 1]];

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::super::sql::{self, TableNames};
 use super::Column;
-use crate::engine::route::WriteMode;
+use crate::engine::mode::{Existing, Meaning};
 use crate::engine::shape::ColumnSet;
 
 /// The setting by which the statement knows that the transaction was opened: it is local to it.
@@ -24,7 +24,7 @@ pub(super) fn statement(
     names: &TableNames,
     set: &ColumnSet,
     columns: &[Column],
-    mode: WriteMode,
+    meaning: Meaning,
     current: &str,
 ) -> String {
     let places: Vec<usize> = set.iter().collect();
@@ -33,18 +33,17 @@ pub(super) fn statement(
     let (moves, rows) = (moves(current), rows(&places, columns));
     let held = sql::held(progress, "m");
     let target = &names.target;
-    let write = match mode {
-        WriteMode::Append => format!(
+    let write = match meaning.existing {
+        Existing::Unkeyed => format!(
             "e AS MATERIALIZED (SELECT s.*, NULL::pg_catalog.bool AS same FROM s), \
              ins AS (INSERT INTO {target} ({targets}) SELECT {values} FROM e AS s RETURNING 1), \
-             upd AS (SELECT 1 FROM e WHERE false)"
+             upd AS ({NO_UPDATE})"
         ),
-        WriteMode::Upsert | WriteMode::Insert => {
+        Existing::Update => {
             let (same_key, same) = (names.same_key("t", "s", true), names.same_row(set));
-            let same_or_kept = if mode == WriteMode::Insert { "true" } else { same.as_str() };
             let assignments = names.assignments(set);
-            let update = if mode == WriteMode::Insert || assignments.is_empty() {
-                "SELECT 1 FROM e WHERE false".to_owned()
+            let update = if assignments.is_empty() {
+                NO_UPDATE.to_owned()
             } else {
                 // By ctid and not by key: the planner must have no choice but to fetch each row by itself,
                 // since its plan is kept while the table grows. `IS TRUE` hides the key from its joins.
@@ -54,18 +53,30 @@ pub(super) fn statement(
                      AND ({same_key}) IS TRUE AND NOT {same} RETURNING 1"
                 )
             };
-            format!(
-                "e AS MATERIALIZED (SELECT s.*, x.same, x.spot, x.part FROM s LEFT JOIN LATERAL \
-                 (SELECT {same_or_kept} AS same, t.ctid AS spot, t.tableoid AS part \
-                 FROM {target} AS t WHERE {same_key} OFFSET 0) AS x ON true), \
-                 ins AS (INSERT INTO {target} ({targets}) SELECT {values} FROM e AS s WHERE s.same IS NULL \
-                 RETURNING 1), \
-                 upd AS ({update})"
-            )
+            keyed(target, &targets, &values, &same_key, &same, &update)
+        }
+        // Whatever a row that exists says, it is as good as the same.
+        Existing::Keep => {
+            keyed(target, &targets, &values, &names.same_key("t", "s", true), "true", NO_UPDATE)
         }
     };
-    let advance = advance(progress, mode);
+    let advance = advance(progress, meaning.kept.name());
     format!("WITH {moves}, held AS MATERIALIZED ({held}), {rows}, {write}, {COUNTED} {advance}")
+}
+
+/// Stands for the UPDATE where no row is changed.
+const NO_UPDATE: &str = "SELECT 1 FROM e WHERE false";
+
+/// Looks each row's key up, as `e`, inserts rows of new keys and changes others.
+fn keyed(target: &str, targets: &str, values: &str, same_key: &str, same: &str, update: &str) -> String {
+    format!(
+        "e AS MATERIALIZED (SELECT s.*, x.same, x.spot, x.part FROM s LEFT JOIN LATERAL \
+         (SELECT {same} AS same, t.ctid AS spot, t.tableoid AS part \
+         FROM {target} AS t WHERE {same_key} OFFSET 0) AS x ON true), \
+         ins AS (INSERT INTO {target} ({targets}) SELECT {values} FROM e AS s WHERE s.same IS NULL \
+         RETURNING 1), \
+         upd AS ({update})"
+    )
 }
 
 /// Whether all partitions stand where the batch starts, in an open transaction. Nothing is written where this
@@ -107,9 +118,9 @@ fn rows(places: &[usize], columns: &[Column]) -> String {
     format!("s AS MATERIALIZED (SELECT {values} FROM ROWS FROM ({arrays}) AS u({names}) WHERE {READY})")
 }
 
-/// The compare-and-set. It moves nothing where a row wasn't written as foretold.
-fn advance(progress: &str, mode: WriteMode) -> String {
-    let kept = if mode == WriteMode::Insert { "ignored" } else { "unchanged" };
+/// The compare-and-set, which counts rows that were left alone as `kept`. It moves nothing where a row wasn't
+/// written as foretold.
+fn advance(progress: &str, kept: &str) -> String {
     let mut counters = String::new();
     for (name, counted) in [("inserted", "inserted"), ("updated", "updated"), (kept, "kept")] {
         let settled = if name == "ignored" { " OPERATOR(pg_catalog.+) m.ignored" } else { "" };

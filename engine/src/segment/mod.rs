@@ -3,6 +3,7 @@
 //! A segment keeps the blocks that its records came from, so that a batch can be cut again from any part
 //! of them: without a partition that was lost, up to a record that the database refused, or one by one.
 
+mod folding;
 mod survey;
 mod waiting;
 
@@ -10,22 +11,20 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use self::folding::fold_target;
 use self::survey::{Moving, Survey};
 pub use self::waiting::Waiting;
 use crate::arena::{Arena, Mark};
 use crate::batch::{Batch, QuarantineRecord, TableBatch};
 use crate::breaker::Judged;
-use crate::change::Change;
 use crate::decode::Decoder;
-use crate::fold::{Folded, Lacking, alone, fold, lacking, single};
-use crate::key;
-use crate::mode::{Existing, Meaning};
+use crate::fold::Lacking;
 use crate::outcome::Tally;
 use crate::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::record::{Record, RecordBlock};
 use crate::route::Route;
 use crate::row::{Decoded, Encoding, Reject, RejectCode};
-use crate::shape::{ColumnSet, KeyOrder, Table};
+use crate::shape::{ColumnSet, Table};
 
 /// Bytes of a record over the limit that the quarantine keeps.
 const HEAD_BYTES: usize = 4096;
@@ -435,46 +434,6 @@ fn shapes<'r>(routes: impl Iterator<Item = &'r Arc<Route>>) -> Vec<Arc<Table>> {
     }
     shapes.sort_by_key(|shape| shape.oid);
     shapes
-}
-
-/// Folds the changes of a target as its mode says.
-fn fold_target(route: &Route, exact: bool, changes: Vec<Change<'_>>, arena: &mut Arena) -> Folded {
-    let meaning = route.mode.meaning();
-    match meaning.existing {
-        Existing::Unkeyed => fold_unkeyed(route, changes),
-        Existing::Update | Existing::Keep => fold_keyed(route, meaning, exact, changes, arena),
-    }
-}
-
-/// Without a key, each record is a row, in arrival order.
-fn fold_unkeyed(route: &Route, changes: Vec<Change<'_>>) -> Folded {
-    let (partial, whole): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.lacks_required);
-    let missing = |change: &Change<'_>| lacking(&route.table, change);
-    Folded {
-        entries: whole.iter().map(single).collect(),
-        refused: partial.iter().map(missing).collect(),
-        ..Folded::default()
-    }
-}
-
-/// Finds each change's key, sorts by it and folds; arrival order stays where the order across keys counts.
-fn fold_keyed(
-    route: &Route,
-    meaning: Meaning,
-    exact: bool,
-    mut changes: Vec<Change<'_>>,
-    arena: &mut Arena,
-) -> Folded {
-    for change in &mut changes {
-        change.key = key::locate(route, change.columns, &change.fields, arena);
-        change.fingerprint = key::fingerprint(arena.bytes(&change.key));
-    }
-    if route.table.traits.key_order != KeyOrder::Free {
-        let entries = changes.iter().map(|change| alone(&route.table, change)).collect();
-        return Folded { entries, ..Folded::default() };
-    }
-    let order = key::order(&changes, arena);
-    fold(&route.table, meaning, exact, &changes, &order, arena)
 }
 
 fn min_option(one: Option<u32>, other: Option<u32>) -> Option<u32> {

@@ -7,46 +7,10 @@
 //! final already).
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
-
-use secrecy::SecretString;
 
 use super::error::Problem;
+use super::file_text::{self, FileText, Part};
 use super::tree::{Node, Origin, Scalar, Value};
-
-/// A text that is made of files, which may be written anew while it is in use: secrets that rotate.
-#[derive(Clone)]
-pub struct FileText(Vec<Part>);
-
-#[derive(Clone)]
-enum Part {
-    Text(String),
-    File(String),
-}
-
-impl FileText {
-    /// The text as its files say it now.
-    ///
-    /// # Errors
-    /// A sentence that names the file which can't be read; it holds no secret.
-    pub fn read(&self) -> Result<SecretString, String> {
-        let mut text = String::new();
-        for part in &self.0 {
-            match part {
-                Part::Text(part) => text.push_str(part),
-                Part::File(path) => text.push_str(&read(path).map_err(|fault| fault.message)?),
-            }
-        }
-        Ok(text.into())
-    }
-}
-
-impl fmt::Debug for FileText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FileText(***)")
-    }
-}
 
 /// Resolves every reference below a node.
 pub(super) fn resolve(
@@ -109,7 +73,7 @@ impl Expanded {
     /// How to read it again, where files are part of it.
     fn files(self) -> Option<FileText> {
         let is_file = |part: &Part| matches!(part, Part::File(_));
-        self.parts.iter().any(is_file).then_some(FileText(self.parts))
+        self.parts.iter().any(is_file).then_some(FileText::new(self.parts))
     }
 }
 
@@ -177,21 +141,10 @@ fn look_up(reference: &str, env: &BTreeMap<String, String>) -> Result<String, Fa
 }
 
 fn read(path: &str) -> Result<String, Fault> {
-    match std::fs::read_to_string(Path::new(path)) {
-        Ok(mut text) => {
-            if text.ends_with('\n') {
-                text.pop();
-                if text.ends_with('\r') {
-                    text.pop();
-                }
-            }
-            Ok(text)
-        }
-        Err(error) => Err(Fault {
-            message: format!("can't read the file {path}: {error}"),
-            help: "a ${file:…} reference names a text file that this process may read".to_owned(),
-        }),
-    }
+    file_text::read(path).map_err(|message| Fault {
+        message,
+        help: "a ${file:…} reference names a text file that this process may read".to_owned(),
+    })
 }
 
 #[cfg(test)]

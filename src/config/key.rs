@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use super::reader::Keys;
 use super::reader::{Field, Report, Section};
 use super::values::{parse_duration, parse_integer, parse_size, show_duration, show_size};
 use crate::nearest::nearest;
-
-/// A section's path from the root and the names of its keys. The reader refuses any other key.
-pub type Keys = (&'static str, &'static [&'static str]);
 
 /// A key with its value as the effective configuration shows it.
 pub(super) type Shown = (&'static str, Value);

@@ -9,6 +9,7 @@
 //! engine it knows only the plain types of a route.
 
 mod error;
+mod file_text;
 mod interpolate;
 mod json;
 mod key;
@@ -26,7 +27,7 @@ mod values;
 mod yaml;
 
 pub use self::error::{ConfigError, Place, Problem};
-pub use self::interpolate::FileText;
+pub use self::file_text::FileText;
 pub use self::key::Keys;
 pub use self::load::{FileFormat, LoadOptions};
 pub use self::names::{FieldPath, NameTooLong, PipelineName, TableName, TableTemplate, TopicPattern};

@@ -4,10 +4,12 @@
 //! finds every problem; a load with problems never yields settings.
 
 use super::error::{Place, Problem};
-use super::key::Keys;
 use super::tree::{Entry, Node, Origin, Scalar, Value};
 use super::yaml;
 use crate::nearest::nearest;
+
+/// A section's path from the root and the names of its keys. The reader refuses any other key.
+pub type Keys = (&'static str, &'static [&'static str]);
 
 /// The problems found so far.
 #[derive(Default)]

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Place;
-use super::interpolate::FileText;
+use super::file_text::FileText;
 
 /// A value and its place.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use crate::config::error::Place;
-use crate::config::interpolate::FileText;
+use crate::config::file_text::FileText;
 use crate::config::names::PipelineName;
 use crate::config::properties::{ALLOWED, FOREIGN, REFUSED, REFUSED_PREFIXES};
 use crate::config::reader::{Field, Report, Section};

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::interpolate::FileText;
+use crate::config::file_text::FileText;
 use crate::config::key::{Keys, shown};
 use crate::config::reader::{Field, Report, Section};
 use crate::config::secret::connection_string;

@@ -1,10 +1,11 @@
-//! COPY FROM STDIN: framing of rows that are already encoded.
+//! COPY FROM STDIN, into a table or its stage: framing of rows that are already encoded.
 //!
 //! A row's bytes in the arena are the tuple body of binary COPY; here they only get their column count
 //! in front, an `ord` column where they go to a stage, and are sent in large chunks. In text encoding the
 //! same fields are written out with COPY's escapes, so that each type's own input reads them.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -12,8 +13,14 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use super::failpoint::Failpoint;
+use super::stop::Stop;
+use super::target::{Destination, SetStatements, Target};
+use super::timings::Stage;
+use super::work::Work;
 use crate::engine::batch::{Entry, TableBatch};
 use crate::engine::row::{self, Encoding};
+use crate::engine::shape::Table;
+use crate::postgres::classify;
 
 /// Bytes that are collected before they are handed to the connection.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -25,15 +32,15 @@ const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const BINARY_TRAILER: &[u8] = &[0xff, 0xff];
 
 /// Rows of one column set on their way into a table or a stage.
-pub(super) struct Rows<'a> {
+struct Rows<'a> {
     /// The batch that holds their bytes.
-    pub(super) table: &'a TableBatch,
+    table: &'a TableBatch,
     /// Which of its entries, in the order of sending.
-    pub(super) entries: &'a [usize],
+    entries: &'a [usize],
     /// Columns of each row.
-    pub(super) width: usize,
+    width: usize,
     /// The `ord` of the first row; the others count on. `None`: the target has no such column.
-    pub(super) first_ord: Option<i32>,
+    first_ord: Option<i32>,
 }
 
 /// Whether a session whose COPY failed, or was dropped, still gets each answer to its own question.
@@ -47,12 +54,60 @@ pub(super) async fn is_in_step(client: &Client) -> bool {
     answer.is_err_and(|error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION))
 }
 
+/// Sends rows of one column set by COPY; all of them must arrive.
+pub(super) async fn send(
+    work: &mut Work<'_>,
+    target: &Target,
+    set: &SetStatements,
+    rows: &TableBatch,
+    entries: &[usize],
+    to: Destination,
+) -> Result<(), Stop> {
+    let table = &target.table;
+    let first = entries.first().map(|&first| &rows.entries[first]);
+    let width = first.map_or(0, |entry| entry.columns.len());
+    let first_ord = match to {
+        Destination::Target => None,
+        Destination::Stage => {
+            let first = work.next_ord;
+            work.next_ord += entries.len() as i32;
+            Some(first)
+        }
+    };
+    let statement =
+        set.copy(work.client, to, rows.encoding).await.map_err(|error| stop_at(to, error, table, None))?;
+    let sent = Rows { table: rows, entries, width, first_ord };
+    let taken = match sent.send(work.client, statement).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            let line = classify::copy_line(&error).map(|(line, _)| line as usize);
+            let at = line.and_then(|line| entries.get(line.checked_sub(1)?));
+            let suspect = at.map(|&entry| rows.entries[entry].arrival);
+            let stop = stop_at(to, error, table, suspect);
+            return Err(if is_in_step(work.client).await { stop } else { stop.out_of_step() });
+        }
+    };
+    if taken != entries.len() as u64 {
+        let message = format!("COPY into {table} took {taken} of {} rows without an error", entries.len());
+        return Err(Stop::defect(Some(table), message));
+    }
+    work.lap(Stage::Copy);
+    Ok(())
+}
+
+fn stop_at(to: Destination, error: Error, table: &Arc<Table>, suspect: Option<u32>) -> Stop {
+    match to {
+        Destination::Target => Stop::rows(error, table, suspect),
+        Destination::Stage => Stop::staging(error, table, suspect),
+    }
+}
+
 impl Rows<'_> {
     /// Sends the rows and returns how many rows the server says it took.
     ///
     /// # Errors
     /// What the server or the connection answered; the transaction is then aborted.
-    pub(super) async fn send(&self, client: &Client, copy: &Statement) -> Result<u64, Error> {
+    async fn send(&self, client: &Client, copy: &Statement) -> Result<u64, Error> {
         let sink: CopyInSink<Bytes> = client.copy_in(copy).await?;
         let mut sink = pin!(sink);
         let binary = self.table.encoding == Encoding::Binary;

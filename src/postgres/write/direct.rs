@@ -8,13 +8,12 @@
 
 use tokio_postgres::Client;
 
-use super::append;
 use super::copy;
 use super::guess::{Choice, Found, Split, Way, can_be_copied};
 use super::keys;
 use super::staged;
 use super::stop::Stop;
-use super::target::{Into, Target};
+use super::target::{Destination, Target};
 use super::timings::Stage;
 use super::work::{self, Work};
 use crate::engine::batch::{Op, TableBatch};
@@ -191,7 +190,7 @@ async fn copy_new(
     for (columns, entries) in work::by_columns(rows, new.iter().copied()) {
         let set = target.set(&columns);
         let client = work.client;
-        let copy = append::copy(work, target, &set, rows, &entries, Into::Target);
+        let copy = copy::send(work, target, &set, rows, &entries, Destination::Target);
         let copied = if std::mem::take(&mut opens) {
             // A COPY behind what fails doesn't begin, and is dropped.
             match futures_util::try_join!(open_savepoint(client, target), copy) {

@@ -16,10 +16,10 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::stop::Stop;
-use super::target::{Into, SetStatements, Target};
+use super::target::{Destination, SetStatements, Target};
 use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
-use super::{append, ordered};
+use super::{copy, ordered};
 use crate::engine::batch::{Entry, MoveIndex, Op, TableBatch};
 use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
@@ -186,7 +186,7 @@ impl<'a> Merge<'a> {
         for (columns, entries) in work::by_columns(rows, entries.into_iter()) {
             let set = target.set(&columns);
             let first = work.next_ord;
-            append::copy(work, target, &set, rows, &entries, Into::Stage).await?;
+            copy::send(work, target, &set, rows, &entries, Destination::Stage).await?;
             groups.push(Group { set, ords: first..work.next_ord });
             order.extend(entries);
         }
@@ -373,7 +373,7 @@ impl<'a> Merge<'a> {
         match insert_under_savepoint(work.client, target, &parts).await {
             Ok(counts) => {
                 for ((_, index, ords), inserted) in parts.into_iter().zip(counts) {
-                    let dropped = append::dropped_rows(target, ords.len() as u64, inserted)?;
+                    let dropped = target.dropped(ords.len() as u64, inserted)?;
                     match index {
                         Some(index) => {
                             work.count_in(index, Outcome::Inserted, inserted);

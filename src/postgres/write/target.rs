@@ -62,7 +62,7 @@ pub(super) struct SetStatements {
 
 /// Where a COPY goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Into {
+pub(super) enum Destination {
     /// The target itself.
     Target,
     /// Its stage.
@@ -180,6 +180,23 @@ impl Target {
         self.sets.insert(columns.clone(), Arc::clone(&made));
         made
     }
+
+    /// How many of the rows sent by INSERT a trigger dropped.
+    ///
+    /// # Errors
+    /// A defect, where no trigger can have dropped any.
+    pub(super) fn dropped(&self, sent: u64, inserted: u64) -> Result<u64, Stop> {
+        let table = &self.table;
+        match sent.checked_sub(inserted) {
+            Some(0) => Ok(0),
+            Some(dropped) if table.traits.insert_triggers => Ok(dropped),
+            _ => {
+                let message =
+                    format!("an INSERT of {sent} rows into {table} affected {inserted} without an error");
+                Err(Stop::defect(Some(table), message))
+            }
+        }
+    }
 }
 
 impl SetStatements {
@@ -187,14 +204,14 @@ impl SetStatements {
     pub(super) async fn copy(
         &self,
         client: &Client,
-        into: Into,
+        to: Destination,
         encoding: Encoding,
     ) -> Result<&Statement, tokio_postgres::Error> {
-        let (slot, sql) = match (into, encoding) {
-            (Into::Target, Encoding::Binary) => (0, &self.sql.copy_binary),
-            (Into::Target, Encoding::Text) => (1, &self.sql.copy_text),
-            (Into::Stage, Encoding::Binary) => (2, &self.sql.stage_binary),
-            (Into::Stage, Encoding::Text) => (3, &self.sql.stage_text),
+        let (slot, sql) = match (to, encoding) {
+            (Destination::Target, Encoding::Binary) => (0, &self.sql.copy_binary),
+            (Destination::Target, Encoding::Text) => (1, &self.sql.copy_text),
+            (Destination::Stage, Encoding::Binary) => (2, &self.sql.stage_binary),
+            (Destination::Stage, Encoding::Text) => (3, &self.sql.stage_text),
         };
         self.copies[slot].get_or_try_init(|| client.prepare(sql)).await
     }

@@ -12,13 +12,13 @@ impl Writer {
         if let CommitOutcome::RolledBack(failure) = &mut outcome
             && failure.is_lock_wait()
             && failure.table.is_none()
-            && let Some(connection) = self.connection.as_mut()
+            && let Some(idle) = self.idle.take()
         {
-            connection.in_doubt = true;
-            let client = connection.session().client();
-            let locked = connection.prepared.shapes.locked_by_others(client, batch).await;
+            let session = idle.begin();
+            let client = session.session.client();
+            let locked = session.prepared.shapes.locked_by_others(client, batch).await;
             if let Ok(locked) = locked {
-                connection.in_doubt = false;
+                self.idle = Some(session.seen_to_end());
                 failure.table = locked.map(|table| table.to_string());
             }
         }
@@ -36,12 +36,11 @@ impl Writer {
         if batch.shapes.is_empty() || !suspected {
             return outcome;
         }
-        let Ok(mut connection) = self.connection().await else { return outcome };
-        connection.in_doubt = true;
-        let changed = Shapes::changed_anywhere(connection.session(), batch).await;
+        let Ok(idle) = self.connection().await else { return outcome };
+        let session = idle.begin();
+        let changed = Shapes::changed_anywhere(&session.session, batch).await;
         let Ok(changed) = changed else { return outcome };
-        connection.in_doubt = false;
-        self.connection = Some(connection);
+        self.idle = Some(session.seen_to_end());
         if changed.is_empty() { outcome } else { CommitOutcome::Reshaped(changed) }
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::failpoint::Failpoint;
 use super::sql::ProgressSql;
-use crate::engine::batch::{Batch, PartitionMove};
+use crate::engine::batch::PartitionMove;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, TopicId};
 use crate::engine::progress::{Standing, StoredProgress, standing};
@@ -33,10 +33,15 @@ impl Progress {
     /// Opens the transaction, takes `locks` on its tables, and locks the rows of all moves in the order of
     /// the partitions, in one flush. It is opened in the mode that `default_transaction_read_only` says at
     /// this moment: a host that sets it while a session lives takes no more writes.
-    pub(super) async fn begin(&self, client: &Client, batch: &Batch, locks: &str) -> Result<Standing, Error> {
-        let order = lock_order(batch);
-        let topics: Vec<&str> = order.iter().map(|&at| &*batch.moves[at].partition.topic).collect();
-        let numbers: Vec<i32> = order.iter().map(|&at| batch.moves[at].partition.partition).collect();
+    pub(super) async fn begin(
+        &self,
+        client: &Client,
+        moves: &[PartitionMove],
+        locks: &str,
+    ) -> Result<Standing, Error> {
+        let order = lock_order(moves);
+        let topics: Vec<&str> = order.iter().map(|&at| &*moves[at].partition.topic).collect();
+        let numbers: Vec<i32> = order.iter().map(|&at| moves[at].partition.partition).collect();
         let open = format!("BEGIN ISOLATION LEVEL READ COMMITTED{locks}");
         let begin = async {
             let begun = client.batch_execute(&open).await;
@@ -46,7 +51,7 @@ impl Progress {
         let parameters: [&(dyn ToSql + Sync); 3] = [&self.pipeline, &topics, &numbers];
         let lock = client.query(&self.lock, &parameters);
         let ((), rows) = futures_util::try_join!(begin, lock)?;
-        let mut stored: Vec<Option<StoredProgress>> = batch.moves.iter().map(|_| None).collect();
+        let mut stored: Vec<Option<StoredProgress>> = moves.iter().map(|_| None).collect();
         for row in rows {
             let place: i64 = row.try_get(0)?;
             let index = order[(place - 1) as usize];
@@ -57,17 +62,17 @@ impl Progress {
                 owner: row.try_get(4)?,
             });
         }
-        Ok(standing(&batch.moves, stored))
+        Ok(standing(moves, stored))
     }
 
-    /// Moves and counts all partitions of the batch; returns how many rows stood as expected.
+    /// Moves and counts all these partitions; returns how many rows stood as expected.
     pub(super) async fn advance(
         &self,
         client: &Client,
-        batch: &Batch,
+        moves: &[PartitionMove],
         tallies: &[Tally],
     ) -> Result<u64, Error> {
-        let columns = MoveColumns::of(batch.moves.iter());
+        let columns = MoveColumns::of(moves.iter());
         let counts: Vec<Vec<i64>> = Outcome::ALL
             .into_iter()
             .map(|outcome| tallies.iter().map(|tally| tally.get(outcome) as i64).collect())
@@ -125,9 +130,9 @@ impl<'a> MoveColumns<'a> {
 }
 
 /// The moves in the order in which every transaction locks.
-pub(super) fn lock_order(batch: &Batch) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..batch.moves.len()).collect();
-    order.sort_by(|&a, &b| batch.moves[a].partition.cmp(&batch.moves[b].partition));
+pub(super) fn lock_order(moves: &[PartitionMove]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..moves.len()).collect();
+    order.sort_by(|&a, &b| moves[a].partition.cmp(&moves[b].partition));
     order
 }
 

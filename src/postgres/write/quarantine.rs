@@ -12,9 +12,9 @@ use std::fmt::Write as _;
 
 use tokio_postgres::{Client, Error};
 
+use super::prepared::Prepared;
 use super::progress::Timestamp;
-use super::transaction::Prepared;
-use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord};
+use crate::engine::batch::{PartitionMove, QuarantineRecord};
 
 /// Most records that one statement takes.
 const ROWS_MAX: usize = 1000;
@@ -24,25 +24,27 @@ const BYTES_MAX: usize = 1 << 20;
 /// What is left of a batch's quarantine to be written.
 pub(super) struct Rest<'b> {
     records: &'b [QuarantineRecord],
+    moves: &'b [PartitionMove],
     written: u64,
 }
 
-/// Writes the records of the batch's quarantine but for those that the last statement takes.
+/// Writes records that these moves pass to the quarantine, but for those that the last statement takes.
 ///
 /// # Errors
 /// The first refusal; the transaction is then aborted.
 pub(super) async fn write_most<'b>(
     client: &Client,
     prepared: &Prepared,
-    batch: &'b Batch,
+    records: &'b [QuarantineRecord],
+    moves: &'b [PartitionMove],
 ) -> Result<Rest<'b>, Error> {
-    let mut rest = Rest { records: &batch.quarantine, written: 0 };
+    let mut rest = Rest { records, moves, written: 0 };
     loop {
         let (records, tail) = rest.records.split_at(chunk(rest.records));
         if tail.is_empty() {
             return Ok(rest);
         }
-        rest.written += insert_all(client, prepared, batch, records).await?;
+        rest.written += insert_all(client, prepared, records, moves).await?;
         rest.records = tail;
     }
 }
@@ -53,16 +55,11 @@ impl Rest<'_> {
     ///
     /// # Errors
     /// A refusal; the transaction is then aborted.
-    pub(super) async fn write(
-        self,
-        client: &Client,
-        prepared: &Prepared,
-        batch: &Batch,
-    ) -> Result<u64, Error> {
+    pub(super) async fn write(self, client: &Client, prepared: &Prepared) -> Result<u64, Error> {
         if self.records.is_empty() {
             return Ok(self.written);
         }
-        Ok(self.written + insert_all(client, prepared, batch, self.records).await?)
+        Ok(self.written + insert_all(client, prepared, self.records, self.moves).await?)
     }
 }
 
@@ -86,13 +83,13 @@ fn weight(record: &QuarantineRecord) -> usize {
 async fn insert_all(
     client: &Client,
     prepared: &Prepared,
-    batch: &Batch,
     records: &[QuarantineRecord],
+    moves: &[PartitionMove],
 ) -> Result<u64, Error> {
     fn each<'r, T>(records: &'r [QuarantineRecord], of: impl Fn(&'r QuarantineRecord) -> T) -> Vec<T> {
         records.iter().map(of).collect()
     }
-    let place = |record: &QuarantineRecord| -> &PartitionMove { &batch.moves[record.move_index.get()] };
+    let place = |record: &QuarantineRecord| -> &PartitionMove { &moves[record.move_index.get()] };
     client
         .execute(
             &prepared.quarantine,

@@ -15,18 +15,19 @@ use tokio_postgres::Client;
 
 use super::append;
 use super::ordered::{self, Tried};
+use super::prepared::Prepared;
+use super::settlement::Settlement;
 use super::staged;
 use super::stop::Stop;
 use super::target::Targets;
 use super::timings::Timings;
-use super::transaction::Prepared;
+use super::transaction;
 use super::work::Work;
 use crate::engine::arena::Arena;
 use crate::engine::batch::{Batch, Entry, TableBatch};
 use crate::engine::commit::Refusal;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::Failure;
-use crate::engine::progress::Standing;
 use crate::engine::row::{self, push_field};
 use crate::engine::shape::ColumnSet;
 
@@ -70,21 +71,8 @@ pub(super) async fn run(
     prepared: &mut Prepared,
     batch: &Batch,
 ) -> Result<Vec<Refusal>, Stop> {
-    prepared.prepare(client, &batch.shapes, &batch.tables).await?;
-    let locks = prepared.shapes.locks(batch);
-    // In one flush.
-    let begin = async { prepared.progress.begin(client, batch, &locks).await.map_err(Stop::ledger) };
-    let compare = prepared.shapes.changed(client, batch);
     let savepoint = async { client.batch_execute("SAVEPOINT tidegate_piece").await.map_err(Stop::ledger) };
-    let (standing, changed, ()) = futures_util::try_join!(begin, compare, savepoint)?;
-    match standing {
-        Standing::Ready => {}
-        Standing::Applied => return Err(Stop::Applied),
-        Standing::Fenced(fences) => return Err(Stop::Fenced(fences)),
-    }
-    if !changed.is_empty() {
-        return Err(Stop::Reshaped(changed));
-    }
+    transaction::open(client, prepared, batch, savepoint).await?;
     let mut places = Vec::new();
     for (table, rows) in batch.tables.iter().enumerate() {
         let entries = rows.entries.iter().enumerate();
@@ -93,7 +81,7 @@ pub(super) async fn run(
     places.sort_unstable_by_key(|place| place.arrival);
     let mut seek = Seek {
         batch,
-        work: Work::new(client, batch, Timings::default()),
+        work: Work::new(client, Settlement::of(batch).tallies(), Timings::default()),
         targets: &mut prepared.targets,
         places,
         refused: Vec::new(),

@@ -99,15 +99,7 @@ impl Stop {
 
     /// Something that we found by ourselves.
     pub(super) fn own(class: FailureClass, table: Option<&Table>, message: String) -> Self {
-        Self::Own(Box::new(Failure {
-            class,
-            sqlstate: None,
-            column: None,
-            constraint: None,
-            table: table.map(ToString::to_string),
-            message,
-            suspect: None,
-        }))
+        Self::Own(Box::new(own_failure(class, table, message)))
     }
 
     /// Numbers that don't add up: a statement of ours did something else than it says.
@@ -147,5 +139,18 @@ impl Stop {
         let Some(server) = self.in_step() else { return false };
         let class = classify::classify(&server.error, server.phase).class;
         matches!(class, FailureClass::Record | FailureClass::MissingParent | FailureClass::Collision)
+    }
+}
+
+/// A failure that we found by ourselves.
+pub(super) fn own_failure(class: FailureClass, table: Option<&Table>, message: String) -> Failure {
+    Failure {
+        class,
+        sqlstate: None,
+        column: None,
+        constraint: None,
+        table: table.map(ToString::to_string),
+        message,
+        suspect: None,
     }
 }

@@ -7,7 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
 use super::timings::{Stage, Timings};
-use crate::engine::batch::{Batch, Entry, MoveIndex, Pending, TableBatch};
+use crate::engine::batch::{Entry, MoveIndex, Pending, TableBatch};
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::shape::ColumnSet;
 
@@ -15,7 +15,7 @@ use crate::engine::shape::ColumnSet;
 pub(super) struct Work<'a> {
     /// The session's client.
     pub(super) client: &'a Client,
-    /// Outcomes so far, one tally for each move.
+    /// Outcomes so far, one tally for each account of the settlement.
     pub(super) tallies: Vec<Tally>,
     /// Records that can't be written because their keys don't exist. Once there is one, the transaction
     /// is going to be rolled back: the rest of the batch is only searched for more of them.
@@ -29,15 +29,8 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// Starts with the outcomes that are settled already.
-    pub(super) fn new(client: &'a Client, batch: &Batch, timings: Timings) -> Self {
-        Self {
-            client,
-            tallies: batch.moves.iter().map(|one| one.settled).collect(),
-            refused: Vec::new(),
-            next_ord: 0,
-            timings,
-            lap: Instant::now(),
-        }
+    pub(super) fn new(client: &'a Client, tallies: Vec<Tally>, timings: Timings) -> Self {
+        Self { client, tallies, refused: Vec::new(), next_ord: 0, timings, lap: Instant::now() }
     }
 
     /// Counts an entry's outcome.

@@ -12,15 +12,19 @@ mod sql;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::failpoint::{self, Failpoint};
 use super::ordered;
+use super::prepared::Prepared;
 use super::progress::{self, MoveColumns};
 use super::stop::Stop;
 use super::target::{SETS_MAX, Target};
+use super::timings::{Stage, Timings};
+use super::transaction;
 use super::values::Values;
 use crate::engine::batch::{Batch, Op, TableBatch};
 use crate::engine::mode::WriteMode;
@@ -79,15 +83,15 @@ struct Made {
 
 /// What the statement names in the ledger, qualified.
 #[derive(Clone, Copy)]
-pub(super) struct Names<'a> {
+struct Names<'a> {
     /// The progress table.
-    pub(super) progress: &'a str,
+    progress: &'a str,
     /// The function that tells a table's state, see [`version::holds_in_plan`].
-    pub(super) shape: &'a str,
+    shape: &'a str,
 }
 
 /// A batch that this path takes, ready to be sent.
-pub(super) struct Ready<'a> {
+struct Ready<'a> {
     rows: &'a TableBatch,
     /// Opens the transaction and locks the table.
     begin: String,
@@ -109,7 +113,7 @@ pub(super) enum Tried {
 }
 
 /// The one table of a batch that this path takes, as far as the batch tells.
-pub(super) fn takes(batch: &Batch) -> Option<&TableBatch> {
+fn takes(batch: &Batch) -> Option<&TableBatch> {
     let mut tables = batch.tables.iter().filter(|rows| !rows.entries.is_empty());
     let (Some(rows), None) = (tables.next(), tables.next()) else { return None };
     let traits = rows.route.table.traits;
@@ -139,19 +143,70 @@ fn settled(tally: &Tally) -> [u64; 3] {
 
 impl Known {
     /// Lets this path be, for as long as the session and the table's shape last.
-    pub(super) fn turn_off(&mut self) {
+    fn turn_off(&mut self) {
         self.off = true;
     }
 
     /// Gives up the statements: their plans may have been made without the table's lock.
-    pub(super) fn forget_plans(&mut self) {
+    fn forget_plans(&mut self) {
         self.statements.clear();
+    }
+}
+
+/// Runs a small batch up to, and without, COMMIT. `None` where it isn't for this path: nothing was sent then.
+pub(super) async fn run(
+    client: &Client,
+    prepared: &mut Prepared,
+    batch: &Batch,
+    timings: &mut Timings,
+) -> Option<Result<Tried, Stop>> {
+    let rows = takes(batch)?;
+    let started = Instant::now();
+    if let Err(stop) = transaction::check_accounts(batch) {
+        return Some(Err(stop));
+    }
+    let ready = match make_ready(client, prepared, batch, rows).await {
+        Ok(ready) => ready?,
+        Err(stop) => return Some(Err(stop)),
+    };
+    let started = timings.lap(Stage::Lock, started);
+    let locked = AtomicBool::new(false);
+    let tried = ready.write(client, &prepared.pipeline, batch, &locked).await;
+    timings.lap(Stage::Merge, started);
+    if let Ok(target) = prepared.targets.get_mut(rows) {
+        if matches!(tried, Ok(Tried::Unfit)) {
+            target.small.turn_off();
+        }
+        if !locked.into_inner() {
+            target.small.forget_plans();
+        }
+    }
+    Some(tried)
+}
+
+async fn make_ready<'a>(
+    client: &Client,
+    prepared: &mut Prepared,
+    batch: &'a Batch,
+    rows: &'a TableBatch,
+) -> Result<Option<Ready<'a>>, Stop> {
+    prepared.prepare(client, &batch.shapes, std::slice::from_ref(rows)).await?;
+    let lock = prepared.shapes.table_locks(batch);
+    let target = prepared.targets.get_mut(rows)?;
+    let ledger = Names { progress: &prepared.progress_table, shape: &prepared.shape_function };
+    match prepare(client, target, ledger, &lock, batch, rows).await {
+        // Why the server refuses to prepare it, the general path finds out.
+        Err(Stop::Server(refused)) if judge(&refused.error, client).is_some() => {
+            target.small.turn_off();
+            Ok(None)
+        }
+        ready => ready,
     }
 }
 
 /// Makes the statement and its parameters; `None` where the table or a value isn't for this path. Runs
 /// outside of a transaction.
-pub(super) async fn prepare<'a>(
+async fn prepare<'a>(
     client: &Client,
     target: &mut Target,
     ledger: Names<'_>,
@@ -174,7 +229,7 @@ pub(super) async fn prepare<'a>(
             array.push(field);
         }
     }
-    let order = progress::lock_order(batch);
+    let order = progress::lock_order(&batch.moves);
     let mut place_of = vec![0; order.len()];
     for (place, &index) in (1..).zip(&order) {
         place_of[index] = place;
@@ -276,7 +331,7 @@ fn column_of(type_: &ColumnType, named: String) -> Option<Column> {
 
 impl Ready<'_> {
     /// Opens the transaction and writes everything, in one flush. `locked` is set once the table is.
-    pub(super) async fn write(
+    async fn write(
         &self,
         client: &Client,
         pipeline: &str,
@@ -336,7 +391,7 @@ impl Ready<'_> {
 }
 
 /// What an error leaves open; `None` where it is trouble that the general path would only meet again.
-pub(super) fn judge(error: &Error, client: &Client) -> Option<Tried> {
+fn judge(error: &Error, client: &Client) -> Option<Tried> {
     error.as_db_error()?;
     let failure = classify::classify(error, Phase::Rows);
     if client.is_closed() || is_plain(&failure) {

@@ -1,0 +1,55 @@
+//! What a session keeps between transactions.
+
+use std::sync::Arc;
+
+use tokio_postgres::{Client, Statement};
+
+use super::progress::Progress;
+use super::shapes::Shapes;
+use super::stop::Stop;
+use super::target::Targets;
+use crate::engine::batch::TableBatch;
+use crate::engine::shape::Table;
+use crate::postgres::repertoire::Repertoire;
+
+/// What a session keeps between transactions.
+pub(super) struct Prepared {
+    /// The pipeline's name.
+    pub(super) pipeline: String,
+    /// The progress table, qualified.
+    pub(super) progress_table: String,
+    /// The function that tells a table's state to a plan, qualified.
+    pub(super) shape_function: String,
+    /// The statements on progress.
+    pub(super) progress: Progress,
+    /// The insert into the quarantine.
+    pub(super) quarantine: Statement,
+    /// What the database can hold.
+    pub(super) repertoire: Repertoire,
+    /// What is known of the targets.
+    pub(super) targets: Targets,
+    /// What is known of the shapes of their tables.
+    pub(super) shapes: Shapes,
+}
+
+impl Prepared {
+    /// Makes ready what comparing these shapes and writing these rows needs, in one flush as far as it goes.
+    /// Runs outside of a transaction.
+    ///
+    /// # Errors
+    /// The server's refusal, or a table that can't be written.
+    pub(super) async fn prepare(
+        &mut self,
+        client: &Client,
+        shapes: &[Arc<Table>],
+        tables: &[TableBatch],
+    ) -> Result<(), Stop> {
+        let targets = async {
+            for rows in tables {
+                self.targets.prepare(client, rows).await?;
+            }
+            Ok(())
+        };
+        futures_util::try_join!(self.shapes.prepare(client, shapes), targets).map(drop)
+    }
+}

@@ -73,7 +73,7 @@ impl fmt::Display for Outcome {
 
 /// How many records ended in each outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally([u64; 9]);
+pub struct Tally([u64; Outcome::ALL.len()]);
 
 impl Tally {
     /// Counts `records` more in `outcome`.

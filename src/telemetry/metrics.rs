@@ -90,7 +90,7 @@ pub struct PartitionMetrics {
 /// The series of a topic's way into a table.
 #[derive(Clone, Debug)]
 pub struct TableMetrics {
-    outcomes: [IntCounter; 9],
+    outcomes: [IntCounter; Outcome::ALL.len()],
     duplicates: IntCounter,
     last_commit: Gauge,
     newest_record: Gauge,

@@ -2,11 +2,13 @@
 //!
 //! [`source`] reads Rust roughly: code without comments and strings, comments by line, without the tests
 //! below the code. [`code`] holds budgets, forbidden words and who may know whom; [`documents`] holds the
-//! documentation against the code and the other way round. Every message says what to do. A rule is never
-//! loosened here without its reason: exceptions are named in one list.
+//! documentation against the code and the other way round, and [`outcomes`] SQL against the engine. Every
+//! message says what to do. A rule is never loosened here without its reason: exceptions are named in one
+//! list.
 
 mod code;
 mod documents;
+mod outcomes;
 mod source;
 
 use std::path::{Path, PathBuf};

@@ -1,25 +1,34 @@
 //! The ledger: progress, quarantine and decisions, in a schema of the target's own database.
 //!
-//! It lies where the rows lie, so that both change in one transaction. This module makes the schema and
-//! holds every statement on it but those of the write path, which are composed with [`Ledger::sql`]. It
-//! knows nothing of Kafka: offsets and topic identities come in as values.
+//! It lies where the rows lie, so that both change in one transaction. Each file here is one concern with
+//! all its statements, reads and writes; transactions are composed of them elsewhere. Nothing here knows of
+//! Kafka: offsets and topic identities come in as values.
 
 mod acquire;
+mod decisions;
 mod error;
-mod migrate;
-mod quarantine;
-mod read;
+pub(super) mod moves;
+mod pipelines;
+mod progress;
+pub(super) mod quarantine;
 mod register;
+mod schema;
 mod verify;
 
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
 pub use self::acquire::Acquired;
+pub use self::decisions::Decision;
 pub use self::error::LedgerError;
+pub use self::pipelines::RegisteredRoute;
+pub use self::progress::Progress;
 pub use self::quarantine::{QuarantineFilter, QuarantinedRecord};
-pub use self::read::{Decision, Progress, RegisteredRoute};
 pub use self::register::{Registered, Registration};
 pub use self::verify::Discrepancy;
 
 use super::identifier::{self, IdentifierError};
+use super::session::Session;
 
 /// The ledger's place: a schema, `tidegate` unless configured otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +55,32 @@ impl Ledger {
     pub fn sql(&self, template: &str) -> String {
         template.replace("{ledger}", &self.quoted)
     }
+
+    /// Asks the server for a sign, with a statement that does nothing.
+    ///
+    /// # Errors
+    /// A failed statement.
+    pub async fn ping(&self, session: &Session) -> Result<(), LedgerError> {
+        let answer = session.client().simple_query("").await;
+        answer.map(|_| ()).map_err(LedgerError::doing("asking for a sign"))
+    }
+
+    async fn read(
+        &self,
+        session: &Session,
+        doing: &'static str,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, LedgerError> {
+        session.client().query_typed(&self.sql(sql), parameters).await.map_err(LedgerError::doing(doing))
+    }
+}
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A count; a negative one, which no statement of ours makes, reads as 0 and is found by [`Ledger::verify`].
+fn count(row: &Row, column: usize) -> u64 {
+    u64::try_from(row.get::<_, i64>(column)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ struct Span {
     start: i64,
     next: i64,
     gaps: i64,
-    outcomes: [i64; 9],
+    outcomes: [i64; Outcome::ALL.len()],
     /// Rows in the quarantine with an offset of the span.
     kept: i64,
     /// The partition has closed spans, whose offsets may overlap with those of others.

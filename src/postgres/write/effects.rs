@@ -7,12 +7,12 @@ use tokio_postgres::Client;
 
 use super::guess::{Choice, Split};
 use super::prepared::Prepared;
-use super::quarantine::Rest;
 use super::stop::Stop;
 use super::target::Targets;
 use super::work::Work;
-use super::{append, direct, ordered, quarantine, staged};
+use super::{append, direct, ordered, staged};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
+use crate::postgres::ledger::quarantine::insert::Rest;
 
 /// What a transaction writes, in the order of the fields.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ impl<'a> Effects<'a> {
     /// The first refusal.
     pub(super) async fn write_most(self, client: &Client, prepared: &Prepared) -> Result<Rest<'a>, Stop> {
         let (records, moves) = self.quarantine;
-        quarantine::write_most(client, prepared, records, moves).await.map_err(Stop::quarantine)
+        prepared.quarantine.write_most(client, records, moves).await.map_err(Stop::quarantine)
     }
 
     /// Checks that each record for the quarantine gave a row.

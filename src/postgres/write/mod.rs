@@ -18,8 +18,6 @@ mod guess;
 mod keys;
 mod ordered;
 mod prepared;
-mod progress;
-mod quarantine;
 mod seek;
 mod settlement;
 mod small;
@@ -40,14 +38,14 @@ use std::time::{Duration, Instant};
 use self::connection::{Idle, Small};
 use self::guess::Choice;
 use self::prepared::Prepared;
-use self::progress::Progress;
 use self::shapes::{Shapes, TABLE_WAIT};
-use self::sql::ProgressSql;
 use self::target::Targets;
 use self::timings::{Stage, Timings};
 use super::classify::Phase;
 use super::connect::Connector;
 use super::ledger::Ledger;
+use super::ledger::moves::MoveStatements;
+use super::ledger::quarantine::insert::QuarantineInsert;
 use crate::engine::batch::Batch;
 use crate::engine::policy::Failure;
 use crate::engine::position::{Epoch, TopicPartition};
@@ -78,7 +76,6 @@ pub struct Writer {
     row_wait: Duration,
     ledger: Ledger,
     pipeline: String,
-    sql: ProgressSql,
     idle: Option<Idle>,
     took_small_path: bool,
     timings: Timings,
@@ -91,13 +88,11 @@ impl Writer {
     /// A writer of `pipeline`, whose ledger lies in the database that `connector` reaches. Connects on
     /// first use.
     pub fn new(connector: Connector, ledger: Ledger, pipeline: &str) -> Self {
-        let sql = ProgressSql::new(&ledger);
         Self {
             row_wait: connector.timeouts().lock,
             connector: connector.waiting_for_locks(TABLE_WAIT),
             ledger,
             pipeline: pipeline.to_owned(),
-            sql,
             idle: None,
             took_small_path: false,
             timings: Timings::default(),
@@ -146,18 +141,17 @@ impl Writer {
         let mut session = self.connector.connect().await.map_err(|error| error.failure())?;
         let client = session.client();
         let prepared = futures_util::try_join!(
-            Progress::prepare(client, &self.sql, &self.pipeline),
-            client.prepare(&self.sql.quarantine)
+            MoveStatements::prepare(client, &self.ledger, &self.pipeline),
+            QuarantineInsert::prepare(client, &self.ledger, &self.pipeline, session.repertoire())
         );
         match prepared {
-            Ok((progress, quarantine)) => {
+            Ok((moves, quarantine)) => {
                 let prepared = Prepared {
                     pipeline: self.pipeline.clone(),
-                    progress_table: self.sql.progress.clone(),
+                    progress_table: self.ledger.sql("{ledger}.progress"),
                     shape_function: self.ledger.sql("{ledger}.shape"),
-                    progress,
+                    moves,
                     quarantine,
-                    repertoire: session.repertoire(),
                     targets: Targets::avoiding_stages(self.avoid_stage),
                     shapes: Shapes::new(self.row_wait),
                 };

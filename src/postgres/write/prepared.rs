@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Client;
 
-use super::progress::Progress;
 use super::shapes::Shapes;
 use super::stop::Stop;
 use super::target::Targets;
 use crate::engine::batch::TableBatch;
 use crate::engine::shape::Table;
-use crate::postgres::repertoire::Repertoire;
+use crate::postgres::ledger::moves::MoveStatements;
+use crate::postgres::ledger::quarantine::insert::QuarantineInsert;
 
 /// What a session keeps between transactions.
 pub(super) struct Prepared {
@@ -20,12 +20,10 @@ pub(super) struct Prepared {
     pub(super) progress_table: String,
     /// The function that tells a table's state to a plan, qualified.
     pub(super) shape_function: String,
-    /// The statements on progress.
-    pub(super) progress: Progress,
+    /// The statements that move progress.
+    pub(super) moves: MoveStatements,
     /// The insert into the quarantine.
-    pub(super) quarantine: Statement,
-    /// What the database can hold.
-    pub(super) repertoire: Repertoire,
+    pub(super) quarantine: QuarantineInsert,
     /// What is known of the targets.
     pub(super) targets: Targets,
     /// What is known of the shapes of their tables.

@@ -6,11 +6,12 @@
 
 use tokio_postgres::Client;
 
+use super::failpoint::Failpoint;
 use super::prepared::Prepared;
 use super::stop::Stop;
 use crate::engine::batch::{Batch, PartitionMove};
 use crate::engine::outcome::Tally;
-use crate::engine::progress::Standing;
+use crate::engine::progress::{Standing, standing};
 
 /// What a transaction settles. A second kind brings its own pair of statements, and the ways that rows take
 /// know nothing of it.
@@ -44,9 +45,19 @@ impl<'a> Settlement<'a> {
         prepared: &Prepared,
         locks: &str,
     ) -> Result<Standing, Stop> {
+        // It is opened in the mode that `default_transaction_read_only` says at this moment: a host that sets
+        // it while a session lives takes no more writes.
+        let open = format!("BEGIN ISOLATION LEVEL READ COMMITTED{locks}");
+        let begin = async {
+            let begun = client.batch_execute(&open).await;
+            Failpoint::AfterBegin.reach();
+            begun
+        };
         match self {
             Self::Progress(moves) => {
-                prepared.progress.begin(client, moves, locks).await.map_err(Stop::ledger)
+                let lock = prepared.moves.lock(client, moves);
+                let ((), stored) = futures_util::try_join!(begin, lock).map_err(Stop::ledger)?;
+                Ok(standing(moves, stored))
             }
         }
     }
@@ -64,7 +75,7 @@ impl<'a> Settlement<'a> {
     ) -> Result<u64, Stop> {
         match self {
             Self::Progress(moves) => {
-                prepared.progress.advance(client, moves, tallies).await.map_err(Stop::ledger)
+                prepared.moves.advance(client, moves, tallies).await.map_err(Stop::ledger)
             }
         }
     }

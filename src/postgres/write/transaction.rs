@@ -90,7 +90,8 @@ async fn close(
     Failpoint::AfterRows.reach();
     let rest = effects.write_most(work.client, prepared).await?;
     let quarantine = async {
-        let kept = rest.write(work.client, prepared).await.map_err(Stop::quarantine)?;
+        let kept = prepared.quarantine.write_rest(work.client, rest).await;
+        let kept = kept.map_err(Stop::quarantine)?;
         Failpoint::AfterQuarantine.reach();
         Ok(kept)
     };

@@ -20,7 +20,6 @@ use tokio_postgres::{Client, Error, Row, Statement};
 use super::failpoint::{self, Failpoint};
 use super::ordered;
 use super::prepared::Prepared;
-use super::progress::{self, MoveColumns};
 use super::stop::Stop;
 use super::target::{SETS_MAX, Target};
 use super::timings::{Stage, Timings};
@@ -34,6 +33,7 @@ use crate::engine::row::{self, Encoding};
 use crate::engine::shape::{self, ColumnSet, ColumnType, Kind};
 use crate::postgres::catalogue::version;
 use crate::postgres::classify::{self, Phase};
+use crate::postgres::ledger::moves::{self, MoveColumns};
 
 /// Most rows that this path takes; beyond that COPY is cheaper for the server.
 const ROWS_MAX: usize = 256;
@@ -137,8 +137,10 @@ fn takes(batch: &Batch) -> Option<&TableBatch> {
 }
 
 /// The outcomes before writing that the statement counts.
-fn settled(tally: &Tally) -> [u64; 3] {
-    [Outcome::Superseded, Outcome::Ignored, Outcome::Filtered].map(|outcome| tally.get(outcome))
+const SETTLED: [Outcome; 3] = [Outcome::Superseded, Outcome::Ignored, Outcome::Filtered];
+
+fn settled(tally: &Tally) -> [u64; SETTLED.len()] {
+    SETTLED.map(|outcome| tally.get(outcome))
 }
 
 impl Known {
@@ -229,7 +231,7 @@ async fn prepare<'a>(
             array.push(field);
         }
     }
-    let order = progress::lock_order(&batch.moves);
+    let order = moves::lock_order(&batch.moves);
     let mut place_of = vec![0; order.len()];
     for (place, &index) in (1..).zip(&order) {
         place_of[index] = place;
@@ -347,7 +349,7 @@ impl Ready<'_> {
         let moves = self.order.iter().map(|&index| &batch.moves[index]);
         let columns = MoveColumns::of(moves.clone());
         let counted = |at: usize| moves.clone().map(|one| settled(&one.settled)[at] as i64).collect();
-        let counts: [Vec<i64>; 3] = [counted(0), counted(1), counted(2)];
+        let counts: [Vec<i64>; SETTLED.len()] = std::array::from_fn(counted);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&pipeline];
         parameters.extend(columns.parameters());
         parameters.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));

@@ -1,21 +1,20 @@
 //! The one statement that writes a small batch.
 //!
-//! Parameters: the pipeline; an array for each of [`sql::MOVE_ARRAYS`] and of [`SETTLED`]; the rows' places
+//! Parameters: the pipeline; an array for each of [`moves::MOVE_ARRAYS`] and of [`SETTLED`]; the rows' places
 //! among the moves, from 1; an array for each column. It answers with one row for each partition that it
 //! moved: the place, and how many rows were inserted, updated and left alone.
 
 use std::fmt::Write as _;
 
 use super::super::sql::{self, TableNames};
-use super::Column;
+use super::{Column, SETTLED};
 use crate::engine::mode::{Existing, Meaning};
+use crate::engine::outcome::Outcome;
 use crate::engine::shape::ColumnSet;
+use crate::postgres::ledger::moves;
 
 /// The setting by which the statement knows that the transaction was opened: it is local to it.
 pub(super) const OPEN_MARK: &str = "tidegate.transaction";
-
-/// What was settled before anything is written, as the moves bring it.
-const SETTLED: [&str; 3] = ["superseded", "ignored", "filtered"];
 
 /// Makes the statement for rows of these columns; it writes nothing unless `current` holds, which says that
 /// the table's shape is the one that the rows were made for.
@@ -30,8 +29,8 @@ pub(super) fn statement(
     let places: Vec<usize> = set.iter().collect();
     let targets = sql::list(&places, |place| names.columns[place].clone());
     let values = sql::list(&places, |place| format!("s.c{place}"));
-    let (moves, rows) = (moves(current), rows(&places, columns));
-    let held = sql::held(progress, "m");
+    let (moves, rows) = (batch(current), rows(&places, columns));
+    let held = moves::held(progress, "m");
     let target = &names.target;
     let write = match meaning.existing {
         Existing::Unkeyed => format!(
@@ -91,9 +90,9 @@ const COUNTED: &str = "c AS MATERIALIZED (SELECT e.place, \
      pg_catalog.count(*) FILTER (WHERE e.same) AS kept FROM e GROUP BY e.place)";
 
 /// The moves as `m`. Empty where the transaction isn't open or the shape is gone.
-fn moves(current: &str) -> String {
-    let settled = SETTLED.into_iter().map(|name| (name, "int8"));
-    let (arrays, names) = sql::unnested(sql::MOVE_ARRAYS.into_iter().chain(settled));
+fn batch(current: &str) -> String {
+    let settled = SETTLED.into_iter().map(|outcome| (outcome.name(), "int8"));
+    let (arrays, names) = moves::unnested(moves::MOVE_ARRAYS.into_iter().chain(settled));
     format!(
         "m AS MATERIALIZED (SELECT u.* FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}, place) \
          WHERE pg_catalog.current_setting('{OPEN_MARK}', true) OPERATOR(pg_catalog.=) 'open' \
@@ -103,7 +102,7 @@ fn moves(current: &str) -> String {
 
 /// The rows as `s`, with their modifiers applied. There are none where the batch may not be written.
 fn rows(places: &[usize], columns: &[Column]) -> String {
-    let first = sql::MOVE_ARRAYS.len() + SETTLED.len() + 2;
+    let first = moves::MOVE_ARRAYS.len() + SETTLED.len() + 2;
     let mut arrays = format!("pg_catalog.unnest(${first}::pg_catalog.int8[])");
     let mut names = "place".to_owned();
     let mut values = "u.place".to_owned();
@@ -127,10 +126,10 @@ fn advance(progress: &str, kept: &str) -> String {
         let _ =
             write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) COALESCE(c.{counted}, 0){settled}, ");
     }
-    for name in SETTLED.into_iter().filter(|name| *name != kept) {
+    for name in SETTLED.into_iter().map(Outcome::name).filter(|name| *name != kept) {
         let _ = write!(counters, "{name} = p.{name} OPERATOR(pg_catalog.+) m.{name}, ");
     }
-    let (assignments, same_position) = (sql::ADVANCE_ASSIGNMENTS, sql::SAME_POSITION);
+    let (assignments, same_position) = (moves::ADVANCE_ASSIGNMENTS, moves::SAME_POSITION);
     format!(
         "UPDATE {progress} AS p SET {counters}{assignments} \
          FROM m LEFT JOIN c ON c.place OPERATOR(pg_catalog.=) m.place WHERE {same_position} AND {READY} \

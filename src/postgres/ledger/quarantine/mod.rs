@@ -1,9 +1,13 @@
-//! Looks into the quarantine.
+//! Records that couldn't be written, and why.
+
+pub(in crate::postgres) mod insert;
+
+use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, count};
 use crate::engine::position::{Offset, TopicId, TopicPartition};
 use crate::postgres::session::Session;
 
@@ -80,7 +84,7 @@ const READABLE: &str = "pipeline, topic, topic_id, partition, record_offset, rec
     CAST('{}' AS bytea[]) AS header_names, CAST('{}' AS bytea[]) AS header_values, \
     CAST(NULL AS bytea) AS record_sha256";
 
-const FILTERED: &str = include_str!("../sql/ledger_quarantine.sql");
+const FILTERED: &str = include_str!("../../sql/ledger_quarantine.sql");
 
 impl Ledger {
     /// Entries of a pipeline, ordered by topic, partition and offset. The user's condition sees only what
@@ -129,6 +133,21 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// Open quarantine entries of each topic of a pipeline; topics without any are absent.
+    ///
+    /// # Errors
+    /// A failed statement.
+    pub async fn open_quarantine(
+        &self,
+        session: &Session,
+        pipeline: &str,
+    ) -> Result<BTreeMap<String, u64>, LedgerError> {
+        let sql = "SELECT topic, pg_catalog.count(*) FROM {ledger}.quarantine \
+                   WHERE pipeline = $1 AND resolved_at IS NULL GROUP BY topic";
+        let rows = self.read(session, "counting the quarantine", sql, &[(&pipeline, Type::TEXT)]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), count(row, 1))).collect())
+    }
+
     /// Whether the role may read all columns of the quarantine.
     async fn reads_bytes(&self, session: &Session) -> Result<bool, tokio_postgres::Error> {
         let sql = "SELECT pg_catalog.has_table_privilege($1, 'SELECT')";

@@ -4,18 +4,20 @@
 //! key stands once, as the sequential composition of its records, in the order of the key's bytes. Where the
 //! order across keys counts ([`KeyOrder`]), nothing is folded: each record is an entry, in arrival order.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::arena::Arena;
-use super::position::Offset;
+use super::position::{Offset, TopicPartition};
 pub use super::progress::{MoveIndex, PartitionMove};
 use super::route::Route;
 use super::row::{Encoding, Reject};
 use super::shape::{ColumnSet, KeyOrder, Table};
 
-/// What one transaction writes, and where it moves progress.
+/// What one transaction writes, and where it moves progress; made by [`Batch::seal`] alone.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Batch {
     /// One move for each partition, in the order of their first records; never empty. The store locks them
     /// in the order of the partitions.
@@ -29,6 +31,33 @@ pub struct Batch {
     pub shapes: Vec<Arc<Table>>,
     /// Other tables wait for this one: locks are waited for a moment only.
     pub hurried: bool,
+}
+
+impl Batch {
+    /// Puts a batch together; `None` where it moves no partition, since nothing would be committed with it.
+    ///
+    /// `shapes` stand in the order of their oids, and the entries of each table as [`TableBatch`] says.
+    pub fn seal(
+        moves: Vec<PartitionMove>,
+        tables: Vec<TableBatch>,
+        quarantine: Vec<QuarantineRecord>,
+        shapes: Vec<Arc<Table>>,
+    ) -> Option<Self> {
+        let batch = Self { moves, tables, quarantine, shapes, hurried: false };
+        debug_assert!(batch.names_its_moves(), "what a batch writes belongs to partitions that it moves");
+        debug_assert!(batch.tables.iter().all(TableBatch::is_folded), "each key stands once");
+        debug_assert!(batch.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
+        (!batch.moves.is_empty()).then_some(batch)
+    }
+
+    /// Whether each partition moves once, and all that is written belongs to one of the moves.
+    fn names_its_moves(&self) -> bool {
+        let partitions: BTreeSet<&TopicPartition> = self.moves.iter().map(|one| &one.partition).collect();
+        let entries = self.tables.iter().flat_map(|rows| &rows.entries).map(|entry| entry.move_index);
+        let kept = self.quarantine.iter().map(|record| record.move_index);
+        partitions.len() == self.moves.len()
+            && entries.chain(kept).all(|index| index.get() < self.moves.len())
+    }
 }
 
 /// Rows of one route.
@@ -121,6 +150,12 @@ impl TableBatch {
     /// tables the order across keys counts.
     pub fn in_arrival_order(&self) -> bool {
         self.route.key.is_empty() || self.route.table.traits.key_order != KeyOrder::Free
+    }
+
+    /// Whether each key stands once, where entries don't stand in arrival order: equal ones stand together.
+    fn is_folded(&self) -> bool {
+        let differ = |pair: &[Entry]| self.key(&pair[0]) != self.key(&pair[1]);
+        self.in_arrival_order() || self.entries.windows(2).all(differ)
     }
 
     /// The fields of an entry, as a COPY tuple body.

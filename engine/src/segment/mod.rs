@@ -405,9 +405,6 @@ impl Segment {
     ) -> Option<Batch> {
         let moves: Vec<_> =
             moves.into_iter().zip(settled).filter_map(|(moving, settled)| moving.finish(settled)).collect();
-        if moves.is_empty() {
-            return None;
-        }
         let tables = tables
             .into_iter()
             .map(|(target, route, entries)| {
@@ -420,7 +417,7 @@ impl Segment {
                 }
             })
             .collect();
-        Some(Batch { moves, tables, quarantine, shapes, hurried: false })
+        Batch::seal(moves, tables, quarantine, shapes)
     }
 }
 

@@ -215,10 +215,11 @@ impl Bench {
 }
 
 impl Cut {
-    /// A batch of these records from where the partitions stand.
+    /// A batch of these records from where the partitions stand; without any, the first one moves.
     fn batch(&self, path: Path, records: &[Record]) -> Batch {
+        let has = |number: u32| records.iter().any(|record| record.partition == number);
         let moved: Vec<u32> =
-            (0..2).filter(|number| records.iter().any(|record| record.partition == *number)).collect();
+            (0..2).filter(|&number| has(number) || (records.is_empty() && number == 0)).collect();
         let moves = moved
             .iter()
             .map(|&number| {
@@ -228,7 +229,7 @@ impl Cut {
             .collect();
         let rows = self.rows_of(path, records, &moved);
         let shapes = vec![Arc::clone(&self.route.table)];
-        Batch { moves, tables: vec![rows], quarantine: Vec::new(), shapes, hurried: false }
+        Batch::seal(moves, vec![rows], Vec::new(), shapes).expect("a batch moves a partition")
     }
 
     /// The move of a partition over this many offsets.

@@ -13,7 +13,7 @@ use crate::postgres::ledger::{Ledger, LedgerError};
 use crate::postgres::repertoire::Repertoire;
 use crate::routing;
 
-use super::ConfigArgs;
+use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::infer::{self, Inferred};
 use super::output::{self, OutputArgs, Paper, Report, Tone};
@@ -90,13 +90,12 @@ enum Action {
 }
 
 pub(super) fn run(args: &InitArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    super::log_warnings(&config.options())?;
-    let settings = config.load()?;
+    let settings = config.load_to_report()?;
     if args.print && !args.create_tables {
         io::stdout().write_all(servers::ledger(&settings)?.print_sql().as_bytes())?;
         return Ok(Exit::Done);
     }
-    super::block_on(async {
+    block_on(async {
         let mut database = Database::connect(&settings, config).await?;
         let changes = !args.print && !args.dry_run;
         let ledger = ledger(&mut database, changes).await?;

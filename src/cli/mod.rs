@@ -6,6 +6,7 @@
 
 mod check;
 mod completions;
+mod context;
 mod dumps;
 mod exit;
 mod fields;
@@ -23,14 +24,11 @@ mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{LoadOptions, Settings};
-use crate::telemetry::logging;
-
+use context::ConfigArgs;
 use exit::{Exit, Failure};
 
 const EXAMPLES: &str = "\
@@ -54,33 +52,10 @@ struct Cli {
     command: Command,
 }
 
-const CONFIGURATION: &str = "Configuration";
-
 const AFTER: &str = "\
 Exit codes:
   0 done · 1 failed · 2 wrong usage or configuration · 3 check or verify found something
   4 Kafka or PostgreSQL unreachable · 5 halted (run --until-caught-up) · 130 interrupted";
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, clap::Args)]
-struct ConfigArgs {
-    /// File: .yaml, .toml or .json [default: $TIDEGATE_CONFIG, then tidegate.yaml]
-    #[arg(short, long, global = true, value_name = "FILE", help_heading = CONFIGURATION)]
-    config: Option<PathBuf>,
-    /// Override one key, such as --set kafka.client.id=x; repeatable
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = CONFIGURATION)]
-    sets: Vec<String>,
-}
-
-impl ConfigArgs {
-    fn options(&self) -> LoadOptions {
-        LoadOptions::from_process(self.config.clone(), self.sets.clone())
-    }
-
-    fn load(&self) -> Result<Settings, Failure> {
-        Ok(Settings::load(&self.options())?)
-    }
-}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -138,18 +113,4 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }
-}
-
-/// Logs of the commands that print a result: warnings, as text.
-fn log_warnings(options: &LoadOptions) -> Result<(), Failure> {
-    let environment = logging::Environment::of(&options.env);
-    let silenced = Some(crate::postgres::words::SERVER_MESSAGES);
-    logging::init(logging::Format::Text, "warn", silenced, &environment).map_err(Failure::usage)?;
-    Ok(())
-}
-
-/// Runs the asynchronous part of a command that isn't the service.
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?.block_on(work)
 }

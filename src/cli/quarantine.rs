@@ -9,7 +9,7 @@ use crate::engine::position::Offset;
 use crate::engine::row::RejectCode;
 use crate::postgres::ledger::{QuarantineFilter, QuarantinedRecord};
 
-use super::ConfigArgs;
+use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, OutputArgs, Paper, Report, Tone, age, plain, time, visible};
 use super::servers::Database;
@@ -120,7 +120,6 @@ fn since(text: &str) -> Result<i64, String> {
 }
 
 pub(super) fn run(args: &QuarantineArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    super::log_warnings(&config.options())?;
     match &args.command {
         QuarantineCommand::List(args) => list(args, config),
         QuarantineCommand::Show(args) => show(args, config),
@@ -128,8 +127,8 @@ pub(super) fn run(args: &QuarantineArgs, config: &ConfigArgs) -> Result<Exit, Fa
 }
 
 fn read(config: &ConfigArgs, filter: &QuarantineFilter) -> Result<Vec<QuarantinedRecord>, Failure> {
-    let settings = config.load()?;
-    super::block_on(async { Database::connect_to_read(&settings, config).await?.quarantine(filter).await })
+    let settings = config.load_to_report()?;
+    block_on(async { Database::connect_to_read(&settings, config).await?.quarantine(filter).await })
 }
 
 fn list(args: &ListArgs, config: &ConfigArgs) -> Result<Exit, Failure> {

@@ -8,7 +8,7 @@ use crate::postgres::words::SERVER_MESSAGES;
 use crate::service::{self, RunEnd, RunOptions, StartError};
 use crate::telemetry::logging;
 
-use super::ConfigArgs;
+use super::context::ConfigArgs;
 use super::exit::{Exit, Failure};
 
 const EXAMPLES: &str = "\

@@ -19,7 +19,7 @@ use crate::postgres::ledger::{
 };
 use crate::postgres::session::Session;
 
-use super::ConfigArgs;
+use super::context::ConfigArgs;
 use super::exit::{Exit, Failure};
 
 /// How long a look-up in Kafka may take before the brokers count as unreachable.

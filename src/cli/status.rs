@@ -12,7 +12,7 @@ use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::Group;
 use crate::postgres::ledger::Progress;
 
-use super::ConfigArgs;
+use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, Form, OutputArgs, Paper, Report, Tone, plain, visible};
 use super::servers::{Database, Logs};
@@ -109,10 +109,9 @@ const CLOCKS_MS: i64 = 60_000;
 const WIDE: u16 = 100;
 
 pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    super::log_warnings(&config.options())?;
-    let settings = config.load()?;
+    let settings = config.load_to_report()?;
     let logs = Logs::of(&settings);
-    super::block_on(async {
+    block_on(async {
         let look = async || {
             let rows = Database::connect_to_read(&settings, config).await?.progress().await?;
             let ends = logs.ends(rows.iter().map(|row| row.partition.clone()).collect()).await;

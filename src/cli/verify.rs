@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::postgres::ledger::{Discrepancy, Progress};
 
-use super::ConfigArgs;
+use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, OutputArgs, Paper, Report, Tone, plain};
 use super::servers::Database;
@@ -60,9 +60,8 @@ struct Finding {
 }
 
 pub(super) fn run(args: &VerifyArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    super::log_warnings(&config.options())?;
-    let settings = config.load()?;
-    let (rows, discrepancies) = super::block_on(async {
+    let settings = config.load_to_report()?;
+    let (rows, discrepancies) = block_on(async {
         let database = Database::connect_to_read(&settings, config).await?;
         Ok((database.progress().await?, database.discrepancies().await?))
     })?;

@@ -20,7 +20,7 @@ use crate::nearest::nearest;
 use crate::postgres::catalogue::{self, CatalogueError};
 use crate::routing::{self, Choice, Misfit};
 
-use super::ConfigArgs;
+use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, OutputArgs};
 use super::samples;
@@ -49,9 +49,8 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    super::log_warnings(&config.options())?;
-    let settings = config.load()?;
-    let report = super::block_on(async {
+    let settings = config.load_to_report()?;
+    let report = block_on(async {
         let database = match Database::connect(&settings, config).await {
             Ok(database) => database,
             // It answers and can't be used: a pooler in transaction mode, a standby, an old version.

@@ -9,6 +9,10 @@ use std::fmt::Write as _;
 use crate::engine::shape::{ColumnSet, Table};
 use crate::postgres::identifier::{self, IdentifierError};
 
+/// Column sets whose statements a session keeps; beyond that it starts afresh, since records can bring
+/// any number of combinations.
+pub(super) const SETS_MAX: usize = 256;
+
 /// Picks rows of a stage: first and last ord, and the ords themselves where they leave some out between.
 /// The bounds also keep the planner from expecting most of the stage, and so from joining it with a scan
 /// of the whole target.

@@ -11,18 +11,14 @@ use tokio_postgres::types::{Kind as TypeKind, Type};
 use tokio_postgres::{Client, Statement};
 
 use super::ordered;
-use super::small;
-use super::sql::{KeySql, SetSql, TableNames};
+use super::small::known as small;
+use super::sql::{KeySql, SETS_MAX, SetSql, TableNames};
 use super::stage::{self, Stage};
 use super::stop::Stop;
 use crate::engine::batch::TableBatch;
 use crate::engine::policy::FailureClass;
 use crate::engine::row::Encoding;
 use crate::engine::shape::{ColumnSet, Table};
-
-/// Column sets whose statements a session keeps; beyond that it starts afresh, since records can bring
-/// any number of combinations.
-pub(super) const SETS_MAX: usize = 256;
 
 /// A target table as one session writes it.
 pub(super) struct Target {

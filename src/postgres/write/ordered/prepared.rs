@@ -6,8 +6,9 @@ use bytes::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error, Statement};
 
+use super::super::sql::SETS_MAX;
 use super::super::stop::Stop;
-use super::super::target::{SETS_MAX, Target};
+use super::super::target::Target;
 use super::sql::{self, Modifier};
 use crate::engine::shape::{self, ColumnSet, ColumnType, Table};
 

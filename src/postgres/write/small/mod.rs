@@ -8,30 +8,28 @@
 //! It never decides why something can't be written. Whatever isn't plain success or trouble with the server
 //! is rolled back, and the same batch takes the general path, which knows how to tell outcomes apart.
 
+pub(super) mod known;
 mod sql;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
+use self::known::Names;
 use super::failpoint::{self, Failpoint};
 use super::ordered;
 use super::prepared::Prepared;
 use super::stop::Stop;
-use super::target::{SETS_MAX, Target};
+use super::target::Target;
 use super::timings::{Stage, Timings};
 use super::transaction;
 use super::values::Values;
 use crate::engine::batch::{Batch, Op, TableBatch};
-use crate::engine::mode::WriteMode;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::row::{self, Encoding};
-use crate::engine::shape::{self, ColumnSet, ColumnType, Kind};
-use crate::postgres::catalogue::version;
 use crate::postgres::classify::{self, Phase};
 use crate::postgres::ledger::moves::{self, MoveColumns};
 
@@ -39,9 +37,6 @@ use crate::postgres::ledger::moves::{self, MoveColumns};
 const ROWS_MAX: usize = 256;
 /// Most bytes of rows that this path takes.
 const BYTES_MAX: usize = 128 * 1024;
-/// Most columns that this path takes; planning grows with them.
-const COLUMNS_MAX: usize = 200;
-
 /// Opens the transaction; the table's lock follows. The plan is made once and kept while the table grows from
 /// nothing to anything, so that it must not rest on the table's size: rows are always fetched by the key's
 /// index. Whether it may write is left to `default_transaction_read_only` as it stands then.
@@ -49,46 +44,6 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
      SET LOCAL tidegate.transaction = open; \
      SET LOCAL plan_cache_mode = force_generic_plan; \
      SET LOCAL enable_seqscan = off";
-
-/// What a session knows for the small batches of one target.
-#[derive(Default)]
-pub(super) struct Known {
-    /// Each column of the table; `None` where this path can't send its values.
-    columns: Option<Vec<Option<Column>>>,
-    /// By column set, and whether existing rows stay as they are.
-    statements: BTreeMap<(ColumnSet, WriteMode), Option<Made>>,
-    /// Set when the server refused the statement for a reason that isn't a record's.
-    off: bool,
-}
-
-/// How the values of a column are sent.
-#[derive(Clone, Debug)]
-pub(super) struct Column {
-    /// `pg_type.oid` of the elements.
-    element: u32,
-    /// The type of the elements, quoted and qualified.
-    sql_name: String,
-    /// The type with its modifier, where applying it explicitly does what storing does.
-    cast: Option<String>,
-    /// Longest value in bytes that certainly fits.
-    bytes_max: usize,
-}
-
-/// A statement of one column set.
-#[derive(Clone)]
-struct Made {
-    statement: Statement,
-    columns: Vec<Column>,
-}
-
-/// What the statement names in the ledger, qualified.
-#[derive(Clone, Copy)]
-struct Names<'a> {
-    /// The progress table.
-    progress: &'a str,
-    /// The function that tells a table's state, see [`version::holds_in_plan`].
-    shape: &'a str,
-}
 
 /// A batch that this path takes, ready to be sent.
 struct Ready<'a> {
@@ -108,7 +63,7 @@ pub(super) enum Tried {
     Written(Vec<Tally>),
     /// The transaction has to be rolled back, and the general path has to find out more.
     Unclear,
-    /// The same, and no record is to blame: the next batch had better not try.
+    /// The same, and no record is to blame: later batches skip this path.
     Unfit,
 }
 
@@ -141,18 +96,6 @@ const SETTLED: [Outcome; 3] = [Outcome::Superseded, Outcome::Ignored, Outcome::F
 
 fn settled(tally: &Tally) -> [u64; SETTLED.len()] {
     SETTLED.map(|outcome| tally.get(outcome))
-}
-
-impl Known {
-    /// Lets this path be, for as long as the session and the table's shape last.
-    fn turn_off(&mut self) {
-        self.off = true;
-    }
-
-    /// Gives up the statements: their plans may have been made without the table's lock.
-    fn forget_plans(&mut self) {
-        self.statements.clear();
-    }
 }
 
 /// Runs a small batch up to, and without, COMMIT. `None` where it isn't for this path: nothing was sent then.
@@ -216,10 +159,8 @@ async fn prepare<'a>(
     batch: &'a Batch,
     rows: &'a TableBatch,
 ) -> Result<Option<Ready<'a>>, Stop> {
-    if target.small.off {
-        return Ok(None);
-    }
-    let Some(made) = made(client, target, ledger, rows).await? else { return Ok(None) };
+    let made = target.small.made(client, &target.table, &target.names, ledger, rows).await?;
+    let Some(made) = made else { return Ok(None) };
     let mut values: Vec<Values> =
         made.columns.iter().map(|column| Values::new(column.element, rows.entries.len())).collect();
     for entry in &rows.entries {
@@ -239,96 +180,6 @@ async fn prepare<'a>(
     let places = rows.entries.iter().map(|entry| place_of[entry.move_index.get()]).collect();
     let begin = format!("{BEGIN}{lock}");
     Ok(Some(Ready { rows, begin, statement: made.statement, order, places, values }))
-}
-
-async fn made(
-    client: &Client,
-    target: &mut Target,
-    ledger: Names<'_>,
-    rows: &TableBatch,
-) -> Result<Option<Made>, Stop> {
-    let set = &rows.entries[0].columns;
-    let key = (set.clone(), rows.route.mode);
-    if let Some(known) = target.small.statements.get(&key) {
-        return Ok(known.clone());
-    }
-    if target.small.columns.is_none() {
-        target.small.columns = Some(columns_of(client, &target.table).await.map_err(Stop::ledger)?);
-    }
-    let known = target.small.columns.as_deref().unwrap_or_default();
-    let columns: Option<Vec<Column>> = set.iter().map(|place| known[place].clone()).collect();
-    let made = match columns.filter(|columns| columns.len() <= COLUMNS_MAX) {
-        None => None,
-        Some(columns) => {
-            let current = version::holds_in_plan(&target.table, ledger.shape)
-                .map_err(|error| Stop::own(FailureClass::Schema, Some(&target.table), error.to_string()))?;
-            let text = sql::statement(
-                ledger.progress,
-                &target.names,
-                set,
-                &columns,
-                rows.route.mode.meaning(),
-                &current,
-            );
-            let statement = client.prepare(&text).await.map_err(Stop::ledger)?;
-            Some(Made { statement, columns })
-        }
-    };
-    if target.small.statements.len() >= SETS_MAX {
-        target.small.statements.clear();
-    }
-    target.small.statements.insert(key, made.clone());
-    Ok(made)
-}
-
-/// How each column's values are sent.
-async fn columns_of(client: &Client, table: &shape::Table) -> Result<Vec<Option<Column>>, Error> {
-    let (oids, modifiers): (Vec<u32>, Vec<i32>) =
-        table.columns.iter().map(|column| (column.type_.oid, column.type_.typmod)).unzip();
-    let rows = client.query_typed(TYPES, &[(&oids, Type::OID_ARRAY), (&modifiers, Type::INT4_ARRAY)]).await?;
-    let mut columns = vec![None; table.columns.len()];
-    for row in rows {
-        let place = row.try_get::<_, i64>(0)? as usize - 1;
-        columns[place] = column_of(&table.columns[place].type_, row.try_get(1)?);
-    }
-    Ok(columns)
-}
-
-/// How values of a type are sent; `named` is the type with its modifier.
-fn column_of(type_: &ColumnType, named: String) -> Option<Column> {
-    let plain = type_.typmod < 0;
-    let length = || if plain { usize::MAX } else { (type_.typmod - 4).max(0) as usize };
-    let (cast, bytes_max) = match &type_.kind {
-        // These round or refuse alike, whether they are cast or stored.
-        Kind::Numeric | Kind::Time | Kind::TimeTz | Kind::Timestamp | Kind::TimestampTz | Kind::Interval => {
-            ((!plain).then_some(named), usize::MAX)
-        }
-        // A cast cuts what storing refuses: only what certainly fits is sent, and `char(n)` is padded.
-        Kind::Varchar => (None, length()),
-        Kind::Bpchar => ((!plain).then_some(named), length()),
-        Kind::Bool
-        | Kind::Int2
-        | Kind::Int4
-        | Kind::Int8
-        | Kind::Float4
-        | Kind::Float8
-        | Kind::Text
-        | Kind::Uuid
-        | Kind::Bytea
-        | Kind::Json
-        | Kind::Jsonb
-        | Kind::Date
-        | Kind::Inet
-        | Kind::Cidr
-        | Kind::Enum(_)
-            if plain =>
-        {
-            (None, usize::MAX)
-        }
-        // Arrays of arrays don't exist, and a domain's checks are COPY's to make.
-        _ => return None,
-    };
-    Some(Column { element: type_.oid, sql_name: type_.sql_name.clone(), cast, bytes_max })
 }
 
 impl Ready<'_> {
@@ -417,10 +268,3 @@ pub(super) fn is_plain(failure: &Failure) -> bool {
         | FailureClass::Defect => false,
     }
 }
-
-/// Types and modifiers → place, and the type with its modifier; of types that have arrays.
-const TYPES: &str = "\
-SELECT u.place, pg_catalog.format_type(u.oid, u.typmod) \
-FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u(oid, typmod, place) \
-JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) u.oid \
-WHERE y.typarray OPERATOR(pg_catalog.<>) 0::pg_catalog.oid";

@@ -7,7 +7,8 @@
 use std::fmt::Write as _;
 
 use super::super::sql::{self, TableNames};
-use super::{Column, SETTLED};
+use super::SETTLED;
+use super::known::Column;
 use crate::engine::mode::{Existing, Meaning};
 use crate::engine::outcome::Outcome;
 use crate::engine::shape::ColumnSet;

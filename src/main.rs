@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 /// Also serves librdkafka; its options are in `.cargo/config.toml`.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

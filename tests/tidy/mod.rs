@@ -10,6 +10,7 @@ mod code;
 mod documents;
 mod outcomes;
 mod source;
+mod structure;
 
 use std::path::{Path, PathBuf};
 

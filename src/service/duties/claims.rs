@@ -1,18 +1,18 @@
 //! Claims against the log, as the owner of partitions asks: a task of its own, so that the first commit of a
 //! claim waits for no other look-up. Each question is asked by itself, too: a slow answer holds up no other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::ownership::{Event, Found, Look};
 use crate::engine::position::TopicPartition;
 use crate::kafka::Inspector;
 use crate::service::contact::Contact;
-use crate::service::look_up::blocking;
 use crate::service::messages::PollLink;
 use crate::telemetry::labels::Dependency;
 
@@ -63,9 +63,11 @@ impl Claims {
         }
         let partitions: Vec<TopicPartition> = looks.iter().map(|look| look.partition.clone()).collect();
         let inspector = Arc::clone(&self.inspector);
-        let (mut logs, mut trouble) = match blocking(move || inspector.logs(&partitions)).await {
-            Ok(logs) => (logs, None),
-            Err(error) => (Default::default(), Some(error.to_string())),
+        // Whatever becomes of the look-up, the question is answered: nobody asks again before.
+        let (mut logs, mut trouble) = match spawn_blocking(move || inspector.logs(&partitions)).await {
+            Ok(Ok(logs)) => (logs, None),
+            Ok(Err(error)) => (BTreeMap::new(), Some(error.to_string())),
+            Err(panicked) => (BTreeMap::new(), Some(panicked.to_string())),
         };
         let found = looks.into_iter().map(|look| {
             let log = match logs.remove(&look.partition) {

@@ -8,94 +8,53 @@ use std::fmt;
 
 use super::position::TopicId;
 
-/// Why a partition stands still.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum HaltCode {
-    /// The topic was deleted and created again.
-    TopicRecreated,
-    /// Retention removed records that were not applied yet.
-    RetentionPassed,
-    /// The log ends before the position: it was truncated.
-    LogTruncated,
-    /// The partition's progress row is gone.
-    ProgressMissing,
-    /// The broker hands out a corrupt batch.
-    LogCorrupt,
-    /// Kafka refuses access to the topic or the group.
-    KafkaDenied,
-    /// The group refuses this member's configuration.
-    GroupConflict,
-    /// A topic of the configuration doesn't exist.
-    TopicMissing,
-    /// A batch unpacks to more than the Kafka client takes.
-    BatchTooLarge,
-    /// Another process owns the partition in the ledger.
-    OwnedElsewhere,
-    /// A record doesn't fit and `on_bad_record` is `halt`.
-    BadRecord,
-    /// Too large a share of the records doesn't fit.
-    TooManyBadRecords,
-    /// The table, a column, an index or a privilege is missing or differs.
-    SchemaMismatch,
-    /// PostgreSQL reports damaged data.
-    DatabaseDamaged,
-    /// A failure of unknown kind persisted.
-    UnknownFailure,
-    /// A statement of Tidegate's own is wrong.
-    Defect,
-    /// The pipeline wrote this topic elsewhere, or with another key or mode.
-    RouteChanged,
-    /// The server isn't the one that was written to, nor its heir.
-    StrayServer,
+crate::words! {
+    /// Why a partition stands still.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum HaltCode {
+        /// The topic was deleted and created again.
+        TopicRecreated = "TG-101",
+        /// Retention removed records that were not applied yet.
+        RetentionPassed = "TG-102",
+        /// The log ends before the position: it was truncated.
+        LogTruncated = "TG-103",
+        /// The partition's progress row is gone.
+        ProgressMissing = "TG-104",
+        /// The broker hands out a corrupt batch.
+        LogCorrupt = "TG-105",
+        /// Kafka refuses access to the topic or the group.
+        KafkaDenied = "TG-106",
+        /// The group refuses this member's configuration.
+        GroupConflict = "TG-107",
+        /// A topic of the configuration doesn't exist.
+        TopicMissing = "TG-108",
+        /// A batch unpacks to more than the Kafka client takes.
+        BatchTooLarge = "TG-109",
+        /// Another process owns the partition in the ledger.
+        OwnedElsewhere = "TG-201",
+        /// A record doesn't fit and `on_bad_record` is `halt`.
+        BadRecord = "TG-301",
+        /// Too large a share of the records doesn't fit.
+        TooManyBadRecords = "TG-302",
+        /// The table, a column, an index or a privilege is missing or differs.
+        SchemaMismatch = "TG-303",
+        /// PostgreSQL reports damaged data.
+        DatabaseDamaged = "TG-304",
+        /// A failure of unknown kind persisted.
+        UnknownFailure = "TG-305",
+        /// A statement of Tidegate's own is wrong.
+        Defect = "TG-306",
+        /// The pipeline wrote this topic elsewhere, or with another key or mode.
+        RouteChanged = "TG-307",
+        /// The server isn't the one that was written to, nor its heir.
+        StrayServer = "TG-308",
+    }
+
+    /// The stable code; its page is `docs/halts/<code>.md`.
+    fn code;
 }
 
 impl HaltCode {
-    /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
-        Self::TopicRecreated,
-        Self::RetentionPassed,
-        Self::LogTruncated,
-        Self::ProgressMissing,
-        Self::LogCorrupt,
-        Self::KafkaDenied,
-        Self::GroupConflict,
-        Self::TopicMissing,
-        Self::BatchTooLarge,
-        Self::OwnedElsewhere,
-        Self::BadRecord,
-        Self::TooManyBadRecords,
-        Self::SchemaMismatch,
-        Self::DatabaseDamaged,
-        Self::UnknownFailure,
-        Self::Defect,
-        Self::RouteChanged,
-        Self::StrayServer,
-    ];
-
-    /// The stable code; its page is `docs/halts/<code>.md`.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::TopicRecreated => "TG-101",
-            Self::RetentionPassed => "TG-102",
-            Self::LogTruncated => "TG-103",
-            Self::ProgressMissing => "TG-104",
-            Self::LogCorrupt => "TG-105",
-            Self::KafkaDenied => "TG-106",
-            Self::GroupConflict => "TG-107",
-            Self::TopicMissing => "TG-108",
-            Self::BatchTooLarge => "TG-109",
-            Self::OwnedElsewhere => "TG-201",
-            Self::BadRecord => "TG-301",
-            Self::TooManyBadRecords => "TG-302",
-            Self::SchemaMismatch => "TG-303",
-            Self::DatabaseDamaged => "TG-304",
-            Self::UnknownFailure => "TG-305",
-            Self::Defect => "TG-306",
-            Self::RouteChanged => "TG-307",
-            Self::StrayServer => "TG-308",
-        }
-    }
-
     /// What the operator can do next, in one sentence.
     pub const fn remedy(self) -> &'static str {
         match self {

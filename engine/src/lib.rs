@@ -4,6 +4,7 @@
 //! arguments, effects go out as values. The same inputs therefore always give the same outputs, which
 //! is what lets a simulator replay a failure from its seed.
 
+mod words;
 pub mod position;
 pub mod record;
 pub mod outcome;

@@ -10,15 +10,20 @@
 
 use super::outcome::Outcome;
 
-/// How a record changes the table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum WriteMode {
-    /// Inserts the row, or changes the columns that the record has.
-    Upsert,
-    /// Inserts the row; an existing one stays as it is.
-    Insert,
-    /// Adds a row, without a key.
-    Append,
+crate::words! {
+    /// How a record changes the table.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum WriteMode {
+        /// Inserts the row, or changes the columns that the record has.
+        Upsert = "upsert",
+        /// Inserts the row; an existing one stays as it is.
+        Insert = "insert",
+        /// Adds a row, without a key.
+        Append = "append",
+    }
+
+    /// The mode's word in the configuration and in the ledger.
+    fn name;
 }
 
 /// What a mode means.
@@ -54,27 +59,8 @@ pub struct Needs {
 }
 
 impl WriteMode {
-    /// All modes, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Upsert, Self::Insert, Self::Append];
-
     /// The mode of a route that names none.
     pub const DEFAULT: Self = Self::Upsert;
-
-    /// Each mode by its word.
-    pub const WORDS: [(&'static str, Self); 3] = [
-        (Self::Upsert.name(), Self::Upsert),
-        (Self::Insert.name(), Self::Insert),
-        (Self::Append.name(), Self::Append),
-    ];
-
-    /// The mode's word in the configuration and in the ledger.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Upsert => "upsert",
-            Self::Insert => "insert",
-            Self::Append => "append",
-        }
-    }
 
     /// What the mode means.
     pub const fn meaning(self) -> Meaning {

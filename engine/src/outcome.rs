@@ -2,60 +2,38 @@
 
 use std::fmt;
 
-/// What became of a record. Every record ends in exactly one of these, counted in the transaction
-/// that settles it. The names are columns of the ledger and label values of the metrics.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(usize)]
-pub enum Outcome {
-    /// Its key was new: one row.
-    Inserted,
-    /// Its key existed and the row changed.
-    Updated,
-    /// Its key existed and the row was already equal; nothing was written.
-    Unchanged,
-    /// Folded into a later record of the same key in the same transaction.
-    Superseded,
-    /// `write: insert`, and its key existed.
-    Ignored,
-    /// `write: newest`, and the stored row's version is not older.
-    Stale,
-    /// A tombstone: the row is gone, or there was none.
-    Deleted,
-    /// It can't be written; its bytes and the reason are kept.
-    Quarantined,
-    /// A rule of the user's dropped it, or a trigger on the table returned NULL.
-    Filtered,
+crate::words! {
+    /// What became of a record. Every record ends in exactly one of these, counted in the transaction
+    /// that settles it. The names are columns of the ledger, in this order, and label values of the
+    /// metrics.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    #[repr(usize)]
+    pub enum Outcome {
+        /// Its key was new: one row.
+        Inserted = "inserted",
+        /// Its key existed and the row changed.
+        Updated = "updated",
+        /// Its key existed and the row was already equal; nothing was written.
+        Unchanged = "unchanged",
+        /// Folded into a later record of the same key in the same transaction.
+        Superseded = "superseded",
+        /// `write: insert`, and its key existed.
+        Ignored = "ignored",
+        /// `write: newest`, and the stored row's version is not older.
+        Stale = "stale",
+        /// A tombstone: the row is gone, or there was none.
+        Deleted = "deleted",
+        /// It can't be written; its bytes and the reason are kept.
+        Quarantined = "quarantined",
+        /// A rule of the user's dropped it, or a trigger on the table returned NULL.
+        Filtered = "filtered",
+    }
+
+    /// The outcome's name in the ledger and in metrics.
+    fn name;
 }
 
 impl Outcome {
-    /// All outcomes, in the order of the ledger's columns.
-    pub const ALL: [Self; 9] = [
-        Self::Inserted,
-        Self::Updated,
-        Self::Unchanged,
-        Self::Superseded,
-        Self::Ignored,
-        Self::Stale,
-        Self::Deleted,
-        Self::Quarantined,
-        Self::Filtered,
-    ];
-
-    /// The outcome's name in the ledger and in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inserted => "inserted",
-            Self::Updated => "updated",
-            Self::Unchanged => "unchanged",
-            Self::Superseded => "superseded",
-            Self::Ignored => "ignored",
-            Self::Stale => "stale",
-            Self::Deleted => "deleted",
-            Self::Quarantined => "quarantined",
-            Self::Filtered => "filtered",
-        }
-    }
-
     /// Whether the outcome counts as a duplicate of a record that was applied before.
     pub const fn is_duplicate(self) -> bool {
         match self {

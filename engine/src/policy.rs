@@ -5,35 +5,42 @@
 
 use super::halt::HaltCode;
 
-/// What kind of trouble a refused or broken transaction was in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum FailureClass {
-    /// A conflict or time-out that another try may not meet: serialization, deadlock, lock wait.
-    Conflict,
-    /// The connection or the server is gone, starting, or read-only: a new connection, later.
-    Unavailable,
-    /// Disk, memory or credentials: later, with an alert, since someone must act.
-    Resources,
-    /// The data of one record can be the cause: bisect, then quarantine what fails alone.
-    Record,
-    /// Raised while a row was written, by code that can also fail for every row (a trigger, a policy, a
-    /// function of a domain): the record is to blame only where other rows of the table go through.
-    Doubtful,
-    /// A foreign key leads from a record to a row that isn't there. It may come yet: bisect, then wait by the
-    /// route's policy.
-    MissingParent,
-    /// Two entries of the batch are one key to PostgreSQL, or order matters to a second unique index: bisect.
-    Collision,
-    /// The table, a column or a privilege is missing or differs: halt with the remedy, and look again later.
-    Schema,
-    /// The server isn't the one that was written to, nor its heir: halt, and look again later.
-    Stray,
-    /// The database reports damage: halt, never retried by itself.
-    Integrity,
-    /// Not known whether data, server or we are the cause: a bounded number of tries, then halt.
-    Ambiguous,
-    /// A statement of ours is wrong: halt, loudly.
-    Defect,
+crate::words! {
+    /// What kind of trouble a refused or broken transaction was in.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum FailureClass {
+        /// A conflict or time-out that another try may not meet: serialization, deadlock, lock wait.
+        Conflict = "conflict",
+        /// The connection or the server is gone, starting, or read-only: a new connection, later.
+        Unavailable = "unavailable",
+        /// Disk, memory or credentials: later, with an alert, since someone must act.
+        Resources = "resources",
+        /// The data of one record can be the cause: bisect, then quarantine what fails alone.
+        Record = "record",
+        /// Raised while a row was written, by code that can also fail for every row (a trigger, a policy, a
+        /// function of a domain): the record is to blame only where other rows of the table go through.
+        Doubtful = "doubtful",
+        /// A foreign key leads from a record to a row that isn't there. It may come yet: bisect, then wait by
+        /// the route's policy.
+        MissingParent = "missing_parent",
+        /// Two entries of the batch are one key to PostgreSQL, or order matters to a second unique index:
+        /// bisect.
+        Collision = "collision",
+        /// The table, a column or a privilege is missing or differs: halt with the remedy, and look again
+        /// later.
+        Schema = "schema",
+        /// The server isn't the one that was written to, nor its heir: halt, and look again later.
+        Stray = "stray",
+        /// The database reports damage: halt, never retried by itself.
+        Integrity = "integrity",
+        /// Not known whether data, server or we are the cause: a bounded number of tries, then halt.
+        Ambiguous = "ambiguous",
+        /// A statement of ours is wrong: halt, loudly.
+        Defect = "defect",
+    }
+
+    /// The label of the class in metrics and logs.
+    fn name;
 }
 
 impl FailureClass {
@@ -49,40 +56,6 @@ impl FailureClass {
             | Self::Integrity
             | Self::Ambiguous
             | Self::Defect => false,
-        }
-    }
-
-    /// All classes, for metrics that are exported from the start.
-    pub const ALL: [Self; 12] = [
-        Self::Conflict,
-        Self::Unavailable,
-        Self::Resources,
-        Self::Record,
-        Self::Doubtful,
-        Self::MissingParent,
-        Self::Collision,
-        Self::Schema,
-        Self::Stray,
-        Self::Integrity,
-        Self::Ambiguous,
-        Self::Defect,
-    ];
-
-    /// The label of the class in metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Conflict => "conflict",
-            Self::Unavailable => "unavailable",
-            Self::Resources => "resources",
-            Self::Record => "record",
-            Self::Doubtful => "doubtful",
-            Self::MissingParent => "missing_parent",
-            Self::Collision => "collision",
-            Self::Schema => "schema",
-            Self::Stray => "stray",
-            Self::Integrity => "integrity",
-            Self::Ambiguous => "ambiguous",
-            Self::Defect => "defect",
         }
     }
 }

@@ -56,11 +56,16 @@ impl Route {
     }
 }
 
-/// How the keys and values of records are encoded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// One JSON object.
-    Json,
+crate::words! {
+    /// How the keys and values of records are encoded.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Format {
+        /// One JSON object.
+        Json = "json",
+    }
+
+    /// The format's word in the configuration.
+    fn name;
 }
 
 /// Where one column's value comes from.

@@ -61,77 +61,42 @@ impl Reject {
     }
 }
 
-/// The kinds of misfit.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum RejectCode {
-    /// The value isn't JSON.
-    BadJson,
-    /// Text that isn't UTF-8.
-    BadUtf8,
-    /// A NUL character, which PostgreSQL's text can't hold.
-    NulCharacter,
-    /// JSON of a kind that the column doesn't take (an object into an integer, …).
-    WrongType,
-    /// Text or a number that isn't a value of the column's type.
-    BadValue,
-    /// A number or time beyond the type's range.
-    OutOfRange,
-    /// A key column is absent or null.
-    MissingKey,
-    /// A required column is absent or null.
-    MissingValue,
-    /// Nested deeper than PostgreSQL and we take.
-    TooDeep,
-    /// Longer than `limits.record_bytes`, or a field longer than PostgreSQL takes.
-    TooLarge,
-    /// A field that no column takes, where `unknown_fields` is `reject`.
-    UnknownField,
-    /// A null value, where `on_tombstone` is `quarantine`.
-    Tombstone,
-    /// PostgreSQL refused the row when it was written alone.
-    Refused,
-    /// A foreign key leads to a row that didn't come while it was waited for.
-    MissingParent,
-}
-
-impl RejectCode {
-    /// All codes.
-    pub const ALL: [Self; 14] = [
-        Self::BadJson,
-        Self::BadUtf8,
-        Self::NulCharacter,
-        Self::WrongType,
-        Self::BadValue,
-        Self::OutOfRange,
-        Self::MissingKey,
-        Self::MissingValue,
-        Self::TooDeep,
-        Self::TooLarge,
-        Self::UnknownField,
-        Self::Tombstone,
-        Self::Refused,
-        Self::MissingParent,
-    ];
+crate::words! {
+    /// The kinds of misfit.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum RejectCode {
+        /// The value isn't JSON.
+        BadJson = "bad_json",
+        /// Text that isn't UTF-8.
+        BadUtf8 = "bad_utf8",
+        /// A NUL character, which PostgreSQL's text can't hold.
+        NulCharacter = "nul_character",
+        /// JSON of a kind that the column doesn't take (an object into an integer, …).
+        WrongType = "wrong_type",
+        /// Text or a number that isn't a value of the column's type.
+        BadValue = "bad_value",
+        /// A number or time beyond the type's range.
+        OutOfRange = "out_of_range",
+        /// A key column is absent or null.
+        MissingKey = "missing_key",
+        /// A required column is absent or null.
+        MissingValue = "missing_value",
+        /// Nested deeper than PostgreSQL and we take.
+        TooDeep = "too_deep",
+        /// Longer than `limits.record_bytes`, or a field longer than PostgreSQL takes.
+        TooLarge = "too_large",
+        /// A field that no column takes, where `unknown_fields` is `reject`.
+        UnknownField = "unknown_field",
+        /// A null value, where `on_tombstone` is `quarantine`.
+        Tombstone = "tombstone",
+        /// PostgreSQL refused the row when it was written alone.
+        Refused = "refused",
+        /// A foreign key leads to a row that didn't come while it was waited for.
+        MissingParent = "missing_parent",
+    }
 
     /// The code's word in the quarantine.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BadJson => "bad_json",
-            Self::BadUtf8 => "bad_utf8",
-            Self::NulCharacter => "nul_character",
-            Self::WrongType => "wrong_type",
-            Self::BadValue => "bad_value",
-            Self::OutOfRange => "out_of_range",
-            Self::MissingKey => "missing_key",
-            Self::MissingValue => "missing_value",
-            Self::TooDeep => "too_deep",
-            Self::TooLarge => "too_large",
-            Self::UnknownField => "unknown_field",
-            Self::Tombstone => "tombstone",
-            Self::Refused => "refused",
-            Self::MissingParent => "missing_parent",
-        }
-    }
+    fn name;
 }
 
 /// A name from a record or a configuration, fit to be shown and stored: short, control characters escaped.

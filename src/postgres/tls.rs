@@ -37,39 +37,26 @@ pub struct TlsSettings {
     pub min_version: TlsVersion,
 }
 
-/// libpq's `sslmode`, from weak to strong.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum SslMode {
-    /// Never TLS.
-    Disable,
-    /// Plain first; TLS where the server refuses that.
-    Allow,
-    /// TLS first; plain where that fails.
-    Prefer,
-    /// TLS, unverified unless there is a root certificate, with which it means `verify-ca`.
-    Require,
-    /// TLS, and the certificate chains to a trusted root.
-    VerifyCa,
-    /// As `verify-ca`, and the certificate names the host.
-    VerifyFull,
-}
-
-impl SslMode {
-    /// All modes, from weak to strong.
-    pub const ALL: [Self; 6] =
-        [Self::Disable, Self::Allow, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+crate::engine::words! {
+    /// libpq's `sslmode`, from weak to strong.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum SslMode {
+        /// Never TLS.
+        Disable = "disable",
+        /// Plain first; TLS where the server refuses that.
+        Allow = "allow",
+        /// TLS first; plain where that fails.
+        Prefer = "prefer",
+        /// TLS, unverified unless there is a root certificate, with which it means `verify-ca`.
+        Require = "require",
+        /// TLS, and the certificate chains to a trusted root.
+        VerifyCa = "verify-ca",
+        /// As `verify-ca`, and the certificate names the host.
+        VerifyFull = "verify-full",
+    }
 
     /// libpq's word for the mode.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
+    fn name;
 }
 
 /// A version of TLS.

@@ -5,56 +5,35 @@
 //! process at once by `SIGABRT`, without unwinding and without a word to the server, which is as sudden
 //! for PostgreSQL as `SIGKILL`; the other actions (`pause`, `sleep(ms)`, …) are those of the crate `fail`.
 
-/// A step of a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failpoint {
-    /// The transaction is open and the locks are asked for.
-    AfterBegin,
-    /// The progress rows are locked and compared.
-    AfterLock,
-    /// Half of the rows of a COPY are sent.
-    MidCopy,
-    /// All rows of all tables are written.
-    AfterRows,
-    /// The quarantine is written.
-    AfterQuarantine,
-    /// Progress is moved and counted.
-    AfterProgress,
-    /// Everything is awaited; COMMIT is next.
-    BeforeCommit,
-    /// COMMIT is answered; nobody has been told.
-    AfterCommit,
+crate::engine::words! {
+    /// A step of a batch.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Failpoint {
+        /// The transaction is open and the locks are asked for.
+        AfterBegin = "after_begin",
+        /// The progress rows are locked and compared.
+        AfterLock = "after_lock",
+        /// Half of the rows of a COPY are sent.
+        MidCopy = "mid_copy",
+        /// All rows of all tables are written.
+        AfterRows = "after_rows",
+        /// The quarantine is written.
+        AfterQuarantine = "after_quarantine",
+        /// Progress is moved and counted.
+        AfterProgress = "after_progress",
+        /// Everything is awaited; COMMIT is next.
+        BeforeCommit = "before_commit",
+        /// COMMIT is answered; nobody has been told.
+        AfterCommit = "after_commit",
+    }
+
+    /// The name under which the step's action is configured.
+    fn name;
 }
 
 impl Failpoint {
-    /// All steps, in the order of a batch.
-    pub const ALL: [Self; 8] = [
-        Self::AfterBegin,
-        Self::AfterLock,
-        Self::MidCopy,
-        Self::AfterRows,
-        Self::AfterQuarantine,
-        Self::AfterProgress,
-        Self::BeforeCommit,
-        Self::AfterCommit,
-    ];
-
     /// Whether this build has stops at all.
     pub const ENABLED: bool = cfg!(feature = "failpoints");
-
-    /// The name under which the step's action is configured.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AfterBegin => "after_begin",
-            Self::AfterLock => "after_lock",
-            Self::MidCopy => "mid_copy",
-            Self::AfterRows => "after_rows",
-            Self::AfterQuarantine => "after_quarantine",
-            Self::AfterProgress => "after_progress",
-            Self::BeforeCommit => "before_commit",
-            Self::AfterCommit => "after_commit",
-        }
-    }
 
     /// Does what is configured for the step; nothing in builds without the feature.
     #[cfg(feature = "failpoints")]

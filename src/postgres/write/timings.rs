@@ -2,43 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-/// A stage of a transaction, as telemetry names it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Stage {
-    /// Connection and statements made ready, BEGIN, progress rows locked and compared.
-    Lock,
-    /// Existing keys looked up.
-    Probe,
-    /// Rows sent by COPY, into the table or the stage.
-    Copy,
-    /// Rows moved from the stage to the table.
-    Merge,
-    /// Quarantine, constraints and progress.
-    Settle,
-    /// From the sending of COMMIT to its answer.
-    Commit,
-}
-
-impl Stage {
-    /// All stages, in the order of a transaction.
-    pub const ALL: [Self; 6] = [Self::Lock, Self::Probe, Self::Copy, Self::Merge, Self::Settle, Self::Commit];
+crate::engine::words! {
+    /// A stage of a transaction, as telemetry names it.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum Stage {
+        /// Connection and statements made ready, BEGIN, progress rows locked and compared.
+        Lock = "lock",
+        /// Existing keys looked up.
+        Probe = "probe",
+        /// Rows sent by COPY, into the table or the stage.
+        Copy = "copy",
+        /// Rows moved from the stage to the table.
+        Merge = "merge",
+        /// Quarantine, constraints and progress.
+        Settle = "settle",
+        /// From the sending of COMMIT to its answer.
+        Commit = "commit",
+    }
 
     /// The label of the stage in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lock => "lock",
-            Self::Probe => "probe",
-            Self::Copy => "copy",
-            Self::Merge => "merge",
-            Self::Settle => "settle",
-            Self::Commit => "commit",
-        }
-    }
+    fn name;
 }
 
 /// The time that one batch spent in each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Timings([Duration; 6]);
+pub struct Timings([Duration; Stage::ALL.len()]);
 
 impl Timings {
     /// The time spent in a stage; zero where the batch didn't come to it.

@@ -22,8 +22,7 @@ pub(super) const ROUTES: &str = "routes";
 
 const TOPIC: &str = "topic";
 const TABLE: &str = "table";
-const FORMAT: Choice<Format> =
-    Choice { name: "format", default: Format::Json, words: &[("json", Format::Json)] };
+const FORMAT: Choice<Format> = Choice { name: "format", default: Format::Json, words: &Format::WORDS };
 const KEY: &str = "key";
 const WRITE: Choice<WriteMode> =
     Choice { name: "write", default: WriteMode::DEFAULT, words: &WriteMode::WORDS };

@@ -10,10 +10,10 @@ use crate::engine::position::{Assignment, NextOffset, TopicPartition};
 ///
 /// **Order.** A lane calls from one task and in the order of its decisions; an implementation keeps that
 /// order for each lane, and nothing is promised between lanes. [`Source::released`], [`Source::halted`],
-/// [`Source::fenced`] and [`Source::reclaim`] are last words: no transaction that moves the partition under
-/// that assignment begins afterwards. `released` promises more: none is open either. A revocation of an
-/// assignment that has had its last word is answered by `released` once more; an assignment that a later one
-/// of the same partition replaces has no last word.
+/// [`Source::fenced`] and [`Source::reclaim`] are last words: the lane hands its store no batch afterwards
+/// that moves the partition under that assignment. `released` promises more: none is under way either. A
+/// revocation of an assignment that has had its last word is answered by `released` once more; an assignment
+/// that a later one of the same partition replaces has no last word.
 ///
 /// **Cancellation.** Calls return at once and never wait: the lane can't take an answer to a COMMIT
 /// meanwhile. What is to be done about a call is done later and elsewhere.

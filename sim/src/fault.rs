@@ -38,6 +38,18 @@ faults! {
     Freeze => "freeze",
     /// The broker delivers again what it has delivered.
     Reread => "reread",
+    /// Another group runs the same pipeline and has the partition too.
+    SecondGroup => "second-group",
+    /// The topic is given another partition.
+    PartitionAdded => "partition-added",
+    /// The topic is deleted and created anew.
+    CreatedAnew => "created-anew",
+    /// Retention removes the beginning of a log.
+    Retention => "retention",
+    /// A log loses its end for good.
+    Truncation => "truncation",
+    /// A new leader knows less of a log's end, for a moment.
+    ShyLeader => "shy-leader",
     /// Nobody has looked at the topic for a while.
     Doubt => "doubt",
     /// The log says nothing when it is asked.
@@ -58,8 +70,12 @@ faults! {
     FailOver => "fail-over",
     /// Somebody alters the table.
     Alter => "alter",
+    /// The table doesn't fit its route for a while.
+    Misfit => "misfit",
     /// An operator takes a partition from its owner.
     Decision => "decision",
+    /// An operator makes a partition stand still for a while.
+    Pause => "pause",
 }
 
 impl fmt::Display for Fault {

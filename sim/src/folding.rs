@@ -11,11 +11,12 @@ use tidegate::engine::batch::{Batch, PartitionMove};
 use tidegate::engine::decode::Decoder;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::policy::FailureClass;
-use tidegate::engine::position::{Epoch, Generation, NextOffset, TopicId, TopicPartition};
+use tidegate::engine::position::{Epoch, Generation, NextOffset, TopicPartition};
 use tidegate::engine::route::OnBadRecord;
 use tidegate::engine::row::{Reject, RejectCode};
 use tidegate::engine::segment::{Holding, RouteSlot, Segment, TenureId, lacks};
 
+use super::log::{FIRST, topic_id};
 use super::oracle::{Expected, Slot};
 use super::records::{Deed, NOTE, Spec, TOPIC, block};
 use super::state::{Part, Standing, State};
@@ -197,7 +198,7 @@ fn draw_slot(dice: &mut fastrand::Rng, partition: i32) -> Slot {
 fn holding(partition: i32) -> Holding {
     Holding {
         partition: TopicPartition::new(TOPIC, partition),
-        topic_id: TopicId(uuid::Uuid::nil()),
+        topic_id: topic_id(FIRST),
         epoch: Epoch::new(0),
         next: NextOffset::new(0),
         log_end: None,

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate::engine::batch::Batch;
+use tidegate::engine::halt::HaltCode;
 use tidegate::engine::machine::Input;
 use tidegate::engine::position::{Assignment, Generation};
+use tidegate::engine::route::OnBadRecord;
 
 use super::database::{Asked, Connection, Database, Step};
 use super::lane::LaneBook;
 use super::link::Word;
+use super::log::Logs;
 use super::mutant::Mutant;
-use super::oracle::Slot;
 use super::scene::Scene;
 
 /// What is known of one claim, whatever its owner believes.
@@ -21,17 +23,19 @@ struct Claim {
     validated: bool,
     /// The first offset that hadn't been handed over when nobody had looked for a while.
     doubted_from: Option<i64>,
-    /// Its lane has said its last word about it.
-    is_over: bool,
+    /// Batches that may still come: none once its lane has given it back, one that the store was handed
+    /// before once the lane has said another last word.
+    left: u8,
 }
 
 /// Everything but the processes and the group.
 pub(crate) struct Ground {
     pub scene: Scene,
     pub database: Database,
-    pub logs: Vec<Vec<Slot>>,
-    /// How much of each log has been produced.
-    pub produced: Vec<i64>,
+    pub logs: Logs,
+    /// The table doesn't fit its route, and whether it ever didn't.
+    pub is_misfit: bool,
+    pub was_misfit: bool,
     /// The group's committed offsets: a hint.
     pub group_commits: BTreeMap<i32, i64>,
     pub lanes: BTreeMap<Connection, LaneBook>,
@@ -46,12 +50,13 @@ pub(crate) struct Ground {
 pub(crate) struct Shared(Arc<Mutex<Ground>>);
 
 impl Shared {
-    pub(crate) fn new(scene: Scene, database: Database, logs: Vec<Vec<Slot>>, produced: Vec<i64>) -> Self {
+    pub(crate) fn new(scene: Scene, database: Database, logs: Logs) -> Self {
         Self(Arc::new(Mutex::new(Ground {
             scene,
             database,
             logs,
-            produced,
+            is_misfit: false,
+            was_misfit: false,
             group_commits: BTreeMap::new(),
             lanes: BTreeMap::new(),
             words: BTreeMap::new(),
@@ -77,14 +82,19 @@ impl Ground {
         let worker = connection.0;
         for moved in &batch.moves {
             let (partition, to) = (moved.partition.partition, moved.delta.to().value());
-            let broken = match self.claims.get(&(worker, partition, moved.epoch.value())) {
+            let broken = match self.claims.get_mut(&(worker, partition, moved.epoch.value())) {
                 None => "under an epoch that it never claimed",
-                Some(claim) if claim.is_over => "after its last word about it",
+                Some(claim) if claim.left == 0 => "after its last word about it",
                 Some(claim) if !claim.validated => "before it was held against the log",
                 Some(claim) if claim.doubted_from.is_some_and(|from| to > from) => {
                     "with records that came after nobody had looked for a while"
                 }
-                Some(_) => continue,
+                Some(claim) => {
+                    if claim.left < u8::MAX {
+                        claim.left -= 1;
+                    }
+                    continue;
+                }
             };
             self.scene.broken(|| format!("worker {worker} writes [{partition}] up to {to} {broken}"));
         }
@@ -117,7 +127,7 @@ impl Ground {
         match input {
             Input::Assigned(tenure) => {
                 let (generation, partition) = (tenure.generation, tenure.partition.partition);
-                let claim = Claim { generation, validated: false, doubted_from: None, is_over: false };
+                let claim = Claim { generation, validated: false, doubted_from: None, left: u8::MAX };
                 self.claims.insert((worker, partition, tenure.epoch.value()), claim);
             }
             Input::Validated(of) => self.with_claim(worker, of, |claim| {
@@ -130,9 +140,9 @@ impl Ground {
         }
     }
 
-    /// A lane has said its last word about an assignment.
-    pub(crate) fn is_over(&mut self, worker: u32, assignment: &Assignment) {
-        self.with_claim(worker, assignment, |claim| claim.is_over = true);
+    /// A lane has said a last word about an assignment, after which so many batches may still come.
+    pub(crate) fn is_over(&mut self, worker: u32, assignment: &Assignment, left: u8) {
+        self.with_claim(worker, assignment, |claim| claim.left = claim.left.min(left));
     }
 
     fn with_claim(&mut self, worker: u32, of: &Assignment, change: impl Fn(&mut Claim)) {
@@ -152,6 +162,34 @@ impl Ground {
             self.scene.broken(|| {
                 format!("worker {worker} gives [{partition}] back while a transaction that moves it is open")
             });
+        }
+    }
+
+    /// The group gives a partition on because its owner's lane has given it back.
+    pub(crate) fn is_handed_over(&mut self, worker: u32, of: &Assignment) {
+        let mut claims = self.claims.iter().filter(|((name, partition, _), claim)| {
+            (*name, *partition, claim.generation) == (worker, of.partition.partition, of.generation)
+        });
+        if claims.any(|(_, claim)| claim.left > 0) {
+            let partition = of.partition.partition;
+            self.scene.broken(|| {
+                format!("[{partition}] is handed over before a lane of worker {worker} let go of it")
+            });
+        }
+    }
+
+    /// Whether a partition may stand still for this reason.
+    pub(crate) fn expects(&self, number: i32, code: HaltCode) -> bool {
+        let spec = &self.scene.spec;
+        match code {
+            HaltCode::BadRecord => spec.on_bad_record == OnBadRecord::Halt,
+            HaltCode::UnknownFailure => true,
+            // A record that a trigger refuses, and no other comes that isn't; or the route doesn't fit.
+            HaltCode::SchemaMismatch => spec.refuses_rows || self.was_misfit,
+            HaltCode::TopicRecreated => self.logs.was_created_anew(),
+            HaltCode::RetentionPassed => self.logs.was_retained(number),
+            HaltCode::LogTruncated => self.logs.is_cut(number),
+            _ => false,
         }
     }
 

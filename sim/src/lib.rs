@@ -18,6 +18,7 @@ pub mod folding;
 mod ground;
 mod lane;
 mod link;
+mod log;
 pub mod mutant;
 mod oracle;
 mod records;

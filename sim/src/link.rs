@@ -38,7 +38,7 @@ impl Link {
     }
 
     fn last_word(&self, assignment: &Assignment) {
-        self.ground.lock().is_over(self.connection.0, assignment);
+        self.ground.lock().is_over(self.connection.0, assignment, 1);
     }
 }
 
@@ -52,7 +52,7 @@ impl Source for Link {
     }
 
     fn released(&self, assignment: &Assignment) {
-        self.last_word(assignment);
+        self.ground.lock().is_over(self.connection.0, assignment, 0);
         self.ground.lock().is_given_back(self.connection.0, assignment);
         self.say(Word::Released(assignment.clone()));
     }

@@ -18,7 +18,7 @@ const LINES: usize = 30;
 /// Runs the product's lanes against models of Kafka and PostgreSQL under every fault that a seed can think
 /// of, and holds each commit against the promise. Ends with 1 where something was broken.
 #[derive(Parser, Debug)]
-#[command(name = "simulate")]
+#[command(name = "simulate", bin_name = "./dev simulate")]
 struct Arguments {
     /// How many seeds to run; one, with its trace, where --seed is given.
     #[arg(long, value_name = "N")]

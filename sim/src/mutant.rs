@@ -75,6 +75,10 @@ mutants! {
     ShapeNeverRead,
     /// A search names the record behind the one that is refused.
     BlamesTheNext,
+    /// A record that is refused alone is passed over.
+    RefusedIsSkipped,
+    /// A record whose parent isn't there is given up at once.
+    OrphanNotAwaited,
     /// A search names all records of a batch where one is refused.
     BlamesAll,
     /// A search keeps what it wrote to find out.
@@ -99,6 +103,20 @@ mutants! {
     WritesUnvalidated,
     /// What arrives after nobody looked for a while is written all the same.
     DoubtIgnored,
+    /// A claim is taken for valid without a look at the log.
+    ValidatesWithoutLooking,
+    /// A log is taken for truncated when it is seen to end before progress once.
+    BelievesOneSighting,
+    /// Where retention has removed the position, reading goes on at the first record that is left.
+    ResetsToEarliest,
+    /// That a topic was created anew is not noticed by those who read it.
+    CreatedAnewUnnoticed,
+    /// A partition that another process owns is claimed back at once, again and again.
+    TakesBackAtOnce,
+    /// A partition is claimed once more while the first claim is under way.
+    ClaimsTwice,
+    /// That an earlier assignment was given back is taken for the present one's.
+    AnyReleaseCounts,
     /// A revocation waits behind the records that came before it.
     DataOvertakesControl,
     /// A partition is given back while the transaction that moves it is open.

@@ -35,12 +35,21 @@ impl Expected {
     /// Processes a log's offsets from `start` up to `next`.
     pub(crate) fn of(spec: &Spec, partition: i32, log: &[Slot], start: i64, next: i64) -> Self {
         let mut expected = Self::default();
-        expected.move_to(spec, partition, log, start, next);
+        expected.move_to(spec, partition, log, start, next, &BTreeSet::new());
         expected
     }
 
     /// Goes on to `next`, from the start where that lies behind.
-    fn move_to(&mut self, spec: &Spec, partition: i32, log: &[Slot], start: i64, next: i64) {
+    /// Which records waited for their parents in vain is known from the quarantine alone.
+    fn move_to(
+        &mut self,
+        spec: &Spec,
+        partition: i32,
+        log: &[Slot],
+        start: i64,
+        next: i64,
+        quarantine: &BTreeSet<i64>,
+    ) {
         let from = match self.next {
             Some(at) if at <= next => at,
             Some(_) | None => {
@@ -52,7 +61,8 @@ impl Expected {
             match &log[offset as usize] {
                 Slot::Hole => self.gaps += 1,
                 Slot::Record(deed) => {
-                    let outcome = table::apply_alone(&mut self.rows, spec, partition, offset, deed);
+                    let orphaned = quarantine.contains(&offset);
+                    let outcome = table::apply_alone(&mut self.rows, spec, partition, offset, deed, orphaned);
                     self.tally.add(outcome, 1);
                     if outcome == Outcome::Quarantined {
                         self.quarantine.insert(offset);
@@ -84,7 +94,7 @@ impl Expected {
                 log.len()
             ));
         }
-        self.move_to(spec, partition, log, stored.start, stored.next);
+        self.move_to(spec, partition, log, stored.start, stored.next, &part.quarantine);
         if let (OnBadRecord::Halt, Some(bad)) = (spec.on_bad_record, self.first_bad()) {
             return Err(format!("[{partition}] stands at {} and was to halt in front of {bad}", stored.next));
         }

@@ -16,6 +16,10 @@ use tidegate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Vers
 pub(crate) const TOPIC: &str = "deeds";
 /// Refused by the table's CHECK, where it has one.
 pub(crate) const POISON: &str = "poison";
+/// How long a record waits for the row that it refers to.
+pub(crate) const PARENTS_MS: u64 = 2_000;
+/// Refused by a foreign key as long as the row that it refers to isn't there, where the table has one.
+pub(crate) const CHILD: &str = "child";
 /// Refused by the type's input.
 pub(crate) const BAD_INPUT: &str = "bad";
 pub(crate) const DEFAULT_KIND: &str = "plain";
@@ -45,6 +49,9 @@ pub(crate) struct Spec {
     pub mode: WriteMode,
     /// The table has a CHECK.
     pub refuses_rows: bool,
+    /// The table has a foreign key, and whether what it refers to is still to come.
+    pub has_parents: bool,
+    pub awaits_parents: bool,
     /// Keys that differ in case only are two keys.
     pub bytewise_key: bool,
     /// The column of the odd type is mapped.
@@ -66,9 +73,13 @@ impl Spec {
             (WriteMode::Upsert | WriteMode::Insert, _) => OnTombstone::Delete,
         };
         let halts = dice.u8(0..6) == 0;
+        let refuses_rows = dice.bool();
+        let has_parents = refuses_rows && dice.u8(0..3) == 0;
         Self {
             mode,
-            refuses_rows: dice.bool(),
+            refuses_rows,
+            has_parents,
+            awaits_parents: has_parents,
             bytewise_key: dice.u8(0..3) > 0,
             odd: dice.u8(0..3) == 0,
             on_tombstone,
@@ -97,7 +108,7 @@ impl Spec {
             unknown_fields: UnknownFields::Ignore,
             on_tombstone: self.on_tombstone,
             on_bad_record: self.on_bad_record,
-            on_missing_parent: OnMissingParent { wait_ms: 2_000, then: self.on_bad_record },
+            on_missing_parent: OnMissingParent { wait_ms: PARENTS_MS, then: self.on_bad_record },
             record_bytes_max: 1 << 20,
             demanded_since: Vec::new(),
         })
@@ -155,7 +166,7 @@ impl Deed {
             }
         };
         let poison = dice.u8(0..12) == 0;
-        put(dice, NOTE, 6, if poison { &[POISON] } else { &["n1", "n2"] });
+        put(dice, NOTE, 6, if poison { &[POISON] } else { &["n1", "n2", CHILD] });
         put(dice, KIND, 4, &["round", "square"]);
         put(dice, MUST, 7, &["m1", "m2"]);
         put(dice, ODD, 2, &["good", "better", BAD_INPUT]);

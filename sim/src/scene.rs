@@ -30,7 +30,7 @@ impl Default for Plan {
 }
 
 /// Steps with faults in a run that isn't shrunk.
-pub const STEPS: usize = 400;
+pub const STEPS: usize = 600;
 
 /// Shared by all parts of one run.
 pub(crate) struct Scene {

@@ -33,8 +33,8 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut ground = self.ground.lock();
-        ground.database.hang_up(self.id);
+        let ground = &mut *self.ground.lock();
+        ground.database.hang_up(self.id, &mut ground.scene);
         if std::thread::panicking() {
             ground.scene.broken(|| "a panic, printed above".to_owned());
         }

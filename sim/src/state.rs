@@ -9,10 +9,11 @@ use std::sync::Arc;
 use tidegate::engine::batch::{Batch, Entry, TableBatch};
 use tidegate::engine::commit::{Refusal, StoredProgress};
 use tidegate::engine::outcome::{Outcome, Tally};
-use tidegate::engine::position::{Epoch, NextOffset, TopicId};
+use tidegate::engine::position::{Epoch, NextOffset};
 pub(crate) use tidegate::engine::progress::Standing;
 use tidegate::engine::progress::standing;
 
+use super::log::{FIRST, topic_id};
 use super::records::Spec;
 use super::table::{self, Rows, Stop};
 
@@ -49,18 +50,21 @@ pub(crate) fn partitions(batch: &Batch) -> Vec<i32> {
 impl State {
     /// The ledger of a topic whose partitions begin at `starts`.
     pub(crate) fn registered(starts: &[i64]) -> Self {
-        let part = |start: &i64| {
-            let progress = Progress {
-                epoch: 0,
-                owner: None,
-                start: *start,
-                next: *start,
-                tally: Tally::default(),
-                gaps: 0,
-            };
-            Arc::new(Part { progress, rows: Rows::new(), quarantine: BTreeSet::new() })
-        };
-        Self { parts: (0..).zip(starts.iter().map(part)).collect() }
+        let mut state = Self::default();
+        (0..).zip(starts).for_each(|(partition, start)| state.register(partition, *start));
+        state
+    }
+
+    /// A row for a partition that has none.
+    pub(crate) fn register(&mut self, partition: i32, start: i64) {
+        let (tally, gaps) = (Tally::default(), 0);
+        let progress = Progress { epoch: 0, owner: None, start, next: start, tally, gaps };
+        let part = Part { progress, rows: Rows::new(), quarantine: BTreeSet::new() };
+        self.parts.insert(partition, Arc::new(part));
+    }
+
+    pub(crate) fn knows(&self, partition: i32) -> bool {
+        self.parts.contains_key(&partition)
     }
 
     pub(crate) fn part(&self, partition: i32) -> &Part {
@@ -104,7 +108,7 @@ impl State {
     pub(crate) fn stored(&self, partition: i32) -> StoredProgress {
         let Progress { epoch, owner, next, .. } = &self.part(partition).progress;
         StoredProgress {
-            topic_id: TopicId(uuid::Uuid::nil()),
+            topic_id: topic_id(FIRST),
             next: NextOffset::new(*next),
             epoch: Epoch::new(*epoch),
             owner: owner.clone(),

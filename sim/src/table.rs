@@ -8,7 +8,7 @@ use tidegate::engine::policy::{Failure, FailureClass};
 use tidegate::engine::route::{OnTombstone, WriteMode};
 use tidegate::engine::row::fields;
 
-use super::records::{BAD_INPUT, DEFAULT_KIND, Deed, K1, K2, KIND, MUST, NOTE, ODD, POISON, Spec};
+use super::records::{BAD_INPUT, CHILD, DEFAULT_KIND, Deed, K1, K2, KIND, MUST, NOTE, ODD, POISON, Spec};
 use super::state::State;
 
 /// A row, all columns.
@@ -16,8 +16,16 @@ pub(crate) type Row = BTreeMap<usize, Option<String>>;
 /// Rows by the identity of their key; rows of `append` by partition and offset.
 pub(crate) type Rows = BTreeMap<String, Row>;
 
-/// Applies one record in a transaction of its own: the oracle.
-pub(crate) fn apply_alone(rows: &mut Rows, spec: &Spec, partition: i32, offset: i64, deed: &Deed) -> Outcome {
+/// Applies one record in a transaction of its own: the oracle. `orphaned` is whether the row that it refers
+/// to was given up.
+pub(crate) fn apply_alone(
+    rows: &mut Rows,
+    spec: &Spec,
+    partition: i32,
+    offset: i64,
+    deed: &Deed,
+    orphaned: bool,
+) -> Outcome {
     let (key, columns) = match deed {
         Deed::Garbage => return Outcome::Quarantined,
         Deed::Remove((k1, k2)) => {
@@ -41,7 +49,8 @@ pub(crate) fn apply_alone(rows: &mut Rows, spec: &Spec, partition: i32, offset: 
     if null(KIND) || null(MUST) || says(ODD, BAD_INPUT) {
         return Outcome::Quarantined;
     }
-    let refused = spec.refuses_rows && says(NOTE, POISON);
+    let refused =
+        spec.refuses_rows && says(NOTE, POISON) || orphaned && spec.has_parents && says(NOTE, CHILD);
     let identity = match spec.mode {
         WriteMode::Append => format!("{partition}@{offset}"),
         WriteMode::Upsert | WriteMode::Insert => spec.identity(&key.0, &key.1),
@@ -140,7 +149,9 @@ pub(crate) fn write(
         return Err(Stop::Refused(refused));
     }
     for ((entry, row), identity) in entries.iter().zip(decoded).zip(identities) {
-        let refuse = spec.refuses_rows && says(&row, NOTE, POISON);
+        let orphan = spec.awaits_parents && says(&row, NOTE, CHILD);
+        let class = if orphan { FailureClass::MissingParent } else { class };
+        let refuse = orphan || spec.refuses_rows && says(&row, NOTE, POISON);
         let rows = &mut state.part_mut(partition(entry)).rows;
         let outcome = match (entry.op, rows.get_mut(&identity)) {
             (Op::Delete, _) => {
@@ -156,17 +167,20 @@ pub(crate) fn write(
                 rows.insert(identity, whole(&row));
                 Outcome::Inserted
             }
-            (Op::Merge, Some(stored)) => {
-                let present = row.into_iter().filter(|(place, _)| !matches!(*place, K1 | K2));
-                let changed: Row = present.filter(|(place, value)| stored[place] != *value).collect();
-                let same = changed.is_empty();
-                stored.extend(changed);
-                if same { Outcome::Unchanged } else { Outcome::Updated }
-            }
+            (Op::Merge, Some(stored)) => update(stored, row),
         };
         tallies[entry.move_index.get()].add(outcome, 1);
     }
     Ok(())
+}
+
+/// Changes a row by the columns that are present.
+fn update(stored: &mut Row, row: Row) -> Outcome {
+    let present = row.into_iter().filter(|(place, _)| !matches!(*place, K1 | K2));
+    let changed: Row = present.filter(|(place, value)| stored[place] != *value).collect();
+    let same = changed.is_empty();
+    stored.extend(changed);
+    if same { Outcome::Unchanged } else { Outcome::Updated }
 }
 
 /// Refuses a batch of which two entries are one key to the table.

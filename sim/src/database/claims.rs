@@ -4,10 +4,11 @@ use tidegate::engine::policy::{Failure, FailureClass};
 
 use super::{Call, Connection, Database};
 use crate::fault::Fault;
+use crate::log::Logs;
 use crate::mutant::Mutant;
-use crate::oracle::Slot;
 use crate::scene::Scene;
 use crate::table::failure;
+use crate::worker::owner;
 
 impl Database {
     /// Raises a partition's epoch for a new owner; `None` while a transaction holds its row or the server is
@@ -17,7 +18,7 @@ impl Database {
         worker: u32,
         partition: i32,
         scene: &mut Scene,
-        logs: &[Vec<Slot>],
+        logs: &Logs,
     ) -> Option<(i64, i64)> {
         if !self.is_up || !self.make_way(partition, scene, logs) {
             return None;
@@ -25,13 +26,13 @@ impl Database {
         let raise = i64::from(!scene.is(Mutant::EpochNotRaised));
         let stored = self.state.progress_mut(partition);
         stored.epoch += raise;
-        stored.owner = Some(format!("worker {worker}"));
+        stored.owner = Some(owner(worker));
         self.claims.insert(partition, (worker, stored.epoch));
         Some((stored.epoch, stored.next))
     }
 
     /// An operator's decision: nobody owns the partition until it is claimed again.
-    pub(crate) fn decide(&mut self, partition: i32, scene: &mut Scene, logs: &[Vec<Slot>]) {
+    pub(crate) fn decide(&mut self, partition: i32, scene: &mut Scene, logs: &Logs) {
         if self.is_up && scene.allows(Fault::Decision) && self.make_way(partition, scene, logs) {
             scene.note(Fault::Decision.name());
             let stored = self.state.progress_mut(partition);
@@ -41,7 +42,7 @@ impl Database {
         }
     }
 
-    fn make_way(&mut self, partition: i32, scene: &mut Scene, logs: &[Vec<Slot>]) -> bool {
+    fn make_way(&mut self, partition: i32, scene: &mut Scene, logs: &Logs) -> bool {
         if scene.is(Mutant::ClaimIgnoresLocks) || !self.is_locked(&[partition], scene) {
             return true;
         }

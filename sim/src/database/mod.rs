@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use tidegate::engine::commit::StoredProgress;
+use tidegate::engine::machine::Millis;
 use tidegate::engine::policy::FailureClass;
 
 use self::transaction::Stage;
 use super::fault::Fault;
+use super::log::Logs;
 use super::mutant::Mutant;
-use super::oracle::{Expected, Slot};
+use super::oracle::Expected;
 use super::scene::Scene;
 use super::state::State;
 use super::table::failure;
@@ -45,6 +47,8 @@ struct Call {
     connection: Connection,
     asked: Asked,
     has_turn: bool,
+    /// It had a turn before.
+    went_on: bool,
     waker: Option<Waker>,
 }
 
@@ -82,6 +86,8 @@ pub(crate) struct Database {
     claims: BTreeMap<i32, (u32, i64)>,
     /// After a restore an epoch can be given out twice; the position alone protects then.
     was_restored: bool,
+    /// When the first parent was found missing, by worker, partition and epoch.
+    orphaned: BTreeMap<(u32, i32, i64), Millis>,
     /// Sessions that forget to compare once.
     blind: BTreeSet<Connection>,
     /// One in ten databases fails often and says nothing that anybody knows.
@@ -105,6 +111,7 @@ impl Database {
             shape: 0,
             claims: BTreeMap::new(),
             was_restored: false,
+            orphaned: BTreeMap::new(),
             blind: BTreeSet::new(),
             is_moody: mood == 0,
             expected: BTreeMap::new(),
@@ -128,7 +135,10 @@ impl Database {
     /// A session asks; gives the call's number.
     pub(crate) fn ask(&mut self, connection: Connection, asked: Asked) -> u64 {
         self.newest_call += 1;
-        self.calls.insert(self.newest_call, Call { connection, asked, has_turn: false, waker: None });
+        self.calls.insert(
+            self.newest_call,
+            Call { connection, asked, has_turn: false, went_on: false, waker: None },
+        );
         self.newest_call
     }
 
@@ -136,6 +146,7 @@ impl Database {
     pub(crate) fn poll_turn(&mut self, id: u64, context: &Context<'_>) -> Poll<()> {
         let Some(call) = self.calls.get_mut(&id) else { return Poll::Pending };
         if std::mem::take(&mut call.has_turn) {
+            call.went_on = true;
             return Poll::Ready(());
         }
         call.waker = Some(context.waker().clone());
@@ -143,8 +154,10 @@ impl Database {
     }
 
     /// The call has ended, or was dropped half-way.
-    pub(crate) fn hang_up(&mut self, id: u64) {
-        self.calls.remove(&id);
+    pub(crate) fn hang_up(&mut self, id: u64, scene: &mut Scene) {
+        if let Some(Call { asked: Asked::Ready, went_on: false, .. }) = self.calls.remove(&id) {
+            scene.note("getting ready was dropped half-way");
+        }
     }
 
     /// A session connects, where the server answers.
@@ -183,7 +196,7 @@ impl Database {
     }
 
     /// Lets one of them go on. Gives whether a session was woken for it.
-    pub(crate) fn go_on(&mut self, id: u64, scene: &mut Scene, logs: &[Vec<Slot>]) -> bool {
+    pub(crate) fn go_on(&mut self, id: u64, scene: &mut Scene, logs: &Logs) -> bool {
         if let Some(limbo) = self.limbo.remove(&id) {
             if scene.dice.bool() {
                 scene.note("a lost COMMIT was applied late");
@@ -247,7 +260,7 @@ impl Database {
     }
 
     /// A process is gone: the server notices its connections.
-    pub(crate) fn forget(&mut self, worker: u32, scene: &mut Scene, logs: &[Vec<Slot>]) {
+    pub(crate) fn forget(&mut self, worker: u32, scene: &mut Scene, logs: &Logs) {
         self.calls.retain(|_, call| call.connection.0 != worker);
         self.connected.retain(|connection| connection.0 != worker);
         self.silent.retain(|connection| connection.0 != worker);
@@ -255,7 +268,7 @@ impl Database {
         self.settle_limbo(|limbo| limbo.connection.0 == worker, scene, logs);
     }
 
-    fn settle_limbo(&mut self, choose: impl Fn(&Limbo) -> bool, scene: &mut Scene, logs: &[Vec<Slot>]) {
+    fn settle_limbo(&mut self, choose: impl Fn(&Limbo) -> bool, scene: &mut Scene, logs: &Logs) {
         let chosen: Vec<u64> =
             self.limbo.iter().filter(|(_, limbo)| choose(limbo)).map(|(id, _)| *id).collect();
         for id in chosen {
@@ -268,7 +281,7 @@ impl Database {
     }
 
     /// The server stops; what was under way is rolled back, or had been committed.
-    pub(crate) fn stop_server(&mut self, scene: &mut Scene, logs: &[Vec<Slot>]) {
+    pub(crate) fn stop_server(&mut self, scene: &mut Scene, logs: &Logs) {
         self.is_up = false;
         self.silent.clear();
         self.connected.clear();
@@ -291,7 +304,7 @@ impl Database {
     }
 
     /// A standby takes over that lacks the newest commits.
-    pub(crate) fn restore(&mut self, scene: &mut Scene, logs: &[Vec<Slot>]) {
+    pub(crate) fn restore(&mut self, scene: &mut Scene, logs: &Logs) {
         self.stop_server(scene, logs);
         self.is_up = true;
         if self.history.is_empty() {
@@ -302,6 +315,12 @@ impl Database {
         let keep = scene.dice.usize(0..self.history.len());
         let newest = std::mem::replace(&mut self.state, self.history[keep].clone());
         self.history.truncate(keep);
+        // Partitions that the topic was given since are registered by their next claim.
+        let added = newest.partitions().into_iter().filter(|partition| !self.state.knows(*partition));
+        for partition in added.collect::<Vec<_>>() {
+            self.state.register(partition, newest.part(partition).progress.start);
+            self.claims.remove(&partition);
+        }
         let all = self.state.partitions();
         if scene.is(Mutant::LedgerElsewhere) {
             for partition in &all {
@@ -313,7 +332,7 @@ impl Database {
 
     // What is committed.
 
-    fn install(&mut self, left: State, scene: &mut Scene, logs: &[Vec<Slot>]) {
+    fn install(&mut self, left: State, scene: &mut Scene, logs: &Logs) {
         let partitions = left.partitions();
         for partition in &partitions {
             let (stored, new) = (self.state.part(*partition), left.part(*partition));
@@ -327,7 +346,7 @@ impl Database {
     }
 
     /// Commits a state, and holds it against the promise.
-    fn change(&mut self, state: State, partitions: &[i32], scene: &mut Scene, logs: &[Vec<Slot>]) {
+    fn change(&mut self, state: State, partitions: &[i32], scene: &mut Scene, logs: &Logs) {
         if state == self.state {
             return;
         }
@@ -339,11 +358,11 @@ impl Database {
     }
 
     /// Holds what is stored of these partitions against the promise.
-    pub(crate) fn check(&mut self, partitions: &[i32], scene: &mut Scene, logs: &[Vec<Slot>]) {
+    pub(crate) fn check(&mut self, partitions: &[i32], scene: &mut Scene, logs: &Logs) {
         for partition in partitions {
             let expected = self.expected.entry(*partition).or_default();
             let part = self.state.part(*partition);
-            let log = &logs[*partition as usize];
+            let log = logs.slots(*partition);
             if let Err(what) = expected.check(part, &scene.spec, *partition, log) {
                 scene.broken(|| what);
             }

@@ -1,15 +1,17 @@
 //! One transaction, step by step.
 
-use tidegate::engine::batch::Batch;
+use tidegate::engine::batch::{Batch, QuarantineRecord};
 use tidegate::engine::commit::{CommitOutcome, StoredProgress};
-use tidegate::engine::outcome::Tally;
+use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::policy::{Failure, FailureClass};
 use tidegate::engine::position::Offset;
+use tidegate::engine::row::RejectCode;
 
 use super::{Asked, Call, Connection, Database, Limbo};
 use crate::fault::Fault;
+use crate::log::Logs;
 use crate::mutant::Mutant;
-use crate::oracle::Slot;
+use crate::records::PARENTS_MS;
 use crate::scene::Scene;
 use crate::state::{self, Standing, State};
 use crate::table::{Stop, failure};
@@ -72,12 +74,12 @@ struct Open<'a> {
     connection: Connection,
     batch: &'a Batch,
     transaction: Transaction,
-    logs: &'a [Vec<Slot>],
+    logs: &'a Logs,
 }
 
 impl Database {
     /// Takes the call's next step.
-    pub(crate) fn step(&mut self, id: u64, batch: &Batch, scene: &mut Scene, logs: &[Vec<Slot>]) -> Step {
+    pub(crate) fn step(&mut self, id: u64, batch: &Batch, scene: &mut Scene, logs: &Logs) -> Step {
         let Some(Call { connection, asked, .. }) = self.calls.get_mut(&id) else { return Step::GoesOn };
         let connection = *connection;
         let Asked::Batch(transaction) = std::mem::replace(asked, Asked::Ready) else { return Step::GoesOn };
@@ -198,6 +200,11 @@ impl Database {
             }
             Ok(mut refusals) => {
                 scene.note("refused records were sought");
+                let orphans =
+                    refusals.iter().map(|refusal| &refusal.failure).filter(|failure| is_orphan(failure));
+                if orphans.count() > 0 {
+                    self.note_orphans(open, scene);
+                }
                 if refusals.len() > 1 && scene.dice.u8(0..4) == 0 {
                     refusals.truncate(1);
                 }
@@ -296,6 +303,21 @@ impl Database {
 
     fn stop(&mut self, open: &Open<'_>, stop: Stop, scene: &mut Scene) -> Step {
         let (batch, partitions) = (open.batch, &open.transaction.partitions);
+        if matches!(&stop, Stop::Failed(failure) if is_orphan(failure)) {
+            self.note_orphans(open, scene);
+        }
+        let entries: usize = batch.tables.iter().map(|table| table.entries.len()).sum();
+        if scene.is(Mutant::RefusedIsSkipped) && entries == 1 && matches!(stop, Stop::Failed(_)) {
+            let mut state = self.state.clone();
+            let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
+            batch.tables.iter().flat_map(|table| &table.entries).for_each(|entry| {
+                tallies[entry.move_index.get()].add(Outcome::Filtered, 1);
+            });
+            state.keep_quarantined(batch);
+            tallies.iter().enumerate().for_each(|(index, tally)| state.advance(batch, index, tally));
+            self.change(state, partitions, scene, open.logs);
+            return Step::Ended(CommitOutcome::Committed(tallies));
+        }
         if scene.is(Mutant::QuarantineElsewhere) {
             let mut state = self.state.clone();
             state.keep_quarantined(batch);
@@ -320,12 +342,37 @@ impl Database {
         })
     }
 
+    /// Parents of some of the batch's records are missing.
+    fn note_orphans(&mut self, open: &Open<'_>, scene: &Scene) {
+        let Transaction { partitions, epochs, .. } = &open.transaction;
+        for (partition, epoch) in partitions.iter().zip(epochs) {
+            self.orphaned.entry((open.connection.0, *partition, *epoch)).or_insert(scene.now);
+        }
+    }
+
+    /// What is given up for want of a parent was waited for.
+    fn check_orphans(&self, open: &Open<'_>, scene: &mut Scene) {
+        let given_up = |record: &&QuarantineRecord| record.reject.code == RejectCode::MissingParent;
+        for record in open.batch.quarantine.iter().filter(given_up) {
+            let index = record.move_index.get();
+            let (partition, epoch) = (open.transaction.partitions[index], open.transaction.epochs[index]);
+            let since = self.orphaned.get(&(open.connection.0, partition, epoch));
+            let waited = since.map_or(0, |since| scene.now - since);
+            let offset = record.offset;
+            scene.note("an orphan was given up");
+            if waited < PARENTS_MS {
+                scene.broken(|| format!("[{partition}] gives up the orphan at {offset} after {waited} ms"));
+            }
+        }
+    }
+
     /// COMMIT: from its sending on only the server knows.
     fn commit(&mut self, open: &Open<'_>, left: State, tallies: Vec<Tally>, scene: &mut Scene) -> Step {
         if self.is_reshaped(open.batch) {
             let shape = self.shape;
             scene.broken(|| format!("a batch is written under shape {shape} that was made for another"));
         }
+        self.check_orphans(open, scene);
         if !scene.strikes(Fault::LostAnswer, 8) {
             self.install(left, scene, open.logs);
             return Step::Ended(CommitOutcome::Committed(tallies));
@@ -347,4 +394,8 @@ impl Database {
         }
         Step::Ended(outcome)
     }
+}
+
+fn is_orphan(failure: &Failure) -> bool {
+    failure.class == FailureClass::MissingParent
 }

@@ -1,5 +1,6 @@
 //! The second part of a run: without faults, everything must reach the end of its log.
 
+use tidegate::engine::halt::HaltCode;
 use tidegate::engine::ownership::Event;
 use tidegate::engine::route::OnBadRecord;
 
@@ -24,11 +25,16 @@ impl World {
             ground.scene.faults = false;
             ground.database.is_up = true;
             ground.database.answer_all();
-            ground.produced = ground.logs.iter().map(|log| log.len() as i64).collect();
+            ground.is_misfit = false;
+            ground.scene.spec.awaits_parents = false;
+            ground.logs.finish();
         }
         for name in self.names() {
             if self.workers[&name].is_frozen {
                 self.wake(name);
+            }
+            for number in std::mem::take(&mut self.worker(name).paused) {
+                self.worker(name).resume(number);
             }
         }
         for round in 0..ROUNDS {
@@ -131,26 +137,42 @@ impl World {
 
     /// Partitions that don't stand where they must in the end.
     fn unfinished(&self) -> Vec<String> {
-        let mut unfinished = Vec::new();
-        for number in self.partitions() {
-            let next = self.stands_at(number);
-            let ground = self.ground.lock();
-            let log = &ground.logs[number as usize];
-            let end = log.len() as i64;
-            let stop = match self.spec.on_bad_record {
-                OnBadRecord::Halt => {
-                    Expected::of(&self.spec, number, log, self.starts[number as usize], end).first_bad()
-                }
-                OnBadRecord::Quarantine => None,
-            };
-            let stop = stop.unwrap_or(end);
-            // In front of the record at which a partition halts, offsets without a record may stay open.
-            let mut open = log.iter().take(stop as usize).skip(next as usize);
-            let reached = next == stop || stop < end && open.all(|slot| matches!(slot, Slot::Hole));
-            if !reached || next > stop {
-                unfinished.push(format!("[{number}] stands at {next} of {stop}"));
-            }
+        let unfinished = self.partitions().into_iter().filter_map(|number| self.lacks(number));
+        unfinished.collect()
+    }
+
+    /// What a partition lacks to stand where it must.
+    fn lacks(&self, number: i32) -> Option<String> {
+        let next = self.stands_at(number);
+        let ground = self.ground.lock();
+        let logs = &ground.logs;
+        let stands_still = |code: HaltCode| {
+            let member = &self.workers[&self.members[&number]];
+            let reads = self.workers.values().any(|worker| worker.reads(number));
+            let why = format!("[{number}] stands at {next} and not still for {}", code.code());
+            (reads || member.stops.get(&number) != Some(&code)).then_some(why)
+        };
+        if logs.was_created_anew() {
+            return stands_still(HaltCode::TopicRecreated);
         }
-        unfinished
+        if next < logs.low(number) {
+            return stands_still(HaltCode::RetentionPassed);
+        }
+        let (log, end) = (logs.slots(number), logs.end(number));
+        if logs.is_cut(number) && next >= end {
+            return None;
+        }
+        let stop = match self.spec.on_bad_record {
+            OnBadRecord::Halt => {
+                let (start, all) = (self.starts[number as usize], log.len() as i64);
+                Expected::of(&self.spec, number, log, start, all).first_bad()
+            }
+            OnBadRecord::Quarantine => None,
+        };
+        let stop = stop.unwrap_or(end).min(end);
+        // In front of the record at which a partition halts, offsets without a record may stay open.
+        let mut open = log.iter().take(stop as usize).skip(next as usize);
+        let reached = next == stop || stop < end && open.all(|slot| matches!(slot, Slot::Hole));
+        (!reached || next > stop).then(|| format!("[{number}] stands at {next} of {stop}"))
     }
 }

@@ -23,14 +23,6 @@ impl World {
         names[self.choose(names.len())]
     }
 
-    pub(super) fn produce(&mut self, number: i32) -> Then {
-        let ground = &mut *self.ground.lock();
-        let end = ground.logs[number as usize].len() as i64;
-        let produced = &mut ground.produced[number as usize];
-        *produced = (*produced + ground.scene.dice.i64(1..5)).min(end);
-        Then::Nothing
-    }
-
     /// Kafka gives a partition to a member.
     pub(super) fn give(&mut self, number: i32, to: u32) {
         self.tell(|| format!("[{number}] is given to worker {to}"));
@@ -51,7 +43,7 @@ impl World {
         Then::Tasks
     }
 
-    fn strikes(&self, fault: Fault) -> bool {
+    pub(super) fn strikes(&self, fault: Fault) -> bool {
         self.ground.lock().scene.strikes(fault, 1)
     }
 
@@ -62,6 +54,10 @@ impl World {
                 worker.step(Event::Taken(vec![partition(number)]));
                 self.tell(|| format!("[{number}] is to move from worker {from} to {to}"));
                 self.moving.insert(number, Move { from, generation, to });
+                let any = self.ground.lock().is(Mutant::AnyReleaseCounts);
+                if any && self.released.contains(&(from, number)) {
+                    self.hand_over(number);
+                }
             }
             None => {
                 worker.gone(number);
@@ -73,8 +69,18 @@ impl World {
     /// The old owner let go.
     pub(super) fn was_released(&mut self, name: u32, assignment: &Assignment) {
         let number = assignment.partition.partition;
-        let awaited = |moving: &Move| moving.from == name && moving.generation == assignment.generation;
-        if self.moving.get(&number).is_some_and(awaited) {
+        self.released.insert((name, number));
+        let is_awaited = |moving: &&Move| moving.from == name && moving.generation == assignment.generation;
+        if self.moving.get(&number).filter(is_awaited).is_some() {
+            self.hand_over(number);
+        }
+    }
+
+    /// The old owner let go of a partition that moves.
+    fn hand_over(&mut self, number: i32) {
+        if let Some(Move { from, generation, .. }) = self.moving.get(&number) {
+            let of = Assignment::new(partition(number), *generation);
+            self.ground.lock().is_handed_over(*from, &of);
             self.settle_move(number);
         }
     }
@@ -94,6 +100,30 @@ impl World {
             self.tell(|| format!("[{number}] is lost to worker {from}, which doesn't know"));
             self.worker(from).stale.insert(number);
             self.give(number, to);
+        }
+        Then::Tasks
+    }
+
+    /// A member of another group that runs the same pipeline is given the partition too.
+    pub(super) fn second_group(&mut self, number: i32) -> Then {
+        let to = self.any_member();
+        if self.members[&number] != to && !self.worker(to).has(number) && self.strikes(Fault::SecondGroup) {
+            self.tell(|| format!("[{number}] is given to worker {to} by another group"));
+            self.worker(to).step(Event::Given(vec![partition(number)]));
+        }
+        Then::Tasks
+    }
+
+    /// An operator makes a partition stand still, or lets it go on.
+    pub(super) fn pause(&mut self, name: u32, number: i32) -> Then {
+        let worker = self.worker(name);
+        if worker.paused.contains(&number) {
+            worker.resume(number);
+        } else if worker.has(number) && self.strikes(Fault::Pause) {
+            let worker = self.worker(name);
+            worker.paused.insert(number);
+            worker.fenced.remove(&number);
+            worker.step(Event::Paused(vec![partition(number)]));
         }
         Then::Tasks
     }
@@ -157,6 +187,12 @@ impl World {
             let to = self.any_member();
             if !self.moving.contains_key(&number) {
                 self.take(number, name, to);
+            }
+        }
+        // What another group gave it goes back to that group.
+        for number in self.partitions() {
+            if self.workers[&name].has(number) && !self.moving.contains_key(&number) {
+                self.worker(name).gone(number);
             }
         }
         Then::Tasks

@@ -4,42 +4,30 @@
 //! that claim, read and tell. A worker that lost a partition without having noticed goes on as before:
 //! nothing here protects the database from it.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate::engine::backoff::{Backoff, Growth};
 use tidegate::engine::breaker::BreakerLimits;
+use tidegate::engine::commit::StoredProgress;
 use tidegate::engine::halt::HaltCode;
-use tidegate::engine::machine::{Input, LaneLimits, Tenure};
+use tidegate::engine::machine::{Input, LaneLimits, Millis, Tenure};
 use tidegate::engine::ownership::{Event, Look, News, Order, Ownership};
-use tidegate::engine::position::{Assignment, Generation, NextOffset, TopicPartition};
-use tidegate::engine::route::{OnBadRecord, Route};
+use tidegate::engine::position::{Assignment, TopicPartition};
+use tidegate::engine::route::Route;
 
+use self::reading::{Kept, Reader};
 use super::ground::Shared;
 use super::lane::Lane;
 use super::link::Word;
+use super::log::FIRST;
 use super::mutant::Mutant;
-use super::oracle::Slot;
-use super::records::{TOPIC, block};
+use super::records::TOPIC;
 
 /// Lanes of each process.
 pub(crate) const LANES: usize = 2;
-
-/// Where a claimed partition is read on.
-struct Reader {
-    at: i64,
-    /// Everything before was handed to a lane, as far as it was to be.
-    handed: i64,
-    /// The lane wants no more for the time being.
-    rests: bool,
-}
-
-/// Records that were fetched and not handed over yet.
-struct Kept {
-    generation: Generation,
-    from: i64,
-    to: i64,
-}
 
 pub(crate) struct Worker {
     pub name: u32,
@@ -49,7 +37,7 @@ pub(crate) struct Worker {
     readers: BTreeMap<i32, Reader>,
     kept: BTreeMap<i32, Kept>,
     /// Claims to be asked for.
-    pub claims: Vec<TopicPartition>,
+    pub claims: BTreeSet<TopicPartition>,
     /// Questions to the log.
     pub looks: Vec<Look>,
     /// The table's shape is to be read.
@@ -62,6 +50,20 @@ pub(crate) struct Worker {
     /// What lanes were last given, for protocols that are broken.
     tenures: BTreeMap<i32, (usize, Tenure)>,
     halted: BTreeSet<i32>,
+    /// Why partitions stand still.
+    pub stops: BTreeMap<i32, HaltCode>,
+    /// When another owner of a partition was seen, and in which row.
+    pub fenced: BTreeMap<i32, (Millis, StoredProgress)>,
+    /// Partitions that an operator made stand still.
+    pub paused: BTreeSet<i32>,
+    /// The incarnation of the topic that it reads, and whether its client knows it by its id.
+    incarnation: u128,
+    knows_ids: bool,
+}
+
+/// The name under which a worker owns partitions in the ledger.
+pub(crate) fn owner(worker: u32) -> String {
+    format!("worker {worker}")
 }
 
 pub(crate) fn partition(number: i32) -> TopicPartition {
@@ -84,9 +86,11 @@ fn limits(dice: &mut fastrand::Rng) -> LaneLimits {
 impl Worker {
     /// Starts a process.
     pub(crate) fn start(name: u32, ground: &Shared) -> Self {
-        let (limits, seeds) = {
-            let dice = &mut ground.lock().scene.dice;
-            (limits(dice), [dice.u64(..), dice.u64(..), dice.u64(..)])
+        let (limits, seeds, incarnation, knows_ids) = {
+            let ground = &mut *ground.lock();
+            let dice = &mut ground.scene.dice;
+            let seeds = [dice.u64(..), dice.u64(..), dice.u64(..)];
+            (limits(dice), seeds, ground.logs.incarnation, dice.bool())
         };
         let lanes = (0..LANES).map(|lane| Lane::start(ground, (name, lane), limits, seeds[lane]));
         Self {
@@ -96,7 +100,7 @@ impl Worker {
             ground: ground.clone(),
             readers: BTreeMap::new(),
             kept: BTreeMap::new(),
-            claims: Vec::new(),
+            claims: BTreeSet::new(),
             looks: Vec::new(),
             reads_shape: false,
             stale: BTreeSet::new(),
@@ -104,6 +108,11 @@ impl Worker {
             is_leaving: false,
             tenures: BTreeMap::new(),
             halted: BTreeSet::new(),
+            stops: BTreeMap::new(),
+            fenced: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            incarnation,
+            knows_ids,
         }
     }
 
@@ -117,10 +126,19 @@ impl Worker {
         for order in self.own.step(now, event) {
             self.follow(order);
         }
+        if self.is(Mutant::TakesBackAtOnce) && !self.fenced.is_empty() {
+            let fenced = self.fenced.keys().copied().filter(|number| !self.reads(*number));
+            let fenced: Vec<_> = fenced.map(partition).collect();
+            for event in [Event::Paused(fenced.clone()), Event::Resumed(fenced)] {
+                let orders = self.own.step(now, event);
+                orders.into_iter().for_each(|order| self.follow(order));
+            }
+        }
     }
 
     fn follow(&mut self, order: Order) {
         match order {
+            // Asked again before it was asked at all, it is asked once.
             Order::Claim(partitions) => self.claims.extend(partitions),
             Order::Fetch(TopicPartition { partition, .. }, next) => self.read_from(partition, next.value()),
             Order::Unfetch(TopicPartition { partition, .. }) => {
@@ -131,20 +149,6 @@ impl Worker {
             Order::ReadShape(_) => self.reads_shape = true,
             Order::Tell(TopicPartition { partition, .. }, news) => self.hear(partition, &news),
         }
-    }
-
-    fn read_from(&mut self, number: i32, next: i64) {
-        let resumes = self.halted.remove(&number);
-        let ground = self.ground.lock();
-        let commit = ground.group_commits.get(&number).copied();
-        let at = match commit {
-            Some(commit) if ground.is(Mutant::StartAtGroupCommit) => commit,
-            None if ground.is(Mutant::StartAtLogEnd) => ground.produced[number as usize],
-            _ if resumes && ground.is(Mutant::ResumesBehindHalt) => next + 1,
-            _ => next,
-        };
-        drop(ground);
-        self.readers.insert(number, Reader { at, handed: at, rests: false });
     }
 
     /// Sends control to a lane.
@@ -186,25 +190,38 @@ impl Worker {
         ground.scene.tell(|| format!("worker {worker} has news of [{number}]: {news:?}"));
         match news {
             News::Halted(halt) => {
-                let spec = ground.scene.spec;
-                let expected = match halt.code {
-                    HaltCode::BadRecord => spec.on_bad_record == OnBadRecord::Halt,
-                    HaltCode::UnknownFailure => true,
-                    // A record that a trigger refuses, and no other comes that isn't.
-                    HaltCode::SchemaMismatch => spec.refuses_rows,
-                    _ => false,
-                };
-                if !expected {
+                if !ground.expects(number, halt.code) {
                     ground.scene.broken(|| format!("[{number}] halts: {halt}"));
                 }
                 ground.scene.note(halt.code.code());
                 drop(ground);
                 self.halted.insert(number);
+                self.stops.insert(number, halt.code);
             }
-            News::Fenced(_) => ground.scene.note("an owner was fenced"),
+            News::Fenced(stored) => {
+                ground.scene.note("an owner was fenced");
+                if stored.owner == Some(owner(worker)) && !ground.database.was_restored() {
+                    ground.scene.broken(|| format!("worker {worker} is fenced by itself from [{number}]"));
+                }
+                let now = ground.scene.now;
+                drop(ground);
+                self.fenced.insert(number, (now, stored.clone()));
+            }
             News::ClaimedAnew(_) => ground.scene.note("a partition was claimed anew"),
-            News::Passed(_) => ground.scene.note("a partition went on after it stood still"),
-            News::Claimed { .. } | News::Gone => {}
+            News::Passed(_) => {
+                ground.scene.note("a partition went on after it stood still");
+                drop(ground);
+                self.stops.remove(&number);
+            }
+            News::Gone => {
+                drop(ground);
+                self.stops.remove(&number);
+                self.fenced.remove(&number);
+            }
+            News::Claimed { .. } => {
+                drop(ground);
+                self.fenced.remove(&number);
+            }
         }
     }
 
@@ -235,15 +252,6 @@ impl Worker {
         released
     }
 
-    fn rest(&mut self, assignment: &Assignment, rests: bool) {
-        let skips = i64::from(!rests && self.is(Mutant::SkipsWhatRested));
-        let current = self.own.is_current(assignment);
-        if let Some(reader) = self.readers.get_mut(&assignment.partition.partition).filter(|_| current) {
-            reader.rests = rests;
-            reader.at += skips;
-        }
-    }
-
     fn take_back_without_claim(&mut self, assignment: &Assignment) {
         let number = assignment.partition.partition;
         let Some((lane, tenure)) = self.tenures.get(&number) else { return };
@@ -253,78 +261,8 @@ impl Worker {
         let lane = &self.lanes[*lane];
         lane.control(Input::Assigned(tenure.clone()));
         lane.control(Input::Validated(assignment.clone()));
-        let (from, to) = (tenure.next.value(), self.ground.lock().produced[number as usize]);
-        lane.data(Input::Records(self.block(number, assignment.generation, from, to)));
-    }
-
-    fn block(
-        &self,
-        number: i32,
-        generation: Generation,
-        from: i64,
-        to: i64,
-    ) -> Arc<tidegate::engine::record::RecordBlock> {
-        let ground = &mut *self.ground.lock();
-        let loses = ground.scene.is(Mutant::LosesRecords) && ground.scene.dice.u8(0..4) == 0;
-        let lost = if loses { ground.scene.dice.i64(from..to.max(from + 1)) } else { -1 };
-        let log = &ground.logs[number as usize];
-        let records =
-            (from..to).filter(|offset| *offset != lost).filter_map(|offset| match &log[offset as usize] {
-                Slot::Record(deed) => Some((offset, deed)),
-                Slot::Hole => None,
-            });
-        block(number, generation, records)
-    }
-
-    /// Reads up to `limit` offsets of a partition and hands them over, or keeps them for the next time; at
-    /// the log's end it says so.
-    pub(crate) fn fetch(&mut self, number: i32, limit: i64, keeps: bool) {
-        let Some((generation, lane)) = self.own.reader(&partition(number)) else { return };
-        if let Some(kept) = self.kept.remove(&number)
-            && (kept.generation == generation || self.is(Mutant::IgnoreGenerations))
-        {
-            return self.hand_over(number, generation, lane, kept.from, kept.to);
-        }
-        let end = self.ground.lock().produced[number as usize];
-        let Some(reader) = self.readers.get_mut(&number).filter(|reader| !reader.rests) else { return };
-        if reader.at >= end {
-            let at = reader.at;
-            reader.handed = reader.handed.max(at);
-            let beyond = i64::from(self.is(Mutant::EndTooFar));
-            let next = NextOffset::new(at + beyond);
-            let assignment = Assignment::new(partition(number), generation);
-            return self.lanes[lane].data(Input::End(assignment, next));
-        }
-        let from = reader.at;
-        reader.at = end.min(from + limit);
-        let to = reader.at;
-        match keeps {
-            true => {
-                self.kept.insert(number, Kept { generation, from, to });
-            }
-            false => self.hand_over(number, generation, lane, from, to),
-        }
-    }
-
-    fn hand_over(&mut self, number: i32, generation: Generation, lane: usize, from: i64, to: i64) {
-        if let Some(reader) = self.readers.get_mut(&number) {
-            reader.handed = reader.handed.max(to);
-        }
-        let block = self.block(number, generation, from, to);
-        if !block.is_empty() {
-            self.ground
-                .lock()
-                .scene
-                .tell(|| format!("worker {} hands over [{number}] {from} to {to}", self.name));
-            self.lanes[lane].data(Input::Records(block));
-        }
-    }
-
-    /// The log is read again from a little before: the broker may do that.
-    pub(crate) fn reread(&mut self, number: i32, offsets: i64) {
-        if let Some(reader) = self.readers.get_mut(&number) {
-            reader.at = (reader.at - offsets).max(0);
-        }
+        let (from, to) = (tenure.next.value(), self.ground.lock().logs.end(number));
+        lane.data(Input::Records(self.block(number, assignment.generation, from..to, FIRST)));
     }
 
     /// Whether a partition is claimed and read.
@@ -351,9 +289,16 @@ impl Worker {
         self.step(Event::ShapeRead(TOPIC.into()));
     }
 
+    /// An operator lets a partition go on.
+    pub(crate) fn resume(&mut self, number: i32) {
+        self.paused.remove(&number);
+        self.step(Event::Resumed(vec![partition(number)]));
+    }
+
     /// The group has partitions back.
     pub(crate) fn gone(&mut self, number: i32) {
         self.stale.remove(&number);
+        self.paused.remove(&number);
         self.step(Event::Taken(vec![partition(number)]));
         self.step(Event::Gone(vec![partition(number)]));
         self.readers.remove(&number);
@@ -380,6 +325,14 @@ fn brief(input: &Input) -> String {
             format!("[{}] is yours, g{}, {epoch:?}, from {next}", partition.partition, generation.0)
         }
         Input::Shaped(route) => format!("the table has shape {}", route.table.version.own),
+        Input::Stored(of, stored) => {
+            let (epoch, next) = (stored.epoch.value(), stored.next);
+            format!("[{}] is stored under {epoch} at {next}", of.partition.partition)
+        }
+        Input::LogEnd(of, end) => format!("[{}] ends at {end}", of.partition),
+        Input::Validated(of) => format!("[{}] g{} is valid", of.partition.partition, of.generation.0),
+        Input::Doubted(of) => format!("[{}] g{} is in doubt", of.partition.partition, of.generation.0),
+        Input::Revoked(of) => format!("let go of [{}] g{}", of.partition.partition, of.generation.0),
         other => format!("{other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use super::budget::Surplus;
 use super::contact::{Answer, Contact};
 use crate::engine::machine::{Machine, Report};
 use crate::engine::policy::FailureClass;
-use crate::engine::position::TopicPartition;
+use crate::engine::position::{NextOffset, TopicPartition};
 use crate::lane::{Fact, Step};
 use crate::store::CommitOutcome;
 use crate::telemetry::board::{Board, Heartbeat};
@@ -109,9 +109,9 @@ impl Facts {
         self.partitions.retain(|partition, _| seen.contains(partition));
     }
 
-    fn log_end(&self, partition: &TopicPartition) -> Option<i64> {
-        self.board
-            .read(|state| state.partitions.get(partition).and_then(|partition| partition.log_end_offset))
+    fn log_end(&self, partition: &TopicPartition) -> Option<NextOffset> {
+        let end = self.board.read(|state| state.partitions.get(partition)?.log_end_offset);
+        end.map(NextOffset::new)
     }
 
     fn partition(&mut self, partition: &TopicPartition) -> &PartitionMetrics {

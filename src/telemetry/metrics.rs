@@ -69,9 +69,9 @@ pub struct Standing {
     /// First offset not yet applied, as stored.
     pub next: NextOffset,
     /// End of the committed log.
-    pub log_end: Option<i64>,
+    pub log_end: Option<NextOffset>,
     /// The log's first offset.
-    pub low: Option<i64>,
+    pub low: Option<NextOffset>,
     /// Timestamp of the oldest record not yet applied, milliseconds since the Unix epoch. While it is unknown
     /// and the partition is behind, its age is counted from when it was first seen behind.
     pub oldest_ms: Option<i64>,
@@ -318,9 +318,9 @@ impl PartitionMetrics {
         let next = standing.next.value();
         self.next_offset.set(next);
         if let Some(low) = standing.low {
-            self.retention_margin.set(next - low);
+            self.retention_margin.set(next - low.value());
         }
-        let Some(log_end) = standing.log_end else { return };
+        let Some(log_end) = standing.log_end.map(NextOffset::value) else { return };
         self.log_end_offset.set(log_end);
         let lag = (log_end - next).max(0);
         self.lag_records.set(lag);
@@ -400,7 +400,12 @@ mod tests {
     }
 
     fn at(next: i64, log_end: i64) -> Standing {
-        Standing { next: NextOffset::new(next), log_end: Some(log_end), low: Some(3), oldest_ms: None }
+        Standing {
+            next: NextOffset::new(next),
+            log_end: Some(NextOffset::new(log_end)),
+            low: Some(NextOffset::new(3)),
+            oldest_ms: None,
+        }
     }
 
     #[test]

@@ -61,9 +61,9 @@ impl Duties {
             next = state.next_offset;
         });
         if let Some(next) = next {
-            let log_end = Some(marks.end.value().max(next));
-            let low = Some(marks.low.value());
-            let standing = Standing { next: NextOffset::new(next), log_end, low, oldest_ms: None };
+            let next = NextOffset::new(next);
+            let log_end = Some(marks.end.max(next));
+            let standing = Standing { next, log_end, low: Some(marks.low), oldest_ms: None };
             self.with.metrics.partition(partition).progress(&standing);
         }
     }

@@ -193,8 +193,8 @@ impl Duties {
         }
         // A partition without a row was added to its topic, and is read from its beginning.
         let next = self.group.positions.get(partition).copied().unwrap_or(NextOffset::new(0));
-        let log_end = Some(marks.end.value().max(next.value()));
-        let standing = Standing { next, log_end, low: Some(marks.low.value()), oldest_ms: None };
+        let log_end = Some(marks.end.max(next));
+        let standing = Standing { next, log_end, low: Some(marks.low), oldest_ms: None };
         self.with.metrics.partition(partition).progress(&standing);
         true
     }

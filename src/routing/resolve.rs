@@ -221,3 +221,35 @@ pub fn demanded_since(before: &Route, now: &Route, settings: &RouteSettings) -> 
     };
     now.table.columns.iter().enumerate().filter(is_demanded).map(|(place, _)| place).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::testing::routes;
+
+    #[test]
+    fn a_resolved_source_is_written_as_it_was_configured() {
+        let sources = [
+            "user.id",
+            "\"a.b\".c",
+            "$key",
+            "$key.id",
+            "$key.\"a b\".c",
+            "$value",
+            "$headers.trace id",
+            "$topic",
+            "$partition",
+            "$offset",
+            "$timestamp",
+        ];
+        for written in sources {
+            let columns = format!("events, columns: {{x: '{written}', y: {{from: '{written}'}}}}");
+            for column in &routes(&[&columns])[0].columns {
+                let resolved = source(&column.source);
+                assert_eq!(configured_source(&resolved), column.source, "{written}");
+                assert_eq!(configured_source(&resolved).to_string(), written);
+                assert_eq!(configured_source(&Source::Parsed(Box::new(resolved))).to_string(), written);
+            }
+        }
+    }
+}

@@ -238,11 +238,8 @@ impl Discovery {
             routing::remembered(route, topic).map_err(|error| Obstacle::of(topic, Misfit::Name(error)))?;
         let registration = Registration {
             pipeline: self.settings.pipeline.as_str(),
-            topic,
+            route: &remembered,
             topic_id,
-            target: &remembered.target,
-            key: &remembered.key,
-            write_mode: &remembered.write_mode,
             starts: &starts,
         };
         let registered = desk.register(&registration).await;

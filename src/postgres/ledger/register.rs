@@ -6,7 +6,7 @@
 
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, RegisteredRoute};
 use crate::engine::position::{NextOffset, TopicId};
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
@@ -16,16 +16,10 @@ use crate::postgres::session::Session;
 pub struct Registration<'a> {
     /// The pipeline.
     pub pipeline: &'a str,
-    /// The topic.
-    pub topic: &'a str,
-    /// Its incarnation.
+    /// The topic and its route.
+    pub route: &'a RegisteredRoute,
+    /// The topic's incarnation.
     pub topic_id: TopicId,
-    /// `schema.table` that it is written to.
-    pub target: &'a str,
-    /// The key's columns, in the order of the configuration.
-    pub key: &'a [String],
-    /// The write mode's word in the configuration.
-    pub write_mode: &'a str,
     /// Where each of its partitions begins; used only when the topic is unseen.
     pub starts: &'a [(i32, NextOffset)],
 }
@@ -93,22 +87,28 @@ impl Ledger {
         registration: &Registration<'_>,
     ) -> Result<bool, LedgerError> {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&registration.pipeline, Type::TEXT), (&registration.topic, Type::TEXT)];
+            [(&registration.pipeline, Type::TEXT), (&registration.route.topic, Type::TEXT)];
         let rows = session
             .client()
             .query_typed(&self.sql(STORED), &parameters)
             .await
             .map_err(LedgerError::doing("looking a topic up in the ledger"))?;
         let Some(row) = rows.first() else { return Ok(false) };
-        let (target, key, mode): (String, Vec<String>, String) = (row.get(0), row.get(1), row.get(2));
-        if target == registration.target && key == registration.key && mode == registration.write_mode {
+        let configured = registration.route;
+        let stored = RegisteredRoute {
+            topic: configured.topic.clone(),
+            target: row.get(0),
+            key: row.get(1),
+            write_mode: row.get(2),
+        };
+        if stored == *configured {
             return Ok(true);
         }
         Err(LedgerError::RouteChanged {
             pipeline: registration.pipeline.to_owned(),
-            topic: registration.topic.to_owned(),
-            stored: shape(&target, &key, &mode),
-            configured: shape(registration.target, registration.key, registration.write_mode),
+            topic: configured.topic.clone(),
+            stored: shape(&stored),
+            configured: shape(configured),
         })
     }
 
@@ -122,16 +122,16 @@ impl Ledger {
         let client = session.client();
         let route: [(&(dyn ToSql + Sync), Type); 5] = [
             (&registration.pipeline, Type::TEXT),
-            (&registration.topic, Type::TEXT),
-            (&registration.target, Type::TEXT),
-            (&registration.key, Type::TEXT_ARRAY),
-            (&registration.write_mode, Type::TEXT),
+            (&registration.route.topic, Type::TEXT),
+            (&registration.route.target, Type::TEXT),
+            (&registration.route.key, Type::TEXT_ARRAY),
+            (&registration.route.write_mode, Type::TEXT),
         ];
         let partitions: Vec<i32> = registration.starts.iter().map(|(partition, _)| *partition).collect();
         let starts: Vec<i64> = registration.starts.iter().map(|(_, start)| start.value()).collect();
         let progress: [(&(dyn ToSql + Sync), Type); 5] = [
             (&registration.pipeline, Type::TEXT),
-            (&registration.topic, Type::TEXT),
+            (&registration.route.topic, Type::TEXT),
             (&registration.topic_id.0, Type::UUID),
             (&partitions, Type::INT4_ARRAY),
             (&starts, Type::INT8_ARRAY),
@@ -147,9 +147,9 @@ impl Ledger {
     }
 }
 
-fn shape(target: &str, key: &[String], mode: &str) -> String {
-    match key {
-        [] => format!("to table {target}, without a key, by {mode}"),
-        key => format!("to table {target}, by key ({}), by {mode}", key.join(", ")),
+fn shape(RegisteredRoute { topic: _, target, key, write_mode }: &RegisteredRoute) -> String {
+    match &key[..] {
+        [] => format!("to table {target}, without a key, by {write_mode}"),
+        key => format!("to table {target}, by key ({}), by {write_mode}", key.join(", ")),
     }
 }

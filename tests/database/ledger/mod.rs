@@ -9,7 +9,9 @@ use lab::sql;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use tidegate::postgres::catalogue::{CatalogueError, load_table};
-use tidegate::postgres::ledger::{Ledger, LedgerError, QuarantineFilter, Registered, Registration};
+use tidegate::postgres::ledger::{
+    Ledger, LedgerError, QuarantineFilter, Registered, RegisteredRoute, Registration,
+};
 use tidegate::postgres::session::Session;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -25,18 +27,19 @@ async fn ready(fresh: &Fresh) -> (Ledger, Session) {
     (ledger, session)
 }
 
+/// The route of the topic `t`.
+fn route() -> RegisteredRoute {
+    RegisteredRoute {
+        topic: "t".to_owned(),
+        target: "public.events".to_owned(),
+        key: vec!["id".to_owned()],
+        write_mode: "upsert".to_owned(),
+    }
+}
+
 async fn register(ledger: &Ledger, session: &mut Session, starts: &[(i32, i64)]) -> Registered {
     let starts: Vec<_> = starts.iter().map(|&(n, at)| (n, NextOffset::new(at))).collect();
-    let key = ["id".to_owned()];
-    let registration = Registration {
-        pipeline: "p",
-        topic: "t",
-        topic_id: TOPIC_ID,
-        target: "public.events",
-        key: &key,
-        write_mode: "upsert",
-        starts: &starts,
-    };
+    let registration = Registration { pipeline: "p", route: &route(), topic_id: TOPIC_ID, starts: &starts };
     ledger.register(session, &registration).await.unwrap()
 }
 
@@ -207,24 +210,18 @@ async fn another_table_key_or_mode_under_the_same_name_is_refused() {
     let (ledger, mut session) = ready(&fresh).await;
     register(&ledger, &mut session, &[(0, 0)]).await;
     let (id, other) = (["id".to_owned()], ["id".to_owned(), "day".to_owned()]);
-    let same = Registration {
-        pipeline: "p",
-        topic: "t",
-        topic_id: TOPIC_ID,
-        target: "public.events",
-        key: &id,
-        write_mode: "upsert",
-        starts: &[],
-    };
-    assert_eq!(ledger.register(&mut session, &same).await.unwrap(), Registered::Known);
+    fn registration(route: &RegisteredRoute) -> Registration<'_> {
+        Registration { pipeline: "p", route, topic_id: TOPIC_ID, starts: &[] }
+    }
+    assert_eq!(ledger.register(&mut session, &registration(&route())).await.unwrap(), Registered::Known);
     let cases = [
-        (Registration { target: "public.other", ..same.clone() }, "table public.other"),
-        (Registration { key: &other, ..same.clone() }, "by key (id, day)"),
-        (Registration { key: &[], ..same.clone() }, "without a key"),
-        (Registration { write_mode: "insert", ..same.clone() }, "by insert"),
+        (RegisteredRoute { target: "public.other".to_owned(), ..route() }, "table public.other"),
+        (RegisteredRoute { key: other.to_vec(), ..route() }, "by key (id, day)"),
+        (RegisteredRoute { key: Vec::new(), ..route() }, "without a key"),
+        (RegisteredRoute { write_mode: "insert".to_owned(), ..route() }, "by insert"),
     ];
     for (changed, told) in cases {
-        let error = ledger.register(&mut session, &changed).await.unwrap_err();
+        let error = ledger.register(&mut session, &registration(&changed)).await.unwrap_err();
         assert!(matches!(error, LedgerError::RouteChanged { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(told) && text.contains("another pipeline name"), "{text}");

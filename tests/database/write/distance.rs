@@ -9,7 +9,7 @@ use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::position::NextOffset;
 use tidegate::engine::route::WriteMode;
 use tidegate::postgres::catalogue::load_table;
-use tidegate::postgres::ledger::{Ledger, Registered, Registration};
+use tidegate::postgres::ledger::{Ledger, Registered, RegisteredRoute, Registration};
 use tidegate::postgres::write::Writer;
 use tidegate::store::Store;
 
@@ -139,13 +139,16 @@ async fn what_a_start_reads_takes_as_few_round_trips_as_it_can() {
         load_table(&session, "public", "target", &["id".to_owned()]).await.unwrap();
         lap();
         let topic = format!("topic {turn}");
+        let route = RegisteredRoute {
+            topic: topic.clone(),
+            target: "public.target".to_owned(),
+            key: vec!["id".to_owned()],
+            write_mode: "upsert".to_owned(),
+        };
         let registration = Registration {
             pipeline: &bench.fresh.pipeline,
-            topic: &topic,
+            route: &route,
             topic_id: TOPIC_ID,
-            target: "public.target",
-            key: &["id".to_owned()],
-            write_mode: "upsert",
             starts: &[(0, NextOffset::new(0))],
         };
         assert_eq!(ledger.register(&mut session, &registration).await.unwrap(), Registered::Created);

@@ -85,7 +85,13 @@ impl Ownership {
     }
 
     pub(super) fn applied(&mut self, partition: &TopicPartition, next: NextOffset) {
-        if let Some(hold) = self.held.get_mut(partition).and_then(|held| held.life.hold_mut()) {
+        let Some(held) = self.held.get_mut(partition) else { return };
+        // Nothing is applied under a claim before the log has agreed: this is an earlier assignment's word,
+        // and the claim is judged by what the ledger said.
+        if matches!(&held.life, Life::Validating { looking, .. } if !looking.doubted) {
+            return;
+        }
+        if let Some(hold) = held.life.hold_mut() {
             hold.next = hold.next.max(next);
         }
     }

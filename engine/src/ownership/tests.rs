@@ -237,6 +237,13 @@ fn a_doubted_position_is_judged_by_the_ledger_and_another_topic_at_once() {
 }
 
 #[test]
+fn a_claim_is_judged_by_the_ledger_s_position_and_not_by_what_an_earlier_one_applied() {
+    let mut stage = Stage::claimed();
+    stage.expect(Event::Applied(at(0), NextOffset::new(8)), "");
+    stage.expect(Stage::found(1, log(6, 9)), "halt 1 TG-102");
+}
+
+#[test]
 fn a_topic_that_was_created_anew_is_noticed_while_it_is_read() {
     let mut stage = Stage::active();
     stage.expect(Event::Identities([("events".to_owned(), id(1))].into()), "");

@@ -276,6 +276,7 @@ mod tests {
     use super::*;
     use crate::engine::backoff::{Backoff, Growth};
     use crate::engine::breaker::BreakerLimits;
+    use crate::engine::claim::Claim;
     use crate::engine::halt::Halt;
     use crate::engine::machine::{LaneLimits, Tenure};
     use crate::engine::outcome::{Outcome, Tally};
@@ -310,11 +311,11 @@ mod tests {
         }
 
         async fn write(&mut self, batch: &Batch, _: impl FnOnce() + Send) -> CommitOutcome {
-            let delta = batch.moves[0].delta;
+            let delta = batch.moves()[0].delta;
             let _ = self.told.send(format!("writing {} to {}", delta.from(), delta.to()));
             self.answer.notified().await;
             let mut tally = Tally::default();
-            batch.tables[0].entries.iter().for_each(|_| tally.add(Outcome::Inserted, 1));
+            batch.tables()[0].entries.iter().for_each(|_| tally.add(Outcome::Inserted, 1));
             CommitOutcome::Committed(vec![tally])
         }
 
@@ -426,14 +427,9 @@ mod tests {
             record_bytes_max: 1 << 20,
             demanded_since: Vec::new(),
         });
-        Tenure {
-            partition: TopicPartition::new("t", 0),
-            generation: Generation(generation),
-            epoch: Epoch::new(1),
-            topic_id: TopicId(uuid::Uuid::nil()),
-            next: NextOffset::new(0),
-            route,
-        }
+        let (partition, topic_id) = (TopicPartition::new("t", 0), TopicId(uuid::Uuid::nil()));
+        let claim = Claim::granted(partition, topic_id, Epoch::new(1), NextOffset::new(0));
+        Tenure { claim, generation: Generation(generation), route }
     }
 
     fn records(generation: u64, offsets: std::ops::Range<i64>) -> Input {

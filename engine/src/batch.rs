@@ -15,43 +15,77 @@ use super::route::Route;
 use super::row::{Encoding, Reject};
 use super::shape::{ColumnSet, KeyOrder, Table};
 
-/// What one transaction writes, and where it moves progress; made by [`Batch::seal`] alone.
+/// What one transaction writes, and where it moves progress; made by [`Batch::seal`] alone, and as it is made
+/// it stays.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Batch {
+    parts: BatchParts,
+    hurried: bool,
+}
+
+/// What a batch is made of.
+#[derive(Debug)]
+pub struct BatchParts {
     /// One move for each partition, in the order of their first records; never empty. The store locks them
     /// in the order of the partitions.
     pub moves: Vec<PartitionMove>,
-    /// The rows, by route.
+    /// The rows, by route, their entries as [`TableBatch`] says.
     pub tables: Vec<TableBatch>,
     /// The records that can't be written, each counted in its move's `settled`.
     pub quarantine: Vec<QuarantineRecord>,
     /// The shapes under which all of this was decided, in the order of the tables' oids. The store writes
     /// nothing unless each is still its table's.
     pub shapes: Vec<Arc<Table>>,
-    /// Other tables wait for this one: locks are waited for a moment only.
-    pub hurried: bool,
 }
 
 impl Batch {
     /// Puts a batch together; `None` where it moves no partition, since nothing would be committed with it.
-    ///
-    /// `shapes` stand in the order of their oids, and the entries of each table as [`TableBatch`] says.
-    pub fn seal(
-        moves: Vec<PartitionMove>,
-        tables: Vec<TableBatch>,
-        quarantine: Vec<QuarantineRecord>,
-        shapes: Vec<Arc<Table>>,
-    ) -> Option<Self> {
-        let batch = Self { moves, tables, quarantine, shapes, hurried: false };
-        debug_assert!(batch.names_its_moves(), "what a batch writes belongs to partitions that it moves");
-        debug_assert!(batch.tables.iter().all(TableBatch::is_folded), "each key stands once");
-        debug_assert!(batch.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
-        (!batch.moves.is_empty()).then_some(batch)
+    pub fn seal(parts: BatchParts) -> Option<Self> {
+        debug_assert!(parts.name_their_moves(), "what a batch writes belongs to partitions that it moves");
+        debug_assert!(parts.tables.iter().all(TableBatch::is_folded), "each key stands once");
+        debug_assert!(parts.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
+        (!parts.moves.is_empty()).then_some(Self { parts, hurried: false })
     }
 
+    /// What it is made of, for another batch.
+    pub fn into_parts(self) -> BatchParts {
+        self.parts
+    }
+
+    /// The moves: see [`BatchParts::moves`].
+    pub fn moves(&self) -> &[PartitionMove] {
+        &self.parts.moves
+    }
+
+    /// The rows: see [`BatchParts::tables`].
+    pub fn tables(&self) -> &[TableBatch] {
+        &self.parts.tables
+    }
+
+    /// The records that can't be written: see [`BatchParts::quarantine`].
+    pub fn quarantine(&self) -> &[QuarantineRecord] {
+        &self.parts.quarantine
+    }
+
+    /// The shapes of the tables: see [`BatchParts::shapes`].
+    pub fn shapes(&self) -> &[Arc<Table>] {
+        &self.parts.shapes
+    }
+
+    /// Other tables wait for this batch: locks are waited for a moment only.
+    pub const fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
+    }
+
+    /// Whether other tables wait for it.
+    pub const fn is_hurried(&self) -> bool {
+        self.hurried
+    }
+}
+
+impl BatchParts {
     /// Whether each partition moves once, and all that is written belongs to one of the moves.
-    fn names_its_moves(&self) -> bool {
+    fn name_their_moves(&self) -> bool {
         let partitions: BTreeSet<&TopicPartition> = self.moves.iter().map(|one| &one.partition).collect();
         let entries = self.tables.iter().flat_map(|rows| &rows.entries).map(|entry| entry.move_index);
         let kept = self.quarantine.iter().map(|record| record.move_index);

@@ -23,6 +23,7 @@ pub mod fold;
 pub mod evidence;
 pub mod batch;
 pub mod progress;
+pub mod claim;
 pub mod segment;
 pub mod halt;
 pub mod backoff;

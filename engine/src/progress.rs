@@ -138,8 +138,9 @@ impl MoveIndex {
     }
 }
 
-/// The progress of one partition.
+/// The progress of one partition; made of a claim by [`crate::claim::Holding::moves`] alone.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PartitionMove {
     /// The partition.
     pub partition: TopicPartition,

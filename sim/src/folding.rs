@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate::engine::batch::{Batch, PartitionMove};
+use tidegate::engine::claim::{Claim, Holding};
 use tidegate::engine::decode::Decoder;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::policy::FailureClass;
 use tidegate::engine::position::{Epoch, Generation, NextOffset, TopicPartition};
 use tidegate::engine::route::OnBadRecord;
 use tidegate::engine::row::{Reject, RejectCode};
-use tidegate::engine::segment::{Holding, RouteSlot, Segment, TenureId, lacks};
+use tidegate::engine::segment::{RouteSlot, Segment, TenureId, lacks};
 
 use super::log::{FIRST, topic_id};
 use super::oracle::{Expected, Slot};
@@ -116,7 +117,7 @@ impl Run {
     /// Writes one batch; gives a smaller limit where it was refused.
     fn write(&mut self, batch: Batch, end: usize) -> Result<Option<usize>, String> {
         if !matches!(self.state.standing(&batch, |_, _| {}), Standing::Ready) {
-            return Err(format!("the batch doesn't start where its partitions stand: {:?}", batch.moves));
+            return Err(format!("the batch doesn't start where its partitions stand: {:?}", batch.moves()));
         }
         let mut next = self.state.clone();
         let places = end - self.segment.start();
@@ -124,9 +125,9 @@ impl Run {
             Ok(tallies) => {
                 for (index, tally) in tallies.iter().enumerate() {
                     next.advance(&batch, index, tally);
-                    let moved = &batch.moves[index];
+                    let moved = &batch.moves()[index];
                     let tenure = TenureId(moved.partition.partition as u32);
-                    self.held.get_mut(&tenure).expect("it is held").next = moved.delta.to();
+                    self.held.get_mut(&tenure).expect("it is held").suppose_at(moved.delta.to());
                 }
                 self.state = next;
                 self.segment.restore(&self.routes, batch);
@@ -136,7 +137,7 @@ impl Run {
             Err(stop) => stop,
         };
         let tenure = |moved: &PartitionMove| TenureId(moved.partition.partition as u32);
-        let tenures: Vec<TenureId> = batch.moves.iter().map(tenure).collect();
+        let tenures: Vec<TenureId> = batch.moves().iter().map(tenure).collect();
         self.segment.restore(&self.routes, batch);
         match stop {
             Stop::Refused(pendings) => {
@@ -196,13 +197,8 @@ fn draw_slot(dice: &mut fastrand::Rng, partition: i32) -> Slot {
 }
 
 fn holding(partition: i32) -> Holding {
-    Holding {
-        partition: TopicPartition::new(TOPIC, partition),
-        topic_id: topic_id(FIRST),
-        epoch: Epoch::new(0),
-        next: NextOffset::new(0),
-        log_end: None,
-    }
+    let partition = TopicPartition::new(TOPIC, partition);
+    Claim::granted(partition, topic_id(FIRST), Epoch::new(0), NextOffset::new(0)).holding(None)
 }
 
 /// Writes one seed's logs in batches, and holds each against one transaction for each record.

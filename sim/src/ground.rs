@@ -80,7 +80,7 @@ impl Ground {
     /// A batch arrives: whether its owner may write it is held against what is known of its claims.
     pub(crate) fn arrive(&mut self, connection: Connection, batch: &Batch, asked: Asked) -> u64 {
         let worker = connection.0;
-        for moved in &batch.moves {
+        for moved in batch.moves() {
             let (partition, to) = (moved.partition.partition, moved.delta.to().value());
             let broken = match self.claims.get_mut(&(worker, partition, moved.epoch.value())) {
                 None => "under an epoch that it never claimed",
@@ -99,7 +99,7 @@ impl Ground {
             self.scene.broken(|| format!("worker {worker} writes [{partition}] up to {to} {broken}"));
         }
         self.scene.tell(|| {
-            let moves = batch.moves.iter().map(|moved| {
+            let moves = batch.moves().iter().map(|moved| {
                 let (from, to) = (moved.delta.from(), moved.delta.to());
                 format!("[{}] {from} to {to} under {}", moved.partition.partition, moved.epoch.value())
             });
@@ -126,9 +126,9 @@ impl Ground {
     pub(crate) fn told(&mut self, worker: u32, input: &Input, handed: i64) {
         match input {
             Input::Assigned(tenure) => {
-                let (generation, partition) = (tenure.generation, tenure.partition.partition);
+                let (generation, partition) = (tenure.generation, tenure.claim.partition().partition);
                 let claim = Claim { generation, validated: false, doubted_from: None, left: u8::MAX };
-                self.claims.insert((worker, partition, tenure.epoch.value()), claim);
+                self.claims.insert((worker, partition, tenure.claim.epoch().value()), claim);
             }
             Input::Validated(of) => self.with_claim(worker, of, |claim| {
                 (claim.validated, claim.doubted_from) = (true, None);

@@ -44,7 +44,7 @@ pub(crate) struct State {
 
 /// The partitions that a batch moves.
 pub(crate) fn partitions(batch: &Batch) -> Vec<i32> {
-    batch.moves.iter().map(|moved| moved.partition.partition).collect()
+    batch.moves().iter().map(|moved| moved.partition.partition).collect()
 }
 
 impl State {
@@ -96,12 +96,12 @@ impl State {
 
     /// Compares a batch with the stored progress, of which a broken protocol may lie.
     pub(crate) fn standing(&self, batch: &Batch, lie: impl Fn(usize, &mut StoredProgress)) -> Standing {
-        let stored = batch.moves.iter().enumerate().map(|(index, moved)| {
+        let stored = batch.moves().iter().enumerate().map(|(index, moved)| {
             let mut stored = self.stored(moved.partition.partition);
             lie(index, &mut stored);
             Some(stored)
         });
-        standing(&batch.moves, stored.collect())
+        standing(batch.moves(), stored.collect())
     }
 
     /// A partition's row.
@@ -123,8 +123,8 @@ impl State {
         dice: &mut fastrand::Rng,
     ) -> Result<Vec<Tally>, Stop> {
         let partitions = partitions(batch);
-        let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
-        for table in &batch.tables {
+        let mut tallies: Vec<Tally> = batch.moves().iter().map(|moved| moved.settled).collect();
+        for table in batch.tables() {
             table::write(self, spec, table, &table.entries, &partitions, &mut tallies, dice)?;
         }
         self.keep_quarantined(batch);
@@ -140,16 +140,16 @@ impl State {
         dice: &mut fastrand::Rng,
     ) -> Result<Vec<Refusal>, Stop> {
         let partitions = partitions(batch);
-        for table in &batch.tables {
+        for table in batch.tables() {
             table::look_for_twins(spec, table)?;
         }
         let entries = |table| entries_of(table).map(move |entry| (table, entry));
-        let mut entries: Vec<(&TableBatch, &Entry)> = batch.tables.iter().flat_map(entries).collect();
+        let mut entries: Vec<(&TableBatch, &Entry)> = batch.tables().iter().flat_map(entries).collect();
         entries.sort_by_key(|(_, entry)| entry.arrival);
         let mut refusals = Vec::new();
         let mut others_pass = false;
         for (table, entry) in entries {
-            let mut tallies = vec![Tally::default(); batch.moves.len()];
+            let mut tallies = vec![Tally::default(); batch.moves().len()];
             let one = std::slice::from_ref(entry);
             match table::write(self, spec, table, one, &partitions, &mut tallies, dice) {
                 Ok(()) => {
@@ -168,15 +168,15 @@ impl State {
     }
 
     pub(crate) fn keep_quarantined(&mut self, batch: &Batch) {
-        for record in &batch.quarantine {
-            let partition = batch.moves[record.move_index.get()].partition.partition;
+        for record in batch.quarantine() {
+            let partition = batch.moves()[record.move_index.get()].partition.partition;
             self.part_mut(partition).quarantine.insert(record.offset.value());
         }
     }
 
     /// Moves and counts one partition of a batch.
     pub(crate) fn advance(&mut self, batch: &Batch, index: usize, tally: &Tally) {
-        let moved = &batch.moves[index];
+        let moved = &batch.moves()[index];
         let stored = self.progress_mut(moved.partition.partition);
         stored.next = moved.delta.to().value();
         stored.gaps += moved.gaps;

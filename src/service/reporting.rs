@@ -101,10 +101,11 @@ impl Facts {
         self.beat.beat();
         let mut seen = Vec::new();
         for (tenure, oldest_ms) in machine.positions() {
-            let log_end = self.log_end(&tenure.partition);
-            let standing = Standing { next: tenure.next, log_end, low: None, oldest_ms };
-            self.partition(&tenure.partition).progress(&standing);
-            seen.push(tenure.partition.clone());
+            let partition = tenure.claim.partition();
+            let log_end = self.log_end(partition);
+            let standing = Standing { next: tenure.claim.next(), log_end, low: None, oldest_ms };
+            self.partition(partition).progress(&standing);
+            seen.push(partition.clone());
         }
         self.partitions.retain(|partition, _| seen.contains(partition));
     }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::Machine;
 use super::search::Search;
-use crate::segment::{Cut, Holding, Segment, TenureId};
+use crate::claim::Holding;
+use crate::segment::{Cut, Segment, TenureId};
 
 /// A batch that was cut ahead, of the segment behind the one in flight.
 pub(super) struct Ahead {
@@ -27,7 +28,7 @@ impl Machine {
         let mut held = self.writable();
         for (id, next) in flight.tenures.iter().zip(&flight.nexts) {
             if let Some(holding) = held.get_mut(id) {
-                holding.next = *next;
+                holding.suppose_at(*next);
             }
         }
         let least = self.limits.ahead_records.max(1);
@@ -64,17 +65,11 @@ impl Machine {
     }
 }
 
-/// The same partitions under the same claims at the same positions. The log's end is only told on.
+/// The same partitions under the same claims at the same positions.
 fn stand_alike(expected: &BTreeMap<TenureId, Holding>, found: &BTreeMap<TenureId, Holding>) -> bool {
-    let alike = |one: &Holding, other: &Holding| {
-        one.partition == other.partition
-            && one.topic_id == other.topic_id
-            && one.epoch == other.epoch
-            && one.next == other.next
-    };
     expected.len() == found.len()
         && expected
             .iter()
             .zip(found)
-            .all(|((id, one), (other_id, other))| id == other_id && alike(one, other))
+            .all(|((id, one), (other_id, other))| id == other_id && one.stands_like(other))
 }

@@ -48,7 +48,7 @@ impl Machine {
             CommitOutcome::Sought(refusals) => self.sought(now, batch, &flight, &refusals, commands),
             CommitOutcome::RolledBack(failure) => self.failed(now, batch, &flight, failure, commands),
             CommitOutcome::Unknown(failure, tallies) => {
-                let moves = batch.moves.iter().zip(tallies);
+                let moves = batch.moves().iter().zip(tallies);
                 let moves = moves.map(|(moved, tally)| (moved.partition.clone(), moved.delta.to(), tally));
                 self.trouble.unknown = Some(Unknown { moves: moves.collect(), was_applied: false });
                 self.take_back(batch);
@@ -87,7 +87,7 @@ impl Machine {
             known.iter().find(|(known, end, _)| known == partition && *end == to).map(|(_, _, tally)| *tally)
         };
         batch
-            .moves
+            .moves()
             .iter()
             .map(|moved| tally_of(&moved.partition, moved.delta.to()).unwrap_or_default())
             .collect()
@@ -101,15 +101,15 @@ impl Machine {
         tallies: &[Tally],
         commands: &mut Vec<Command>,
     ) {
-        for ((id, moved), tally) in flight.tenures.iter().zip(&batch.moves).zip(tallies) {
+        for ((id, moved), tally) in flight.tenures.iter().zip(batch.moves()).zip(tallies) {
             let next = moved.delta.to();
             let Some(held) = self.held.get_mut(id) else { continue };
             debug_assert_eq!(
-                held.tenure.next.then(moved.delta),
+                held.tenure.claim.next().then(moved.delta),
                 Ok(next),
                 "a batch starts where its claims stand"
             );
-            held.tenure.next = next;
+            held.tenure.claim.stands_at(next);
             held.staged = held.staged.max(next);
             held.reshapes = 0;
             if !held.judged.is_empty() {
@@ -131,7 +131,7 @@ impl Machine {
             self.breakers[*route as usize].count(now, *judged);
         }
         self.trouble = Trouble::default();
-        let bytes = batch.tables.iter().map(|table| table.arena.len()).sum();
+        let bytes = batch.tables().iter().map(|table| table.arena.len()).sum();
         let mut oldest_at_ms = None;
         if let Some(front) = self.segments.front_mut() {
             oldest_at_ms = flight.tenures.iter().filter_map(|id| front.oldest_ms(*id)).min();
@@ -173,7 +173,7 @@ impl Machine {
     fn fenced(&mut self, batch: &Batch, flight: &Flight, fences: &[Fence], commands: &mut Vec<Command>) {
         for fence in fences {
             let place = fence.move_index.get();
-            let (Some(&id), Some(moved)) = (flight.tenures.get(place), batch.moves.get(place)) else {
+            let (Some(&id), Some(moved)) = (flight.tenures.get(place), batch.moves().get(place)) else {
                 continue;
             };
             let Some(held) = self.held.get_mut(&id) else { continue };
@@ -183,7 +183,7 @@ impl Machine {
                     self.halt(id, Halt::new(HaltCode::ProgressMissing, evidence), commands);
                 }
                 Cause::OwnCommit(next) => {
-                    held.tenure.next = next;
+                    held.tenure.claim.stands_at(next);
                     self.settle_unknown(id, &moved.partition, next, commands);
                 }
                 Cause::NewOwner(stored) => self.hand_over(id, stored, commands),
@@ -203,9 +203,9 @@ impl Machine {
         let Some(id) = self.find(assignment) else { return };
         let Some(held) = self.held.get(&id) else { return };
         let flies = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
-        let next = held.tenure.next;
+        let next = held.tenure.claim.next();
         let has_work = self.segments.iter().any(|segment| segment.waiting_for(id, next) > 0);
-        let expected = held.tenure.expects();
+        let expected = held.tenure.claim.expects();
         if !held.is_ready() || flies || has_work || expected.is(&stored) {
             return;
         }

@@ -63,13 +63,13 @@ impl Held {
     /// A partition as it comes to the lane.
     pub(super) fn new(tenure: Tenure) -> Self {
         Self {
-            staged: tenure.next,
+            staged: tenure.claim.next(),
             staged_once: NextOffset::new(0),
             orphans: None,
             locked: None,
             rests: false,
             judged: BTreeMap::new(),
-            confirmed: tenure.next,
+            confirmed: tenure.claim.next(),
             tenure,
             validated: false,
             doubted: false,
@@ -112,7 +112,7 @@ impl Held {
     /// Ends its wait for a locked table, if there is one.
     pub(super) fn end_of_lock(&mut self, commands: &mut Vec<Command>) {
         if self.locked.take().is_some() {
-            let partition = self.tenure.partition.clone();
+            let partition = self.tenure.claim.partition().clone();
             commands.push(Command::Report(Report::AwaitsTable { partition, table: None }));
         }
     }

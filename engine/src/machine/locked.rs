@@ -35,7 +35,7 @@ impl Machine {
             let Some(held) = self.park(id).and_then(|id| self.held.get_mut(&id)) else { continue };
             let told = held.locked.replace(Locked::Until(now + PAUSE_MS)).is_some();
             if !told {
-                let (partition, table) = (held.tenure.partition.clone(), Some(table.to_owned()));
+                let (partition, table) = (held.tenure.claim.partition().clone(), Some(table.to_owned()));
                 commands.push(Command::Report(Report::AwaitsTable { partition, table }));
             }
         }

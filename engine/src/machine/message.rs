@@ -5,12 +5,12 @@ use std::sync::Arc;
 use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::breaker::BreakerLimits;
+use crate::claim::Claim;
 use crate::commit::{CommitOutcome, StoredProgress};
 use crate::halt::Halt;
 use crate::outcome::Tally;
 use crate::policy::{Failure, FailureClass};
-use crate::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicId, TopicPartition};
-use crate::progress::Expected;
+use crate::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use crate::record::RecordBlock;
 use crate::route::Route;
 
@@ -38,18 +38,12 @@ pub struct LaneLimits {
 }
 
 /// An assignment of a partition to the lane.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tenure {
-    /// The partition.
-    pub partition: TopicPartition,
+    /// What the ledger granted.
+    pub claim: Claim,
     /// The assignment's number; records of others are dropped.
     pub generation: Generation,
-    /// The epoch that the claim installed.
-    pub epoch: Epoch,
-    /// The incarnation of the topic that the ledger knows.
-    pub topic_id: TopicId,
-    /// The stored position.
-    pub next: NextOffset,
     /// Where its records go.
     pub route: Arc<Route>,
 }
@@ -57,12 +51,7 @@ pub struct Tenure {
 impl Tenure {
     /// The assignment that it holds.
     pub fn assignment(&self) -> Assignment {
-        Assignment::new(self.partition.clone(), self.generation)
-    }
-
-    /// What the ledger has to say of the partition.
-    pub fn expects(&self) -> Expected {
-        Expected { topic_id: self.topic_id, epoch: self.epoch, next: self.next }
+        Assignment::new(self.claim.partition().clone(), self.generation)
     }
 }
 

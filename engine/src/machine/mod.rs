@@ -25,13 +25,14 @@ use self::ahead::Ahead;
 use self::held::{Exit, Held};
 use self::search::Search;
 use super::breaker::{Breaker, Judged};
+use super::claim::Holding;
 use super::decode::Decoder;
 use super::halt::Halt;
 use super::outcome::Tally;
 use super::position::{Assignment, NextOffset, TopicPartition};
 use super::record::RecordBlock;
 use super::route::Route;
-use super::segment::{Cut, Holding, RouteSlot, Segment, TenureId, Waiting};
+use super::segment::{Cut, RouteSlot, Segment, TenureId, Waiting};
 
 pub use self::message::{Command, Input, LaneLimits, Millis, Report, Tenure};
 
@@ -127,7 +128,8 @@ impl Machine {
             Input::Records(block) => self.accept(now, block, &mut commands),
             Input::End(assignment, next) => self.accept_end(now, &assignment, next),
             Input::LogEnd(partition, end) => {
-                for held in self.held.values_mut().filter(|held| held.tenure.partition == partition) {
+                for held in self.held.values_mut().filter(|held| *held.tenure.claim.partition() == partition)
+                {
                     held.log_end = Some(end);
                 }
             }
@@ -180,7 +182,7 @@ impl Machine {
     pub fn positions(&self) -> impl Iterator<Item = (&Tenure, Option<i64>)> {
         self.held.iter().map(|(id, held)| {
             let staged = self.segments.iter().find_map(|segment| segment.oldest_ms(*id));
-            let next = held.tenure.next;
+            let next = held.tenure.claim.next();
             let parked = || held.parked.iter().find_map(|waiting| waiting.oldest_ms(next));
             (&held.tenure, staged.or_else(parked))
         })
@@ -194,12 +196,14 @@ impl Machine {
         let Assignment { partition, generation } = assignment;
         self.held
             .iter()
-            .find(|(_, held)| held.tenure.generation == *generation && held.tenure.partition == *partition)
+            .find(|(_, held)| {
+                held.tenure.generation == *generation && held.tenure.claim.partition() == partition
+            })
             .map(|(id, _)| *id)
     }
 
     fn assign(&mut self, tenure: Tenure, commands: &mut Vec<Command>) {
-        for id in self.ids(|held| held.tenure.partition == tenure.partition) {
+        for id in self.ids(|held| held.tenure.claim.partition() == tenure.claim.partition()) {
             let left = self.remove(id, commands);
             if let (Some(Held { exit: Some(Exit::Release), tenure, .. }), Some(flight)) =
                 (left, &mut self.flight)
@@ -304,7 +308,7 @@ impl Machine {
                 return held.parked.push(Waiting::Records(block));
             }
             if held.staged.has_passed(offset) {
-                let partition = held.tenure.partition.clone();
+                let partition = held.tenure.claim.partition().clone();
                 commands.push(Command::Report(Report::Behind { partition, offset }));
                 continue;
             }
@@ -350,16 +354,16 @@ impl Machine {
         let mut held = self.held.remove(&id)?;
         held.end_of_lock(commands);
         let staged: usize =
-            self.segments.iter().map(|segment| segment.waiting_for(id, held.tenure.next)).sum();
-        let next = held.tenure.next;
+            self.segments.iter().map(|segment| segment.waiting_for(id, held.tenure.claim.next())).sum();
+        let next = held.tenure.claim.next();
         let unstaged = held.staged.max(next);
         let parked: usize = held.parked.iter().map(|waiting| waiting.records_from(unstaged)).sum();
         if held.orphans.as_ref().is_some_and(|orphans| orphans.told) {
-            let partition = held.tenure.partition.clone();
+            let partition = held.tenure.claim.partition().clone();
             commands.push(Command::Report(Report::AwaitsParents { partition, waits: false }));
         }
         if staged + parked > 0 {
-            let partition = held.tenure.partition.clone();
+            let partition = held.tenure.claim.partition().clone();
             commands.push(Command::Report(Report::Dropped { partition, records: (staged + parked) as u64 }));
         }
         Some(held)
@@ -373,7 +377,7 @@ impl Machine {
 
     fn halt(&mut self, id: TenureId, halt: Halt, commands: &mut Vec<Command>) {
         if let Some(held) = self.remove(id, commands) {
-            commands.push(Command::Halt(held.tenure.assignment(), held.tenure.epoch, halt));
+            commands.push(Command::Halt(held.tenure.assignment(), held.tenure.claim.epoch(), halt));
         }
     }
 
@@ -421,9 +425,9 @@ impl Machine {
                 }
                 continue;
             };
-            batch.hurried = self.is_hurried(&tenures);
+            batch.hurry(self.is_hurried(&tenures));
             let assignments = self.assignments(&tenures);
-            let nexts = batch.moves.iter().map(|moved| moved.delta.to()).collect();
+            let nexts = batch.moves().iter().map(|moved| moved.delta.to()).collect();
             let seeks = self.search == Search::Seek;
             self.flight = Some(Flight { end, tenures, nexts, assignments, owed: Vec::new(), judged, seeks });
             let batch = Box::new(batch);
@@ -446,10 +450,7 @@ impl Machine {
         self.held
             .iter()
             .filter(|(_, held)| held.is_ready() && held.exit.is_none())
-            .map(|(id, held)| {
-                let Tenure { partition, topic_id, epoch, next, .. } = held.tenure.clone();
-                (*id, Holding { partition, topic_id, epoch, next, log_end: held.log_end })
-            })
+            .map(|(id, held)| (*id, held.tenure.claim.holding(held.log_end)))
             .collect()
     }
 

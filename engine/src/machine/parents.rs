@@ -117,7 +117,7 @@ impl Machine {
         let class = FailureClass::MissingParent;
         commands.push(Command::Report(Report::Retrying { class, wait_ms }));
         if !std::mem::replace(&mut orphans.told, true) {
-            let partition = held.tenure.partition.clone();
+            let partition = held.tenure.claim.partition().clone();
             commands.push(Command::Report(Report::AwaitsParents { partition, waits: true }));
         }
         self.unpark(now, id, commands);
@@ -132,12 +132,12 @@ impl Machine {
     fn try_orphans_of(&mut self, now: Millis, id: TenureId, commands: &mut Vec<Command>) {
         let Some(held) = self.held.get_mut(&id) else { return };
         let Some(orphans) = &mut held.orphans else { return };
-        let next = held.tenure.next;
+        let next = held.tenure.claim.next();
         orphans.refused.retain(|offset, _| !next.has_passed(*offset));
         let Some(first) = orphans.refused.keys().next().copied() else {
             orphans.barrier = None;
             if orphans.told {
-                let partition = held.tenure.partition.clone();
+                let partition = held.tenure.claim.partition().clone();
                 commands.push(Command::Report(Report::AwaitsParents { partition, waits: false }));
             }
             held.orphans = None;

@@ -62,7 +62,7 @@ impl Machine {
     /// Parks everything that a partition has staged, and holds it under a new tenure.
     pub(super) fn park(&mut self, id: TenureId) -> Option<TenureId> {
         let mut held = self.held.remove(&id)?;
-        let next = held.tenure.next;
+        let next = held.tenure.claim.next();
         let mut unstaged = std::mem::take(&mut held.parked).into_iter().peekable();
         for segment in &self.segments {
             segment.add_waiting(id, next, &mut held.parked);
@@ -121,7 +121,7 @@ impl Machine {
         let mut ids: Vec<TenureId> = stopping.map(|(id, ..)| *id).collect();
         for route in self.tripping(now, cut) {
             let route = &self.routes[route as usize].route;
-            let moves = cut.batch.iter().flat_map(|batch| &batch.moves);
+            let moves = cut.batch.iter().flat_map(|batch| batch.moves());
             ids.extend(cut.tenures.iter().zip(moves).filter_map(|(id, moved)| {
                 let held = self.held.get(id)?;
                 let unsure = Arc::ptr_eq(&held.tenure.route, route) && moved.delta.to() > held.confirmed;

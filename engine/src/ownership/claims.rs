@@ -39,7 +39,8 @@ impl Ownership {
     }
 
     pub(super) fn granted(&mut self, asked: &[TopicPartition], grants: Vec<Grant>, turn: &mut Turn) {
-        let without_row = asked.iter().filter(|one| grants.iter().all(|grant| grant.partition != **one));
+        let without_row =
+            asked.iter().filter(|one| grants.iter().all(|grant| grant.claim.partition() != *one));
         for partition in without_row {
             if self.is_asked(partition) {
                 let evidence = format!("the ledger has no row for {partition}, and none for its topic");
@@ -49,7 +50,7 @@ impl Ownership {
         let mut looks = Vec::new();
         for grant in grants {
             // What the group took back while the ledger was asked belongs to whoever claims it next.
-            if self.is_asked(&grant.partition) {
+            if self.is_asked(grant.claim.partition()) {
                 looks.extend(self.hold_granted(grant, turn));
             }
         }
@@ -59,7 +60,9 @@ impl Ownership {
     }
 
     fn hold_granted(&mut self, grant: Grant, turn: &mut Turn) -> Option<Look> {
-        let Grant { partition, epoch, next, topic_id, fetched_id, route } = grant;
+        let Grant { claim, fetched_id, route } = grant;
+        let (partition, topic_id) = (claim.partition().clone(), claim.topic_id());
+        let (epoch, next) = (claim.epoch(), claim.next());
         let Some(route) = route else {
             self.ask_later(&partition, turn);
             return None;
@@ -71,9 +74,8 @@ impl Ownership {
         let hold = Hold { generation, lane, topic_id, fetched_id, next };
         let looking = Looking { number: look.number, again_at: None, doubted: false };
         held.life = Life::Validating { hold, looking };
-        let tenure = Tenure { partition: partition.clone(), generation, epoch, topic_id, next, route };
         turn.tell(&partition, News::Claimed { lane, epoch, next });
-        turn.order(Order::Lane(lane, Input::Assigned(tenure)));
+        turn.order(Order::Lane(lane, Input::Assigned(Tenure { claim, generation, route })));
         turn.order(Order::Fetch(partition, next));
         Some(look)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::verdict::LogState;
+use crate::claim::Claim;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::Input;
@@ -11,16 +12,10 @@ use crate::position::{Assignment, Epoch, NextOffset, TopicId, TopicPartition};
 use crate::route::Route;
 
 /// A claim that the ledger granted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Grant {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The epoch that the claim installed.
-    pub epoch: Epoch,
-    /// The stored position.
-    pub next: NextOffset,
-    /// The incarnation of the topic that the ledger knows.
-    pub topic_id: TopicId,
+    /// The claim.
+    pub claim: Claim,
     /// The incarnation that is fetched, where that is known.
     pub fetched_id: Option<TopicId>,
     /// Where records go; `None` while the route is being resolved anew.
@@ -46,7 +41,7 @@ pub struct Found {
 }
 
 /// What happens to partitions. What names an assignment is dropped once that one has ended.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Event {
     /// The group gives partitions.
     Given(Vec<TopicPartition>),

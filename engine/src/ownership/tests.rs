@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::claims::CLAIM_AGAIN;
 use super::*;
+use crate::claim::Claim;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::position::{Epoch, NextOffset, TopicId};
@@ -50,7 +51,7 @@ fn route() -> Arc<Route> {
 /// The ledger grants a claim at this position, of the topic's first incarnation, under epoch 7.
 fn grant(number: i32, next: i64) -> Grant {
     let (epoch, next) = (Epoch::new(7), NextOffset::new(next));
-    Grant { partition: at(number), epoch, next, topic_id: id(1), fetched_id: None, route: Some(route()) }
+    Grant { claim: Claim::granted(at(number), id(1), epoch, next), fetched_id: None, route: Some(route()) }
 }
 
 fn granted(number: i32, next: i64) -> Event {
@@ -140,8 +141,9 @@ impl Stage {
 
     #[track_caller]
     fn expect(&mut self, event: Event, orders: &str) {
-        let said: Vec<_> = self.owner.step(self.now, event.clone()).iter().map(say).collect();
-        assert_eq!(said.join(", "), orders, "{event:?}");
+        let what = format!("{event:?}");
+        let said: Vec<_> = self.owner.step(self.now, event).iter().map(say).collect();
+        assert_eq!(said.join(", "), orders, "{what}");
     }
 
     fn wait(&mut self, time: Millis) -> &mut Self {

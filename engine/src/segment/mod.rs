@@ -15,12 +15,13 @@ use self::folding::fold_target;
 use self::survey::{Moving, Survey};
 pub use self::waiting::Waiting;
 use crate::arena::{Arena, Mark};
-use crate::batch::{Batch, QuarantineRecord, TableBatch};
+use crate::batch::{Batch, BatchParts, QuarantineRecord, TableBatch};
 use crate::breaker::Judged;
+use crate::claim::Holding;
 use crate::decode::Decoder;
 use crate::fold::Lacking;
 use crate::outcome::Tally;
-use crate::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
+use crate::position::{NextOffset, Offset};
 use crate::record::{Record, RecordBlock};
 use crate::route::Route;
 use crate::row::{Decoded, Encoding, Reject, RejectCode};
@@ -38,21 +39,6 @@ impl TenureId {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
-}
-
-/// What cutting a batch needs to know of a partition.
-#[derive(Clone, Debug)]
-pub struct Holding {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The incarnation of its topic.
-    pub topic_id: TopicId,
-    /// The epoch under which it is owned.
-    pub epoch: Epoch,
-    /// The stored position.
-    pub next: NextOffset,
-    /// The log's end as last seen.
-    pub log_end: Option<NextOffset>,
 }
 
 /// A route with its decoder, and the target that it shares with routes of the same table, key and mode.
@@ -294,7 +280,7 @@ impl Segment {
 
     /// Takes back the arenas that a batch travelled with.
     pub fn restore(&mut self, routes: &[RouteSlot], batch: Batch) {
-        for table in batch.tables {
+        for table in batch.into_parts().tables {
             let target =
                 routes.iter().find(|slot| Arc::ptr_eq(&slot.route, &table.route)).map(|slot| slot.target);
             if let Some(buffer) = target.and_then(|target| self.targets.get_mut(target)) {
@@ -417,7 +403,7 @@ impl Segment {
                 }
             })
             .collect();
-        Batch::seal(moves, tables, quarantine, shapes)
+        Batch::seal(BatchParts { moves, tables, quarantine, shapes })
     }
 }
 

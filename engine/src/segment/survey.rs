@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Content, HEAD_BYTES, Holding, RouteSlot, Segment, Shape, Staged, TenureId};
+use super::{Content, HEAD_BYTES, RouteSlot, Segment, Shape, Staged, TenureId};
 use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord};
 use crate::breaker::Judged;
 use crate::change::Change;
+use crate::claim::Holding;
 use crate::outcome::{Outcome, Tally};
 use crate::position::{NextOffset, Offset};
-use crate::progress::ProgressDelta;
 use crate::record::Record;
 use crate::route::Route;
 use crate::row::Reject;
@@ -63,9 +63,9 @@ impl Segment {
 
     pub(super) fn moves_on(&self, staged: &Staged, holding: &Holding) -> bool {
         match staged.content {
-            Content::End(next) => next > holding.next,
+            Content::End(next) => next > holding.next(),
             Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
-                !holding.next.has_passed(staged.offset)
+                !holding.next().has_passed(staged.offset)
             }
         }
     }
@@ -138,7 +138,7 @@ impl Survey<'_> {
         let index = MoveIndex::new(self.moves.len());
         self.moves.push(Moving {
             holding: holding.clone(),
-            to: holding.next,
+            to: holding.next(),
             records: 0,
             newest_at_ms: None,
         });
@@ -167,19 +167,9 @@ impl Survey<'_> {
 
 impl Moving {
     pub(super) fn finish(self, settled: Tally) -> Option<PartitionMove> {
-        let delta = ProgressDelta::new(self.holding.next, self.to);
-        debug_assert!(delta.is_ok(), "a partition is surveyed for what moves it");
-        let delta = delta.ok()?;
-        Some(PartitionMove {
-            partition: self.holding.partition,
-            topic_id: self.holding.topic_id,
-            epoch: self.holding.epoch,
-            delta,
-            settled,
-            gaps: delta.span() - self.records,
-            log_end: self.holding.log_end,
-            newest_at_ms: self.newest_at_ms,
-        })
+        let moved = self.holding.moves(self.to, self.records, settled, self.newest_at_ms);
+        debug_assert!(moved.is_ok(), "a partition is surveyed for what moves it");
+        moved.ok()
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) enum Step {
 
 impl Transaction {
     pub(crate) fn new(batch: &Batch, seeks: bool) -> Self {
-        let epochs = batch.moves.iter().map(|moved| moved.epoch.value()).collect();
+        let epochs = batch.moves().iter().map(|moved| moved.epoch.value()).collect();
         Self { partitions: state::partitions(batch), epochs, seeks, stage: Stage::Arrived }
     }
 
@@ -141,7 +141,7 @@ impl Database {
         }
         let (no_epoch, no_position) = (scene.is(Mutant::NoEpochCompare), scene.is(Mutant::NoPositionCompare));
         let lie = |index: usize, stored: &mut StoredProgress| {
-            let moved = &batch.moves[index];
+            let moved = &batch.moves()[index];
             if no_epoch || open.transaction.epochs[index] != moved.epoch.value() {
                 stored.epoch = moved.epoch;
             }
@@ -152,7 +152,7 @@ impl Database {
         match self.state.standing(batch, lie) {
             Standing::Ready if self.is_reshaped(batch) && !scene.is(Mutant::NoShapeCompare) => {
                 scene.note("a batch came for another shape of its table");
-                Step::Ended(CommitOutcome::Reshaped(batch.shapes.clone()))
+                Step::Ended(CommitOutcome::Reshaped(batch.shapes().to_vec()))
             }
             Standing::Ready => {
                 open.transaction.stage = Stage::Locked;
@@ -162,7 +162,7 @@ impl Database {
                 scene.note("a batch was stored already");
                 if scene.is(Mutant::CountsTwice) {
                     let mut state = self.state.clone();
-                    for (index, moved) in batch.moves.iter().enumerate() {
+                    for (index, moved) in batch.moves().iter().enumerate() {
                         state.advance(batch, index, &moved.settled);
                     }
                     self.change(state, &open.transaction.partitions, scene, open.logs);
@@ -188,7 +188,7 @@ impl Database {
     }
 
     fn is_reshaped(&self, batch: &Batch) -> bool {
-        batch.shapes.iter().any(|shape| shape.version.own != self.shape)
+        batch.shapes().iter().any(|shape| shape.version.own != self.shape)
     }
 
     /// Looks for the records that are refused, and writes nothing. What is found need not be all.
@@ -212,7 +212,7 @@ impl Database {
                     first.offset = Offset::new(first.offset.value() + 1);
                 }
                 if let (true, Some(first)) = (scene.is(Mutant::BlamesAll), refusals.first().cloned()) {
-                    let entries = open.batch.tables.iter().flat_map(|table| &table.entries);
+                    let entries = open.batch.tables().iter().flat_map(|table| &table.entries);
                     refusals = entries
                         .map(|entry| {
                             let mut refusal = first.clone();
@@ -268,7 +268,7 @@ impl Database {
     /// The last statement: moves each partition, and proves that its owner may.
     fn advance(&self, state: &mut State, open: &Open<'_>, tallies: &[Tally], scene: &mut Scene) {
         let worker = open.connection.0;
-        for (index, (moved, tally)) in open.batch.moves.iter().zip(tallies).enumerate() {
+        for (index, (moved, tally)) in open.batch.moves().iter().zip(tallies).enumerate() {
             let partition = moved.partition.partition;
             let epoch = open.transaction.epochs[index];
             let stored = &state.part(partition).progress;
@@ -306,11 +306,11 @@ impl Database {
         if matches!(&stop, Stop::Failed(failure) if is_orphan(failure)) {
             self.note_orphans(open, scene);
         }
-        let entries: usize = batch.tables.iter().map(|table| table.entries.len()).sum();
+        let entries: usize = batch.tables().iter().map(|table| table.entries.len()).sum();
         if scene.is(Mutant::RefusedIsSkipped) && entries == 1 && matches!(stop, Stop::Failed(_)) {
             let mut state = self.state.clone();
-            let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
-            batch.tables.iter().flat_map(|table| &table.entries).for_each(|entry| {
+            let mut tallies: Vec<Tally> = batch.moves().iter().map(|moved| moved.settled).collect();
+            batch.tables().iter().flat_map(|table| &table.entries).for_each(|entry| {
                 tallies[entry.move_index.get()].add(Outcome::Filtered, 1);
             });
             state.keep_quarantined(batch);
@@ -325,7 +325,7 @@ impl Database {
         }
         if scene.is(Mutant::ProgressFirst) {
             let mut state = self.state.clone();
-            for (index, moved) in batch.moves.iter().enumerate() {
+            for (index, moved) in batch.moves().iter().enumerate() {
                 state.advance(batch, index, &moved.settled);
             }
             self.change(state, partitions, scene, open.logs);
@@ -353,7 +353,7 @@ impl Database {
     /// What is given up for want of a parent was waited for.
     fn check_orphans(&self, open: &Open<'_>, scene: &mut Scene) {
         let given_up = |record: &&QuarantineRecord| record.reject.code == RejectCode::MissingParent;
-        for record in open.batch.quarantine.iter().filter(given_up) {
+        for record in open.batch.quarantine().iter().filter(given_up) {
             let index = record.move_index.get();
             let (partition, epoch) = (open.transaction.partitions[index], open.transaction.epochs[index]);
             let since = self.orphaned.get(&(open.connection.0, partition, epoch));

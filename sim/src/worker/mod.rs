@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tidegate::engine::backoff::{Backoff, Growth};
 use tidegate::engine::breaker::BreakerLimits;
+use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::StoredProgress;
 use tidegate::engine::halt::HaltCode;
 use tidegate::engine::machine::{Input, LaneLimits, Millis, Tenure};
@@ -168,14 +169,12 @@ impl Worker {
                 ground.words.entry(self.name).or_default().push_back(Word::Released(assignment.clone()));
             }
             Input::Assigned(tenure) => {
-                self.tenures.insert(tenure.partition.partition, (lane, tenure.clone()));
+                self.tenures.insert(tenure.claim.partition().partition, (lane, twin(tenure)));
             }
             _ => {}
         }
         let unvalidated = match &input {
-            Input::Assigned(tenure) if self.is(Mutant::WritesUnvalidated) => {
-                Some(Assignment::new(tenure.partition.clone(), tenure.generation))
-            }
+            Input::Assigned(tenure) if self.is(Mutant::WritesUnvalidated) => Some(tenure.assignment()),
             _ => None,
         };
         self.lanes[lane].control(input);
@@ -259,9 +258,9 @@ impl Worker {
             return;
         }
         let lane = &self.lanes[*lane];
-        lane.control(Input::Assigned(tenure.clone()));
+        lane.control(Input::Assigned(twin(tenure)));
         lane.control(Input::Validated(assignment.clone()));
-        let (from, to) = (tenure.next.value(), self.ground.lock().logs.end(number));
+        let (from, to) = (tenure.claim.next().value(), self.ground.lock().logs.end(number));
         lane.data(Input::Records(self.block(number, assignment.generation, from..to, FIRST)));
     }
 
@@ -306,10 +305,17 @@ impl Worker {
     }
 }
 
+/// The same claim once more, which only a mutant has: the type lets nobody copy one.
+fn twin(tenure: &Tenure) -> Tenure {
+    let (of, generation, route) = (&tenure.claim, tenure.generation, Arc::clone(&tenure.route));
+    let claim = Claim::granted(of.partition().clone(), of.topic_id(), of.epoch(), of.next());
+    Tenure { claim, generation, route }
+}
+
 /// The partition that an input is about.
 fn subject(input: &Input) -> Option<i32> {
     match input {
-        Input::Assigned(tenure) => Some(tenure.partition.partition),
+        Input::Assigned(tenure) => Some(tenure.claim.partition().partition),
         Input::Validated(of) | Input::Doubted(of) | Input::Halted(of, _) | Input::Revoked(of) => {
             Some(of.partition.partition)
         }
@@ -321,8 +327,9 @@ fn subject(input: &Input) -> Option<i32> {
 fn brief(input: &Input) -> String {
     match input {
         Input::Assigned(tenure) => {
-            let Tenure { partition, generation, epoch, next, .. } = tenure;
-            format!("[{}] is yours, g{}, {epoch:?}, from {next}", partition.partition, generation.0)
+            let Tenure { claim, generation, .. } = tenure;
+            let (number, epoch, next) = (claim.partition().partition, claim.epoch(), claim.next());
+            format!("[{number}] is yours, g{}, {epoch:?}, from {next}", generation.0)
         }
         Input::Shaped(route) => format!("the table has shape {}", route.table.version.own),
         Input::Stored(of, stored) => {

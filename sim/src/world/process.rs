@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate::engine::claim::Claim;
 use tidegate::engine::halt::{Halt, HaltCode};
 use tidegate::engine::machine::Millis;
 use tidegate::engine::ownership::{Event, Grant};
@@ -64,9 +65,9 @@ impl World {
                 continue;
             };
             let (epoch, next) = (Epoch::new(epoch), NextOffset::new(next));
-            let (topic_id, fetched_id) = (topic_id(FIRST), self.workers[&name].fetched_id());
-            let (of, route) = (partition.clone(), Some(Arc::clone(&self.route)));
-            grants.push(Grant { partition: of, epoch, next, topic_id, fetched_id, route });
+            let claim = Claim::granted(partition.clone(), topic_id(FIRST), epoch, next);
+            let fetched_id = self.workers[&name].fetched_id();
+            grants.push(Grant { claim, fetched_id, route: Some(Arc::clone(&self.route)) });
             granted.push(partition);
         }
         let worker = self.worker(name);

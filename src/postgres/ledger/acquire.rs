@@ -12,23 +12,18 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Ledger, LedgerError};
+use crate::engine::claim::Claim;
 use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
 use crate::postgres::connect::Connector;
 use crate::postgres::session::Session;
 
 /// A partition that this process owns from now on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Acquired {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The incarnation of its topic that the ledger knows.
-    pub topic_id: TopicId,
-    /// The new epoch; writing under an older one is fenced from now on.
-    pub epoch: Epoch,
+    /// The right to write it; writing under an older epoch is fenced from now on.
+    pub claim: Claim,
     /// Where the ledger's record of it begins.
     pub start: NextOffset,
-    /// Where work goes on.
-    pub next: NextOffset,
     /// Why it stood still when it was taken over.
     pub halt: Option<String>,
 }
@@ -78,7 +73,7 @@ impl Ledger {
         };
         let rows = rows.map_err(LedgerError::doing("taking partitions over in the ledger"))?;
         let mut acquired: Vec<Acquired> = rows.iter().map(read).collect();
-        acquired.sort_by(|one, other| one.partition.cmp(&other.partition));
+        acquired.sort_by(|one, other| one.claim.partition().cmp(other.claim.partition()));
         Ok(acquired)
     }
 }
@@ -130,12 +125,8 @@ async fn terminate_blockers(
 }
 
 fn read(row: &Row) -> Acquired {
-    Acquired {
-        partition: TopicPartition::new(row.get::<_, &str>(0), row.get(1)),
-        topic_id: TopicId(row.get(2)),
-        epoch: Epoch::new(row.get(3)),
-        start: NextOffset::new(row.get(4)),
-        next: NextOffset::new(row.get(5)),
-        halt: row.get(6),
-    }
+    let partition = TopicPartition::new(row.get::<_, &str>(0), row.get(1));
+    let (topic_id, epoch) = (TopicId(row.get(2)), Epoch::new(row.get(3)));
+    let claim = Claim::granted(partition, topic_id, epoch, NextOffset::new(row.get(5)));
+    Acquired { claim, start: NextOffset::new(row.get(4)), halt: row.get(6) }
 }

@@ -33,7 +33,7 @@ impl Writer {
             CommitOutcome::Sought(refusals) => !refusals.is_empty(),
             _ => false,
         };
-        if batch.shapes.is_empty() || !suspected {
+        if batch.shapes().is_empty() || !suspected {
             return outcome;
         }
         let Ok(idle) = self.connection().await else { return outcome };

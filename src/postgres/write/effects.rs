@@ -26,7 +26,7 @@ pub(super) struct Effects<'a> {
 impl<'a> Effects<'a> {
     /// What a batch writes.
     pub(super) fn of(batch: &'a Batch) -> Self {
-        Self { tables: &batch.tables, quarantine: (&batch.quarantine, &batch.moves) }
+        Self { tables: batch.tables(), quarantine: (batch.quarantine(), batch.moves()) }
     }
 
     /// Writes the rows of each table; `splits` is what the guess told of them before.

@@ -74,7 +74,7 @@ pub(super) async fn run(
     let savepoint = async { client.batch_execute("SAVEPOINT tidegate_piece").await.map_err(Stop::ledger) };
     transaction::open(client, prepared, batch, savepoint).await?;
     let mut places = Vec::new();
-    for (table, rows) in batch.tables.iter().enumerate() {
+    for (table, rows) in batch.tables().iter().enumerate() {
         let entries = rows.entries.iter().enumerate();
         places.extend(entries.map(|(entry, row)| Place { arrival: row.arrival, table, entry }));
     }
@@ -85,7 +85,7 @@ pub(super) async fn run(
         targets: &mut prepared.targets,
         places,
         refused: Vec::new(),
-        passes: vec![false; batch.tables.len()],
+        passes: vec![false; batch.tables().len()],
     };
     seek.look_for_twins().await?;
     seek.all().await?;
@@ -112,7 +112,7 @@ impl Seek<'_> {
     /// Records of one key are folded, and pieces come in the order of what they fold to. That is the order of
     /// all of a key's records only where no other entry is of the same key to PostgreSQL.
     async fn look_for_twins(&mut self) -> Result<(), Stop> {
-        for rows in &self.batch.tables {
+        for rows in self.batch.tables() {
             // Where the order across keys counts, nothing is folded, and a key may come again.
             let folds = !rows.route.key.is_empty() && !ordered::takes(rows);
             if folds && staged::may_have_twins(rows) {
@@ -161,7 +161,7 @@ impl Seek<'_> {
         let mut last = None;
         for (table, mut entries) in by_table {
             entries.sort_unstable();
-            let rows = &self.batch.tables[table];
+            let rows = &self.batch.tables()[table];
             let target = self.targets.get_mut(rows)?;
             if ordered::takes(rows) {
                 ordered::write(&mut self.work, target, rows, &entries).await?;
@@ -186,7 +186,7 @@ impl Seek<'_> {
         let written = |tally: &Tally| tally.get(Outcome::Inserted) + tally.get(Outcome::Updated);
         for place in &self.places[piece.clone()] {
             // A partition's records all go to one table.
-            let index = self.batch.tables[place.table].entries[place.entry].move_index.get();
+            let index = self.batch.tables()[place.table].entries[place.entry].move_index.get();
             let moved = written(&self.work.tallies[index]) > written(&before[index]);
             self.passes[place.table] |= moved;
         }
@@ -209,7 +209,7 @@ impl Seek<'_> {
     /// Whether a piece's rows may be sent one by one, in one flush.
     fn are_singles(&self, piece: &Range<usize>) -> bool {
         let length = |place: &Place| {
-            let rows = &self.batch.tables[place.table];
+            let rows = &self.batch.tables()[place.table];
             rows.row(&rows.entries[place.entry]).len()
         };
         piece.len() <= SINGLES_MAX
@@ -247,7 +247,7 @@ impl Seek<'_> {
 
     fn refusals(self) -> Vec<Refusal> {
         let refusal = |(place, failure): (Place, Failure)| {
-            let entry = &self.batch.tables[place.table].entries[place.entry];
+            let entry = &self.batch.tables()[place.table].entries[place.entry];
             let (move_index, offset) = (entry.move_index, entry.offset);
             Refusal { move_index, offset, failure, others_pass: self.passes[place.table] }
         };

@@ -24,7 +24,7 @@ pub(super) enum Settlement<'a> {
 impl<'a> Settlement<'a> {
     /// What a batch settles.
     pub(super) fn of(batch: &'a Batch) -> Self {
-        Self::Progress(&batch.moves)
+        Self::Progress(batch.moves())
     }
 
     /// The outcomes that are known before anything is written, one tally for each account.

@@ -80,7 +80,7 @@ impl Shapes {
     }
 
     fn of_batch(&self, batch: &Batch) -> impl Iterator<Item = &Known> {
-        batch.shapes.iter().filter_map(|table| self.of(table))
+        batch.shapes().iter().filter_map(|table| self.of(table))
     }
 
     /// Locks the batch's tables, in the order of their oids.
@@ -91,11 +91,11 @@ impl Shapes {
     /// The same, and lets waits be longer from there on.
     pub(super) fn locks(&self, batch: &Batch) -> String {
         let mut locks = String::new();
-        if batch.hurried {
+        if batch.is_hurried() {
             locks = short_wait();
         }
         locks.push_str(&self.table_locks(batch));
-        if !batch.hurried && self.row_wait > TABLE_WAIT {
+        if !batch.is_hurried() && self.row_wait > TABLE_WAIT {
             // Writing to a String can't fail.
             let _ = write!(locks, "; SET LOCAL lock_timeout = {}", self.row_wait.as_millis());
         }
@@ -131,7 +131,7 @@ impl Shapes {
     /// The server's refusal, or a shape that [`Shapes::prepare`] hasn't made ready.
     pub(super) async fn changed(&self, client: &Client, batch: &Batch) -> Result<Vec<Arc<Table>>, Stop> {
         let known: Vec<&Known> = self.of_batch(batch).collect();
-        if known.len() != batch.shapes.len() {
+        if known.len() != batch.shapes().len() {
             return Err(Stop::defect(None, "a shape was not made ready to be compared".to_owned()));
         }
         let look = |known: &&Known| {
@@ -156,7 +156,7 @@ impl Shapes {
         batch: &Batch,
     ) -> Result<Vec<Arc<Table>>, CatalogueError> {
         let mut changed = Vec::new();
-        for table in &batch.shapes {
+        for table in batch.shapes() {
             if !version::is_current(session, table).await? {
                 changed.push(Arc::clone(table));
             }

@@ -32,7 +32,7 @@ pub(super) async fn open<T>(
     batch: &Batch,
     behind: impl Future<Output = Result<T, Stop>>,
 ) -> Result<T, Stop> {
-    prepared.prepare(client, &batch.shapes, &batch.tables).await?;
+    prepared.prepare(client, batch.shapes(), batch.tables()).await?;
     let locks = prepared.shapes.locks(batch);
     let open = Settlement::of(batch).open(client, prepared, &locks);
     let compare = prepared.shapes.changed(client, batch);
@@ -115,11 +115,11 @@ async fn close(
 
 /// Every offset of each move is a record's outcome or a gap; nothing is written on a batch that miscounts.
 pub(super) fn check_accounts(batch: &Batch) -> Result<(), Stop> {
-    let mut counted: Vec<u64> = batch.moves.iter().map(|one| one.settled.total() + one.gaps).collect();
-    for entry in batch.tables.iter().flat_map(|rows| &rows.entries) {
+    let mut counted: Vec<u64> = batch.moves().iter().map(|one| one.settled.total() + one.gaps).collect();
+    for entry in batch.tables().iter().flat_map(|rows| &rows.entries) {
         counted[entry.move_index.get()] += 1;
     }
-    for (one, counted) in batch.moves.iter().zip(counted) {
+    for (one, counted) in batch.moves().iter().zip(counted) {
         if counted != one.delta.span() {
             let message = format!(
                 "the batch moves {} over {} offsets and accounts for {counted}",

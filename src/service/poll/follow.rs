@@ -72,7 +72,7 @@ impl Thread {
         match acquired {
             Ok(acquired) => {
                 self.with.contact.answers(Dependency::Postgres, asked_at, Answer::Work);
-                let grants = acquired.into_iter().map(|claim| self.grant(claim)).collect();
+                let grants = acquired.into_iter().map(|one| self.grant(one)).collect();
                 Event::Granted { asked: partitions, grants }
             }
             Err(error) => {
@@ -85,12 +85,13 @@ impl Thread {
         }
     }
 
-    fn grant(&self, claim: Acquired) -> Grant {
-        let Acquired { partition, epoch, next, topic_id, .. } = claim;
+    fn grant(&self, acquired: Acquired) -> Grant {
+        let claim = acquired.claim;
+        let topic = &claim.partition().topic;
         // A route that is being resolved anew, for instance after its table changed, is waited for.
-        let route = self.with.routes.borrow().get(&*partition.topic).cloned();
-        let fetched_id = self.consumer.as_ref().and_then(|consumer| consumer.fetched_id(&partition.topic));
-        Grant { partition, epoch, next, topic_id, fetched_id, route }
+        let route = self.with.routes.borrow().get(&**topic).cloned();
+        let fetched_id = self.consumer.as_ref().and_then(|consumer| consumer.fetched_id(topic));
+        Grant { claim, fetched_id, route }
     }
 
     /// Takes the partition out of the fetcher, and keeps it as ours in the group.

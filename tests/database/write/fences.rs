@@ -1,6 +1,6 @@
 //! Who may write, and from where: the stored position, the epoch and the topic's identity decide.
 
-use tidegate::engine::batch::{MoveIndex, QuarantineRecord};
+use tidegate::engine::batch::{Batch, MoveIndex, QuarantineRecord};
 use tidegate::engine::commit::{CommitOutcome, StoredProgress};
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
@@ -38,19 +38,19 @@ async fn a_batch_is_written_only_from_the_stored_position_under_the_stored_epoch
             CommitOutcome::Fenced(fences) => {
                 assert_eq!(fences.len(), 1, "{change}: the other partition stands well");
                 let fence = &fences[0];
-                assert_eq!(batch.moves[fence.move_index.get()].partition.partition, 0, "{change}");
+                assert_eq!(batch.moves()[fence.move_index.get()].partition.partition, 0, "{change}");
                 let owner = change.contains("owner").then(|| "other".to_owned());
                 let expected = stored.map(|(next, epoch)| StoredProgress {
                     topic_id: match change.contains("topic_id") {
                         true => TopicId(uuid::Uuid::from_u128(9)),
-                        false => batch.moves[fence.move_index.get()].topic_id,
+                        false => batch.moves()[fence.move_index.get()].topic_id,
                     },
                     next: NextOffset::new(next),
                     epoch: Epoch::new(epoch),
                     owner,
                 });
                 assert_eq!(fence.stored, expected, "{change}");
-                assert_eq!(fence.expected, batch.moves[fence.move_index.get()].expects(), "{change}");
+                assert_eq!(fence.expected, batch.moves()[fence.move_index.get()].expects(), "{change}");
             }
             other => panic!("{change}: {other:?}"),
         }
@@ -99,23 +99,25 @@ async fn progress_counts_gaps_settled_outcomes_and_what_was_seen() {
     for path in WAYS {
         let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
         bench.run("UPDATE tidegate.progress SET halt = 'TG-000'").await;
-        let mut batch = bench.batch(path, &[row(1), row(2)]);
+        let mut batch = bench.parts(path, &[row(1), row(2)]);
         batch.moves[0] = bench.move_of(0, 10);
         batch.moves[0].gaps = 5;
         batch.moves[0].settled.add(Outcome::Superseded, 2);
         batch.moves[0].settled.add(Outcome::Filtered, 1);
         batch.moves[0].log_end = Some(NextOffset::new(40));
         batch.moves[0].newest_at_ms = Some(1_700_000_000_123);
+        let batch = Batch::seal(batch).unwrap();
         assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
         assert_eq!(bench.ledger(0).await, (10, "2 inserted, 2 superseded, 1 filtered".into()));
         let seen = "SELECT concat_ws(' ', gaps, log_end_offset, newest_at AT TIME ZONE 'UTC', halt, \
                     committed_at > now() - interval '1 hour') FROM tidegate.progress WHERE partition = 0";
         assert_eq!(bench.texts(seen).await, ["5 40 2023-11-14 22:13:20.123 t"]);
         // A move without records, an older timestamp and no news of the log's end.
-        let mut batch = bench.batch(path, &[]);
+        let mut batch = bench.parts(path, &[]);
         batch.moves = vec![bench.move_of(0, 45)];
         batch.moves[0].gaps = 45;
         batch.moves[0].newest_at_ms = Some(1);
+        let batch = Batch::seal(batch).unwrap();
         assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
         assert_eq!(bench.texts(seen).await, ["50 55 2023-11-14 22:13:20.123 t"]);
     }
@@ -125,8 +127,9 @@ async fn progress_counts_gaps_settled_outcomes_and_what_was_seen() {
 async fn a_batch_that_miscounts_is_never_written() {
     for path in WAYS {
         let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
-        let mut batch = bench.batch(path, &[row(1), row(2)]);
+        let mut batch = bench.parts(path, &[row(1), row(2)]);
         batch.moves[0].delta = ProgressDelta::new(NextOffset::new(0), NextOffset::new(3)).unwrap();
+        let batch = Batch::seal(batch).unwrap();
         match bench.write(&batch).await {
             CommitOutcome::RolledBack(failure) => {
                 assert_eq!(failure.class, tidegate::engine::policy::FailureClass::Defect);
@@ -158,11 +161,12 @@ async fn quarantined_records_are_kept_to_the_last_byte() {
         truncated: (offset == 1).then_some([7; 32]),
         reject: reject.clone(),
     };
-    let mut batch = bench.batch(Path::Direct, &[row(1)]);
+    let mut batch = bench.parts(Path::Direct, &[row(1)]);
     batch.moves[0] = bench.move_of(0, 3);
     batch.moves[0].settled.add(Outcome::Quarantined, 2);
     batch.quarantine = vec![record(0, Some(b"k\0")), record(1, None)];
     let kept = batch.quarantine.clone();
+    let batch = Batch::seal(batch).unwrap();
     assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
     let sql = "SELECT concat_ws('/', topic, topic_id, partition, record_offset, record_key, record_value, \
                header_names, header_values, record_at AT TIME ZONE 'UTC', target, truncated, \
@@ -186,11 +190,12 @@ async fn quarantined_records_are_kept_to_the_last_byte() {
         .run("UPDATE tidegate.progress SET next_offset = 0, start_offset = 0, inserted = 0, quarantined = 0")
         .await;
     bench.next = [0, 0];
-    let mut again = bench.batch(Path::Direct, &[]);
+    let mut again = bench.parts(Path::Direct, &[]);
     again.moves = vec![bench.move_of(0, 1)];
     again.moves[0].settled.add(Outcome::Quarantined, 1);
     again.quarantine = vec![kept[0].clone()];
     again.quarantine[0].reject.code = RejectCode::OutOfRange;
+    let again = Batch::seal(again).unwrap();
     assert!(matches!(bench.write(&again).await, CommitOutcome::Committed(_)));
     let open = "SELECT concat_ws('/', record_offset, code, attempts) FROM tidegate.quarantine \
                 WHERE resolved_at IS NULL AND resolution IS NULL";
@@ -200,7 +205,7 @@ async fn quarantined_records_are_kept_to_the_last_byte() {
 #[tokio::test]
 async fn a_thousand_quarantined_records_fit_into_a_batch() {
     let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
-    let mut batch = bench.batch(Path::Direct, &[]);
+    let mut batch = bench.parts(Path::Direct, &[]);
     batch.moves = vec![bench.move_of(1, 1000), bench.move_of(0, 1)];
     batch.moves[0].settled.add(Outcome::Quarantined, 1000);
     batch.moves[1].gaps = 1;
@@ -218,6 +223,7 @@ async fn a_thousand_quarantined_records_fit_into_a_batch() {
             reject: reject.clone(),
         })
         .collect();
+    let batch = Batch::seal(batch).unwrap();
     assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
     let count = "SELECT count(*) || ' in ' || min(partition) FROM tidegate.quarantine";
     assert_eq!(bench.texts(count).await, ["1000 in 1"]);
@@ -246,8 +252,9 @@ async fn other_topics_ids_do_not_matter_elsewhere() {
             .run(&format!("UPDATE tidegate.progress SET topic_id = '{}' WHERE partition = 1", other.0))
             .await;
         assert_eq!(bench.put(path, &[row(1)]).await, "1 inserted");
-        let mut batch = bench.batch(path, &[row(2).second()]);
+        let mut batch = bench.parts(path, &[row(2).second()]);
         batch.moves[0].topic_id = other;
+        let batch = Batch::seal(batch).unwrap();
         assert!(matches!(bench.write(&batch).await, CommitOutcome::Committed(_)));
     }
 }

@@ -27,8 +27,9 @@ use std::sync::Arc;
 use lab::fixture::Fresh;
 use tidegate::engine::arena::Arena;
 use tidegate::engine::batch::{
-    Batch, Entry, MoveIndex, Op, PartitionMove, Pending, QuarantineRecord, TableBatch,
+    Batch, BatchParts, Entry, MoveIndex, Op, PartitionMove, Pending, QuarantineRecord, TableBatch,
 };
+use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::outcome::{Outcome, Tally};
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
@@ -217,6 +218,11 @@ impl Bench {
 impl Cut {
     /// A batch of these records from where the partitions stand; without any, the first one moves.
     fn batch(&self, path: Path, records: &[Record]) -> Batch {
+        Batch::seal(self.parts(path, records)).expect("a batch moves a partition")
+    }
+
+    /// The same, for a test to change before it is sealed.
+    fn parts(&self, path: Path, records: &[Record]) -> BatchParts {
         let has = |number: u32| records.iter().any(|record| record.partition == number);
         let moved: Vec<u32> =
             (0..2).filter(|&number| has(number) || (records.is_empty() && number == 0)).collect();
@@ -229,22 +235,16 @@ impl Cut {
             .collect();
         let rows = self.rows_of(path, records, &moved);
         let shapes = vec![Arc::clone(&self.route.table)];
-        Batch::seal(moves, vec![rows], Vec::new(), shapes).expect("a batch moves a partition")
+        BatchParts { moves, tables: vec![rows], quarantine: Vec::new(), shapes }
     }
 
     /// The move of a partition over this many offsets.
     fn move_of(&self, number: u32, offsets: i64) -> PartitionMove {
         let from = self.next[number as usize];
-        PartitionMove {
-            partition: TopicPartition::new("t", number as i32),
-            topic_id: TOPIC_ID,
-            epoch: Epoch::new(self.epoch),
-            delta: ProgressDelta::new(NextOffset::new(from), NextOffset::new(from + offsets)).unwrap(),
-            settled: Tally::default(),
-            gaps: 0,
-            log_end: None,
-            newest_at_ms: None,
-        }
+        let partition = TopicPartition::new("t", number as i32);
+        let claim = Claim::granted(partition, TOPIC_ID, Epoch::new(self.epoch), NextOffset::new(from));
+        let to = NextOffset::new(from + offsets);
+        claim.holding(None).moves(to, offsets as u64, Tally::default(), None).unwrap()
     }
 
     fn rows_of(&self, path: Path, records: &[Record], moved: &[u32]) -> TableBatch {
@@ -292,7 +292,7 @@ impl Bench {
     async fn write(&mut self, batch: &Batch) -> CommitOutcome {
         let outcome = self.writer.write(batch, || {}).await;
         if matches!(outcome, CommitOutcome::Committed(_)) {
-            for one in &batch.moves {
+            for one in batch.moves() {
                 self.next[one.partition.partition as usize] = one.delta.to().value();
             }
         }
@@ -416,12 +416,12 @@ fn entry_of(
 }
 
 /// The batch with one record more, which goes to the quarantine.
-fn with_a_bad_record(mut batch: Batch) -> Batch {
-    let (from, to) = (batch.moves[0].delta.from().value(), batch.moves[0].delta.to().value());
-    let delta = ProgressDelta::new(NextOffset::new(from), NextOffset::new(to + 1));
-    batch.moves[0].delta = delta.unwrap();
-    batch.moves[0].settled.add(Outcome::Quarantined, 1);
-    batch.quarantine = vec![QuarantineRecord {
+fn with_a_bad_record(batch: Batch) -> Batch {
+    let BatchParts { mut moves, tables, quarantine: _, shapes } = batch.into_parts();
+    let (from, to) = (moves[0].delta.from(), moves[0].delta.to().value());
+    moves[0].delta = ProgressDelta::new(from, NextOffset::new(to + 1)).unwrap();
+    moves[0].settled.add(Outcome::Quarantined, 1);
+    let quarantine = vec![QuarantineRecord {
         move_index: MoveIndex::new(0),
         offset: Offset::new(to),
         timestamp_ms: None,
@@ -432,5 +432,5 @@ fn with_a_bad_record(mut batch: Batch) -> Batch {
         truncated: None,
         reject: Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: "bad".into() },
     }];
-    batch
+    Batch::seal(BatchParts { moves, tables, quarantine, shapes }).unwrap()
 }

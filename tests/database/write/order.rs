@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
 use tidegate::engine::outcome::{Outcome, Tally};
@@ -154,14 +155,8 @@ impl Run {
         let mut machine = Machine::new(limits, 1);
         for partition in 0..2 {
             let partition = TopicPartition::new("t", partition);
-            let tenure = Tenure {
-                partition: partition.clone(),
-                generation: Generation(1),
-                epoch: Epoch::new(1),
-                topic_id: TOPIC_ID,
-                next: NextOffset::new(0),
-                route: Arc::clone(&route),
-            };
+            let claim = Claim::granted(partition.clone(), TOPIC_ID, Epoch::new(1), NextOffset::new(0));
+            let tenure = Tenure { claim, generation: Generation(1), route: Arc::clone(&route) };
             let _ = machine.step(0, Input::Assigned(tenure));
             let _ = machine.step(0, Input::Validated(Assignment::new(partition, Generation(1))));
         }

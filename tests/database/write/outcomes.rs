@@ -1,6 +1,6 @@
 //! The outcome table: each mode, each outcome, each path.
 
-use tidegate::engine::batch::{MoveIndex, Pending};
+use tidegate::engine::batch::{Batch, MoveIndex, Pending};
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::position::Offset;
 use tidegate::engine::route::WriteMode;
@@ -161,17 +161,18 @@ async fn refusals_are_collected_over_all_tables() {
     for path in Path::ALL {
         let mut bench = Bench::new(ddl, &["id"], WriteMode::Upsert).await;
         let other = super::route_to(&bench.session, "other", &["id"], WriteMode::Upsert).await;
-        let mut batch = bench.batch(path, &[put(&[("id", V::I(1))]).lacking("a")]);
+        let mut batch = bench.parts(path, &[put(&[("id", V::I(1))]).lacking("a")]);
         let first = std::mem::replace(&mut bench.route, other);
         bench.next = [1, 0];
         let records = [
             put(&[("id", V::I(1))]).lacking("a"),
             replace(&[("id", V::I(2)), ("a", V::T("x"))]).lacking("a"),
         ];
-        batch.tables.extend(bench.batch(path, &records).tables);
+        batch.tables.extend(bench.parts(path, &records).tables);
         bench.route = first;
         bench.next = [0, 0];
         batch.moves = vec![bench.move_of(0, 3)];
+        let batch = Batch::seal(batch).unwrap();
         match bench.write(&batch).await {
             CommitOutcome::Refused(refused) => {
                 let offsets: Vec<i64> = refused.iter().map(|pending| pending.offset.value()).collect();

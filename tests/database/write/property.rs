@@ -148,7 +148,7 @@ async fn check(bench: &mut Bench, path: Path, batches: &[Changes], mode: WriteMo
         let found = match bench.write(&batch).await {
             CommitOutcome::Committed(tallies) => {
                 let mut told_of = [String::new(), String::new()];
-                for (one, tally) in batch.moves.iter().zip(tallies) {
+                for (one, tally) in batch.moves().iter().zip(tallies) {
                     told_of[one.partition.partition as usize] = told(&tally);
                 }
                 Expected::Outcomes(told_of)

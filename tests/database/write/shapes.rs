@@ -1,5 +1,6 @@
 //! Tables of all kinds: names, keys, types, partitions, privileges.
 
+use tidegate::engine::batch::Batch;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::policy::FailureClass;
 use tidegate::engine::route::WriteMode;
@@ -369,11 +370,12 @@ async fn two_routes_can_meet_in_one_table() {
         let ddl = "CREATE TABLE target (id int PRIMARY KEY, a text)";
         let mut bench = Bench::new(ddl, &["id"], WriteMode::Upsert).await;
         let row = |id, a| put(&[("id", V::I(id)), ("a", V::T(a))]);
-        let mut batch = bench.batch(path, &[row(1, "x"), row(2, "x")]);
+        let mut batch = bench.parts(path, &[row(1, "x"), row(2, "x")]);
         bench.next = [2, 0];
-        batch.tables.extend(bench.batch(path, &[row(2, "y"), row(3, "y")]).tables);
+        batch.tables.extend(bench.parts(path, &[row(2, "y"), row(3, "y")]).tables);
         bench.next = [0, 0];
         batch.moves = vec![bench.move_of(0, 4)];
+        let batch = Batch::seal(batch).unwrap();
         match bench.write(&batch).await {
             CommitOutcome::Committed(tallies) => {
                 assert_eq!(super::told(&tallies[0]), "3 inserted, 1 updated", "{path:?}");

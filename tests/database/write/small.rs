@@ -50,11 +50,12 @@ async fn plain_small_batches_take_it_in_every_mode() {
 async fn two_partitions_are_counted_each_by_itself() {
     let mut bench = Bench::new(TABLE, &["id"], WriteMode::Upsert).await;
     // The partition whose record comes first isn't the one that is locked first.
-    let mut batch = bench.batch(Path::Fastest, &[row(1, "x"), row(2, "x").second(), row(3, "x").second()]);
+    let mut batch = bench.parts(Path::Fastest, &[row(1, "x"), row(2, "x").second(), row(3, "x").second()]);
     batch.moves.reverse();
     for entry in &mut batch.tables[0].entries {
         entry.move_index = MoveIndex::new(1 - entry.move_index.get());
     }
+    let batch = Batch::seal(batch).unwrap();
     match bench.write(&batch).await {
         CommitOutcome::Committed(tallies) => {
             assert_eq!(tallies.iter().map(told).collect::<Vec<_>>(), ["2 inserted", "1 inserted"]);
@@ -88,16 +89,18 @@ async fn what_it_cannot_settle_goes_the_general_way() {
     }
     let batch = bench.batch(Path::Fastest, &[row(7000, "x")]);
     assert!(took(&mut bench, &batch).await);
-    let mut batch = bench.batch(Path::Fastest, &[row(7001, "x")]);
+    let mut batch = bench.parts(Path::Fastest, &[row(7001, "x")]);
     batch.moves[0] = bench.move_of(0, 3);
     batch.moves[0].settled.add(Outcome::Deleted, 2);
+    let batch = Batch::seal(batch).unwrap();
     assert!(!took(&mut bench, &batch).await, "an outcome that it doesn't count");
-    let mut batch = bench.batch(Path::Fastest, &[row(7002, "x")]);
+    let mut batch = bench.parts(Path::Fastest, &[row(7002, "x")]);
     batch.moves[0] = bench.move_of(0, 7);
     for outcome in [Outcome::Superseded, Outcome::Ignored, Outcome::Filtered] {
         batch.moves[0].settled.add(outcome, 1);
     }
     batch.moves[0].gaps = 3;
+    let batch = Batch::seal(batch).unwrap();
     assert!(took(&mut bench, &batch).await);
     let (_, counted) = bench.ledger(0).await;
     assert!(counted.contains("1 superseded, 1 ignored, 3 deleted, 1 filtered"), "{counted}");

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tidegate::engine::backoff::{Backoff, Growth};
 use tidegate::engine::batch::{Batch, Pending};
 use tidegate::engine::breaker::BreakerLimits;
+use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
 use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
@@ -209,17 +210,8 @@ impl Run {
         for partition in 0..PARTITIONS {
             let partition = TopicPartition::new("t", partition as i32);
             let generation = Generation(1);
-            let _ = machine.step(
-                0,
-                Input::Assigned(Tenure {
-                    partition: partition.clone(),
-                    generation,
-                    epoch: Epoch::new(1),
-                    topic_id: TOPIC_ID,
-                    next: NextOffset::new(0),
-                    route: Arc::clone(&route),
-                }),
-            );
+            let claim = Claim::granted(partition.clone(), TOPIC_ID, Epoch::new(1), NextOffset::new(0));
+            let _ = machine.step(0, Input::Assigned(Tenure { claim, generation, route: Arc::clone(&route) }));
             let _ = machine.step(0, Input::Validated(Assignment::new(partition, generation)));
         }
         Self {
@@ -284,7 +276,7 @@ impl Run {
     /// Records that the batch moves past, in the order in which they were read.
     fn moved(&self, batch: &Batch) -> Vec<Fed> {
         let within = |record: &&Fed| {
-            batch.moves.iter().any(|one| {
+            batch.moves().iter().any(|one| {
                 one.partition.partition as usize == record.partition
                     && (one.delta.from().value()..one.delta.to().value()).contains(&record.offset)
             })
@@ -313,7 +305,7 @@ impl Run {
         if let CommitOutcome::Refused(pending) = &outcome {
             // The verdict stands, even where somebody else brings the key before the batch is tried again.
             let place = |one: &Pending| {
-                (batch.moves[one.move_index.get()].partition.partition as usize, one.offset.value())
+                (batch.moves()[one.move_index.get()].partition.partition as usize, one.offset.value())
             };
             self.bad.extend(pending.iter().map(place));
         }
@@ -321,7 +313,7 @@ impl Run {
             for record in &records {
                 apply(&mut self.rows, &mut self.bad, record, self.mode);
             }
-            let told = batch.moves.iter().zip(tallies).map(|(one, tally)| {
+            let told = batch.moves().iter().zip(tallies).map(|(one, tally)| {
                 format!("{} to {}: {}", one.partition, one.delta.to().value(), told(tally))
             });
             self.told.push(told.collect::<Vec<_>>().join(" | "));

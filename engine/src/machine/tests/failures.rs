@@ -453,9 +453,9 @@ fn a_value_that_only_the_server_reads_turns_the_waiting_records_to_text() {
     assert_eq!(lane.give("records 0 g1: 1 2b 3o 4"), "");
     assert_eq!(lane.give("committed"), "write 0: 1-5 bad 2");
     let batch = lane.flying.as_ref().expect("a batch");
-    assert_eq!(batch.tables[0].encoding, crate::row::Encoding::Text);
+    assert_eq!(batch.tables()[0].encoding, crate::row::Encoding::Text);
     let ids: Vec<&[u8]> =
-        batch.tables[0].entries.iter().map(|entry| &batch.tables[0].key(entry)[4..]).collect();
+        batch.tables()[0].entries.iter().map(|entry| &batch.tables()[0].key(entry)[4..]).collect();
     assert_eq!(ids, [b"1", b"3", b"4"]);
     assert_eq!(lane.give("failed record @2"), "seek 0: 1-5 bad 2");
     assert_eq!(lane.give("failed record @2"), "write 0: 1-3 bad 2");
@@ -472,7 +472,7 @@ fn a_batch_that_is_tried_for_hours_does_not_grow() {
     for hour in 1..=5 {
         lane.give("failed unavailable");
         lane.give(&format!("tick {}", hour * 3_600_000));
-        sizes.push(lane.flying.as_ref().map(|batch| batch.tables[0].arena.len()));
+        sizes.push(lane.flying.as_ref().map(|batch| batch.tables()[0].arena.len()));
     }
     assert!(sizes.windows(2).all(|pair| pair[0] == pair[1]), "{sizes:?}");
 }

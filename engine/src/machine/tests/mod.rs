@@ -17,6 +17,7 @@ use super::*;
 use crate::backoff::{Backoff, Growth};
 use crate::batch::{Batch, MoveIndex, Pending};
 use crate::breaker::BreakerLimits;
+use crate::claim::Claim;
 use crate::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::halt::HaltCode;
 use crate::outcome::Outcome;
@@ -143,7 +144,8 @@ impl Lane {
                 });
                 let Assignment { partition, generation } = assignment;
                 let (epoch, topic_id) = (Epoch::new(generation.0 as i64), TopicId(uuid::Uuid::nil()));
-                Input::Assigned(Tenure { partition, generation, epoch, topic_id, next, route })
+                let claim = Claim::granted(partition, topic_id, epoch, next);
+                Input::Assigned(Tenure { claim, generation, route })
             }
             "valid" => {
                 let assignment = words.assignment();
@@ -238,13 +240,13 @@ fn stored(words: &mut Words<'_>) -> StoredProgress {
 
 fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
     let place = |partition: i64| {
-        let found = batch.moves.iter().position(|moved| i64::from(moved.partition.partition) == partition);
+        let found = batch.moves().iter().position(|moved| i64::from(moved.partition.partition) == partition);
         MoveIndex::new(found.unwrap_or_else(|| panic!("{partition} is not in the batch")))
     };
     match word {
         "committed" => CommitOutcome::Committed(tallies(batch)),
         "already" => CommitOutcome::AlreadyCommitted,
-        "reshaped" => CommitOutcome::Reshaped(batch.shapes.clone()),
+        "reshaped" => CommitOutcome::Reshaped(batch.shapes().to_vec()),
         "unknown" => CommitOutcome::Unknown(failure("unavailable", None, None), tallies(batch)),
         "failed" => {
             let class = words.next();
@@ -256,12 +258,12 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
         }
         "fenced" => {
             let move_index = place(words.number());
-            let (expected, stored) = (batch.moves[move_index.get()].expects(), Some(stored(&mut words)));
+            let (expected, stored) = (batch.moves()[move_index.get()].expects(), Some(stored(&mut words)));
             CommitOutcome::Fenced(vec![Fence { move_index, expected, stored }])
         }
         "missing" => {
             let move_index = place(words.number());
-            let expected = batch.moves[move_index.get()].expects();
+            let expected = batch.moves()[move_index.get()].expects();
             CommitOutcome::Fenced(vec![Fence { move_index, expected, stored: None }])
         }
         "refused" => {
@@ -283,8 +285,8 @@ fn outcome(word: &str, mut words: Words<'_>, batch: &Batch) -> CommitOutcome {
 }
 
 fn tallies(batch: &Batch) -> Vec<Tally> {
-    let mut tallies: Vec<Tally> = batch.moves.iter().map(|moved| moved.settled).collect();
-    for entry in batch.tables.iter().flat_map(|table| &table.entries) {
+    let mut tallies: Vec<Tally> = batch.moves().iter().map(|moved| moved.settled).collect();
+    for entry in batch.tables().iter().flat_map(|table| &table.entries) {
         tallies[entry.move_index.get()].add(Outcome::Inserted, 1);
     }
     tallies
@@ -312,15 +314,15 @@ fn words_of(command: &Command) -> Option<String> {
         Command::Write(batch) | Command::Seek(batch) => {
             let verb = if matches!(command, Command::Seek(_)) { "seek" } else { "write" };
             let mut words = vec![verb.to_owned()];
-            for moved in &batch.moves {
+            for moved in batch.moves() {
                 let (from, to) = (moved.delta.from(), moved.delta.to());
                 let gaps = if moved.gaps > 0 { format!(" gaps {}", moved.gaps) } else { String::new() };
                 words.push(format!("{}: {from}-{to}{gaps}", moved.partition.partition));
             }
-            if batch.hurried {
+            if batch.is_hurried() {
                 words.push("hurried".to_owned());
             }
-            let bad: Vec<String> = batch.quarantine.iter().map(|bad| bad.offset.to_string()).collect();
+            let bad: Vec<String> = batch.quarantine().iter().map(|bad| bad.offset.to_string()).collect();
             if !bad.is_empty() {
                 words.push(format!("bad {}", bad.join(" ")));
             }

@@ -144,7 +144,7 @@ impl Choice {
         let trusted = |rows: &TableBatch| {
             (!ordered::takes(rows) && self.way(rows) == Way::Trust).then(|| self.split(rows))
         };
-        batch.tables.iter().map(trusted).collect()
+        batch.tables().iter().map(trusted).collect()
     }
 
     /// Tells keys that weren't written lately from the others.
@@ -179,7 +179,7 @@ impl Choice {
 
     /// Remembers the keys of a batch that is being committed.
     pub(super) fn learn(&mut self, batch: &Batch) {
-        for rows in &batch.tables {
+        for rows in batch.tables() {
             // The text of a key is not the bytes under which its binary form would be looked for.
             if rows.route.key.is_empty() || rows.encoding != Encoding::Binary {
                 continue;

@@ -51,7 +51,7 @@ pub(in super::super) async fn try_each(
 ) -> Result<Vec<Tried>, Stop> {
     let mut statements = Vec::with_capacity(places.len());
     for (at, &(table, entry)) in places.iter().enumerate() {
-        let rows = &batch.tables[table];
+        let rows = &batch.tables()[table];
         let target = targets.get_mut(rows)?;
         let columns = &rows.entries[entry].columns;
         for kind in kinds(rows, &rows.entries[entry]).into_iter().flatten() {
@@ -81,7 +81,7 @@ pub(in super::super) async fn try_each(
         (&mut one.question).await;
         let Some(answer) = Pin::new(&mut one.question).take_output() else { continue };
         let (table, entry) = places[one.at];
-        let rows = &batch.tables[table];
+        let rows = &batch.tables()[table];
         let failed = |error: Error| Stop::rows(error, &rows.route.table, Some(rows.entries[entry].arrival));
         let so_far = &mut tried[one.at];
         match (one.kind, answer) {

@@ -69,7 +69,7 @@ pub(super) enum Tried {
 
 /// The one table of a batch that this path takes, as far as the batch tells.
 fn takes(batch: &Batch) -> Option<&TableBatch> {
-    let mut tables = batch.tables.iter().filter(|rows| !rows.entries.is_empty());
+    let mut tables = batch.tables().iter().filter(|rows| !rows.entries.is_empty());
     let (Some(rows), None) = (tables.next(), tables.next()) else { return None };
     let traits = rows.route.table.traits;
     let set = &rows.entries[0].columns;
@@ -84,10 +84,10 @@ fn takes(batch: &Batch) -> Option<&TableBatch> {
             .entries
             .iter()
             .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
-        && batch.quarantine.is_empty()
-        && !batch.hurried
-        && matches!(&batch.shapes[..], [shape] if *shape == rows.route.table)
-        && batch.moves.iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
+        && batch.quarantine().is_empty()
+        && !batch.is_hurried()
+        && matches!(&batch.shapes()[..], [shape] if *shape == rows.route.table)
+        && batch.moves().iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
     (fits && !failpoint::forces_general_path()).then_some(rows)
 }
 
@@ -135,7 +135,7 @@ async fn make_ready<'a>(
     batch: &'a Batch,
     rows: &'a TableBatch,
 ) -> Result<Option<Ready<'a>>, Stop> {
-    prepared.prepare(client, &batch.shapes, std::slice::from_ref(rows)).await?;
+    prepared.prepare(client, batch.shapes(), std::slice::from_ref(rows)).await?;
     let lock = prepared.shapes.table_locks(batch);
     let target = prepared.targets.get_mut(rows)?;
     let ledger = Names { progress: &prepared.progress_table, shape: &prepared.shape_function };
@@ -172,7 +172,7 @@ async fn prepare<'a>(
             array.push(field);
         }
     }
-    let order = moves::lock_order(&batch.moves);
+    let order = moves::lock_order(batch.moves());
     let mut place_of = vec![0; order.len()];
     for (place, &index) in (1..).zip(&order) {
         place_of[index] = place;
@@ -197,7 +197,7 @@ impl Ready<'_> {
             Failpoint::AfterBegin.reach();
             Ok(())
         };
-        let moves = self.order.iter().map(|&index| &batch.moves[index]);
+        let moves = self.order.iter().map(|&index| &batch.moves()[index]);
         let columns = MoveColumns::of(moves.clone());
         let counted = |at: usize| moves.clone().map(|one| settled(&one.settled)[at] as i64).collect();
         let counts: [Vec<i64>; SETTLED.len()] = std::array::from_fn(counted);
@@ -222,7 +222,7 @@ impl Ready<'_> {
 
     /// The outcomes; `None` unless every partition moved and every row is accounted for.
     fn tallies(&self, batch: &Batch, moved: &[Row]) -> Result<Option<Vec<Tally>>, Error> {
-        let mut tallies: Vec<Tally> = batch.moves.iter().map(|one| one.settled).collect();
+        let mut tallies: Vec<Tally> = batch.moves().iter().map(|one| one.settled).collect();
         let mut seen = 0;
         let kept = self.rows.route.mode.meaning().kept;
         for row in moved {
@@ -234,10 +234,10 @@ impl Ready<'_> {
             }
             seen += 1;
         }
-        let all = seen == batch.moves.len()
+        let all = seen == batch.moves().len()
             && tallies
                 .iter()
-                .zip(&batch.moves)
+                .zip(batch.moves())
                 .all(|(tally, one)| tally.total() + one.gaps == one.delta.span());
         Ok(all.then_some(tallies))
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tidegate::engine::backoff::{Backoff, Growth};
 use tidegate::engine::batch::Batch;
 use tidegate::engine::breaker::BreakerLimits;
+use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
 use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
@@ -98,17 +99,9 @@ impl Lane {
         bench.writer.restrict(path.paths());
         let mut machine = Machine::new(limits(), 1);
         let partition = TopicPartition::new("t", 0);
-        let _ = machine.step(
-            0,
-            Input::Assigned(Tenure {
-                partition: partition.clone(),
-                generation: Generation(1),
-                epoch: Epoch::new(1),
-                topic_id: TOPIC_ID,
-                next: NextOffset::new(0),
-                route: Arc::clone(&bench.route),
-            }),
-        );
+        let claim = Claim::granted(partition.clone(), TOPIC_ID, Epoch::new(1), NextOffset::new(0));
+        let tenure = Tenure { claim, generation: Generation(1), route: Arc::clone(&bench.route) };
+        let _ = machine.step(0, Input::Assigned(tenure));
         let _ = machine.step(0, Input::Validated(Assignment::new(partition, Generation(1))));
         Self {
             bench,

@@ -1,0 +1,108 @@
+//! The right to write a partition.
+//!
+//! The ledger grants a [`Claim`]; whoever holds it writes the partition from the stored position on, until
+//! the ledger grants another. It can't be copied: it moves from the grant to the lane, and a batch's
+//! [`PartitionMove`] is made of what is read off it, a [`Holding`], and of nothing else.
+
+use super::outcome::Tally;
+use super::position::{Epoch, NextOffset, TopicId, TopicPartition};
+use super::progress::{Expected, NoMove, PartitionMove, ProgressDelta};
+
+/// A claim that a ledger granted.
+#[derive(Debug)]
+pub struct Claim {
+    partition: TopicPartition,
+    expected: Expected,
+}
+
+impl Claim {
+    /// What a ledger grants once it has stored the epoch: for ledgers alone, PostgreSQL's and the simulated
+    /// one.
+    pub const fn granted(
+        partition: TopicPartition,
+        topic_id: TopicId,
+        epoch: Epoch,
+        next: NextOffset,
+    ) -> Self {
+        Self { partition, expected: Expected { topic_id, epoch, next } }
+    }
+
+    /// The partition.
+    pub const fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The incarnation of the topic that the ledger knows.
+    pub const fn topic_id(&self) -> TopicId {
+        self.expected.topic_id
+    }
+
+    /// The epoch that the claim installed.
+    pub const fn epoch(&self) -> Epoch {
+        self.expected.epoch
+    }
+
+    /// The stored position, as far as its holder knows.
+    pub const fn next(&self) -> NextOffset {
+        self.expected.next
+    }
+
+    /// What the ledger has to say of the partition for the claim to hold.
+    pub const fn expects(&self) -> Expected {
+        self.expected
+    }
+
+    /// The stored position is known to be this one.
+    pub(crate) const fn stands_at(&mut self, next: NextOffset) {
+        self.expected.next = next;
+    }
+
+    /// What cutting a batch needs to know of the partition, with the log's end as last seen.
+    pub fn holding(&self, log_end: Option<NextOffset>) -> Holding {
+        Holding { partition: self.partition.clone(), expected: self.expected, log_end }
+    }
+}
+
+/// What cutting a batch needs to know of a partition.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    partition: TopicPartition,
+    expected: Expected,
+    /// The log's end as last seen.
+    log_end: Option<NextOffset>,
+}
+
+impl Holding {
+    /// The position that the batch starts from.
+    pub const fn next(&self) -> NextOffset {
+        self.expected.next
+    }
+
+    /// Takes for granted that the partition has come to stand here.
+    pub const fn suppose_at(&mut self, next: NextOffset) {
+        self.expected.next = next;
+    }
+
+    /// The same claim at the same position. The log's end is only told on.
+    pub(crate) fn stands_like(&self, other: &Self) -> bool {
+        self.partition == other.partition && self.expected == other.expected
+    }
+
+    /// A move to `to`, over this many committed records; `settled` are the outcomes that are known before
+    /// anything is written.
+    ///
+    /// # Errors
+    /// [`NoMove::NotForward`] when `to` does not lie behind the position.
+    pub fn moves(
+        self,
+        to: NextOffset,
+        records: u64,
+        settled: Tally,
+        newest_at_ms: Option<i64>,
+    ) -> Result<PartitionMove, NoMove> {
+        let Self { partition, expected: Expected { topic_id, epoch, next }, log_end } = self;
+        let delta = ProgressDelta::new(next, to)?;
+        let gaps = delta.span().saturating_sub(records);
+        Ok(PartitionMove { partition, topic_id, epoch, delta, settled, gaps, log_end, newest_at_ms })
+    }
+}

@@ -19,6 +19,7 @@ mod poll;
 mod refusals;
 mod secrets;
 mod shutdown;
+mod supervisor;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -154,6 +155,7 @@ pub async fn run(
         kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(), http = %addresses.listen,
         probes = addresses.probes.map(tracing::field::display), lanes = settings.workers.get(), "tidegate starts"
     );
+    tracing::debug!(settings = %settings.redacted(), "what the configuration comes to, secrets masked");
     let desk = || {
         let takeover = settings.timeouts.takeover;
         Desk::new(connector.clone(), ledger.clone(), settings.pipeline.as_str(), &instance, takeover)
@@ -272,6 +274,7 @@ fn start(
         registered,
     };
     let stop = CancellationToken::new();
+    tokio::spawn(supervisor::tell(board.clone()));
     let (settings, properties, asking, poll) = secrets;
     tokio::spawn(secrets::watch(settings, properties, asking, poll, stop.clone()));
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
@@ -308,6 +311,7 @@ impl Running {
     /// Drains: the group's partitions are let go first, then the lanes end, then everything else.
     async fn end(self, drain: Duration) {
         self.board.drain();
+        supervisor::ends(drain);
         self.poll.send(PollMessage::Stop);
         let poll_thread = self.poll_thread;
         let left = tokio::task::spawn_blocking(move || poll_thread.join());

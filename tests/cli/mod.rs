@@ -6,6 +6,7 @@ mod dumps;
 mod http;
 mod servers;
 mod service;
+mod supervised;
 
 use std::process::{Command, Output};
 

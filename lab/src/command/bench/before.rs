@@ -3,6 +3,7 @@
 use super::catch_up::{upsert, upsert_by, usual};
 use super::figures::{CPU, Case, DATABASE_CPU, Kind, RATE};
 use super::ground::Ground;
+use super::replay::again;
 use super::steady::{self, P50};
 use super::turns::{self, Player};
 use anyhow::{Result, bail};
@@ -26,6 +27,20 @@ pub(super) fn catch_up(ground: &Ground, case: &mut Case) -> Result<()> {
     let players = vec![
         Player::new(OTHER, || upsert_by(ground, &events, program)),
         Player::new(THIS, || upsert(ground, &events, 1)),
+    ];
+    turns::take(ground, case, ground.options.repeats, players);
+    case.ratio("this build ÷ the other", (THIS, RATE), (OTHER, RATE), 0.98);
+    Ok(())
+}
+
+/// Each replays what this build has written.
+pub(super) fn replay(ground: &Ground, case: &mut Case) -> Result<()> {
+    let program = other(ground)?;
+    let events = usual(ground, case)?;
+    upsert(ground, &events, 1)?;
+    let players = vec![
+        Player::new(OTHER, || again(ground, &events, Some(program))),
+        Player::new(THIS, || again(ground, &events, None)),
     ];
     turns::take(ground, case, ground.options.repeats, players);
     case.ratio("this build ÷ the other", (THIS, RATE), (OTHER, RATE), 0.98);

@@ -140,6 +140,12 @@ pub(super) const ALL: &[Plan] = &[
         run: before::catch_up,
     },
     Plan {
+        name: "before-replay",
+        about: "Everything again that is applied already, beside another build (--before).",
+        goal: "≥ 0.98× the other",
+        run: before::replay,
+    },
+    Plan {
         name: "before-200",
         about: "A steady 200 records/s, beside another build (--before).",
         goal: "no more latency and processor time than the other's noise",

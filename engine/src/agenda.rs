@@ -1,5 +1,6 @@
 //! What is due when: duties that come back after a while, and may be wanted sooner.
 
+use crate::defect;
 use crate::machine::Millis;
 
 /// Duties of one kind, each with the time at which it is due next.
@@ -55,7 +56,7 @@ impl<D: Copy + PartialEq> Agenda<D> {
 
     fn change(&mut self, duty: D, change: impl FnOnce(&mut Entry<D>)) {
         let entry = self.entries.iter_mut().find(|entry| entry.duty == duty);
-        debug_assert!(entry.is_some(), "a duty is planned from the beginning");
+        defect::hold(entry.is_some(), "a duty is planned from the beginning");
         if let Some(entry) = entry {
             change(entry);
         }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::arena::Arena;
+use super::defect;
 use super::position::{Offset, TopicPartition};
 pub use super::progress::{MoveIndex, PartitionMove};
 use super::route::Route;
@@ -41,9 +42,9 @@ pub struct BatchParts {
 impl Batch {
     /// Puts a batch together; `None` where it moves no partition, since nothing would be committed with it.
     pub fn seal(parts: BatchParts) -> Option<Self> {
-        debug_assert!(parts.name_their_moves(), "what a batch writes belongs to partitions that it moves");
+        defect::hold(parts.name_their_moves(), "what a batch writes belongs to partitions that it moves");
         debug_assert!(parts.tables.iter().all(TableBatch::is_folded), "each key stands once");
-        debug_assert!(parts.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
+        defect::hold(parts.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
         (!parts.moves.is_empty()).then_some(Self { parts, hurried: false })
     }
 

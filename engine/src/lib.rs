@@ -2,9 +2,10 @@
 //!
 //! It knows nothing of clocks, sockets, tasks, logs or random seeds; time and randomness come in as
 //! arguments, effects go out as values. The same inputs therefore always give the same outputs, which
-//! is what lets a simulator replay a failure from its seed.
+//! is what lets a simulator replay a failure from its seed. A count of [`defect`]s is all that it keeps.
 
 mod words;
+pub mod defect;
 pub mod position;
 pub mod record;
 pub mod outcome;

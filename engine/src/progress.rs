@@ -30,6 +30,7 @@
 
 use std::fmt;
 
+use super::defect;
 use super::outcome::Tally;
 use super::position::{Epoch, NextOffset, TopicId, TopicPartition, Watermarks};
 
@@ -216,7 +217,7 @@ pub struct Fence {
 
 /// Compares a batch's moves with the stored rows, one for each move and in their order.
 pub fn standing(moves: &[PartitionMove], stored: Vec<Option<StoredProgress>>) -> Standing {
-    debug_assert_eq!(moves.len(), stored.len(), "each move has its row, or none");
+    defect::hold(moves.len() == stored.len(), "each move has its row, or none");
     let stands = |expected: Expected, row: &Option<StoredProgress>| {
         row.as_ref().is_some_and(|stored| expected.is(stored))
     };

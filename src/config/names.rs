@@ -73,11 +73,6 @@ impl TopicPattern {
         Ok(TopicPattern { written: text.to_owned(), regex })
     }
 
-    /// The expression as written, without slashes.
-    pub fn as_str(&self) -> &str {
-        &self.written
-    }
-
     /// Whether the topic's whole name matches. Kafka's internal topics, whose names begin with two
     /// underscores, never do.
     pub fn matches(&self, topic: &str) -> bool {
@@ -159,11 +154,6 @@ impl TableTemplate {
             }
         }
         Ok(TableTemplate { schema, name })
-    }
-
-    /// Whether the table depends on the topic.
-    pub fn depends_on_topic(&self) -> bool {
-        self.schema.contains(TOPIC_PLACEHOLDER) || self.name.contains(TOPIC_PLACEHOLDER)
     }
 
     /// The table of one topic.

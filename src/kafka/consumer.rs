@@ -304,6 +304,7 @@ impl Consumer {
     }
 
     /// The partitions that are being fetched, or paused.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn assigned(&self) -> impl Iterator<Item = &TopicPartition> {
         self.assigned.iter()
     }

@@ -98,21 +98,6 @@ impl Problem {
 }
 
 impl ProblemKind {
-    /// The label of the kind in metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Informational => "informational",
-            Self::OwnershipLost => "ownership_lost",
-            Self::Rebuild => "rebuild",
-            Self::Configuration => "configuration",
-            Self::Authorization => "authorization",
-            Self::Position => "position",
-            Self::Corruption => "corruption",
-            Self::Suspect => "suspect",
-            Self::Oversized => "oversized",
-        }
-    }
-
     /// Decides by code, and by whether the client says that it can't go on.
     pub(super) fn of(code: i32, fatal: bool) -> Self {
         let kind = Code::try_from(code).map_or(Self::Informational, of_known);

@@ -159,17 +159,13 @@ impl Session {
         &self.link.client
     }
 
-    /// The client, for transactions.
-    pub fn client_mut(&mut self) -> &mut Client {
-        &mut self.link.client
-    }
-
     /// The server process of this session.
     pub fn backend_pid(&self) -> i32 {
         self.backend_pid
     }
 
     /// `server_version_num`, such as 150018.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn version(&self) -> u32 {
         self.version
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-pub(super) use crate::postgres::ledger::{Acquired, Progress, Registered, Registration};
+pub(super) use crate::postgres::ledger::{Progress, Registered, Registration};
 
 use super::contact::{Contact, LATE};
+use crate::engine::claim::Claim;
 use crate::engine::policy::FailureClass;
 use crate::engine::position::TopicPartition;
 use crate::engine::shape::Table;
@@ -180,7 +181,7 @@ impl Desk {
         &mut self,
         partitions: &[TopicPartition],
         within: Duration,
-    ) -> Result<Vec<Acquired>, DeskError> {
+    ) -> Result<Vec<Claim>, DeskError> {
         let claim = async {
             let session = self.open().await?;
             let (connector, takeover) = (&self.connector, self.takeover);

@@ -6,6 +6,7 @@ pub struct Definition {
     /// The full name.
     pub name: &'static str,
     /// The kind of series.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub kind: Kind,
     /// Its labels, besides the constant label `pipeline`.
     pub labels: &'static [&'static str],
@@ -36,6 +37,7 @@ macro_rules! definitions {
             buckets: { let none: &[f64] = &[]; $(let none = { let _ = none; $buckets };)? none },
         };)*
         /// All metrics of our own, in the order of the documentation.
+        #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
         pub const DEFINITIONS: &[Definition] = &[$($id),*];
     };
 }
@@ -100,6 +102,8 @@ definitions! {
         "Records in the quarantine that nobody has decided on, over all processes of the pipeline.";
     DEPENDENCY_UP: Gauge "dependency_up" ["dependency"]
         "1 when the dependency answers, else 0.";
+    DEFECTS: Counter "defects_total" []
+        "States met that can't be: above 0 this program has a defect, which is worth a report.";
     BUFFERED_BYTES: Gauge "buffered_bytes" []
         "Bytes of records read and not yet settled.";
     BUILD_INFO: Gauge "build_info" ["version", "librdkafka"]
@@ -110,13 +114,13 @@ definitions! {
 mod tests {
     use super::*;
 
-    /// The names of the contract, and `records_discarded_total`, which its identity needs.
+    /// The names of the contract, `records_discarded_total`, which its identity needs, and `defects_total`.
     const CONTRACT: &str = "consumer_lag_records consumer_lag_seconds next_offset log_end_offset \
         retention_margin_records last_commit_timestamp_seconds newest_record_timestamp_seconds \
         records_consumed_total records_discarded_total records_total duplicates_total transaction_seconds \
         end_to_end_seconds stage_seconds batch_rows batch_bytes transactions_total retries_total \
         errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
-        partitions_halted quarantine_open dependency_up buffered_bytes build_info";
+        partitions_halted quarantine_open dependency_up defects_total buffered_bytes build_info";
 
     #[test]
     fn names_are_those_of_the_contract_in_its_order() {

@@ -16,8 +16,9 @@ use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 
 use super::definitions::{
-    BATCH_BYTES, BATCH_ROWS, BUFFERED_BYTES, BUILD_INFO, COMMIT_UNKNOWN, CONSUMED, DEPENDENCY_UP, DISCARDED,
-    DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT, LOG_END_OFFSET,
+    BATCH_BYTES, BATCH_ROWS, BUFFERED_BYTES, BUILD_INFO, COMMIT_UNKNOWN, CONSUMED, DEFECTS, DEPENDENCY_UP,
+    DISCARDED, DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT,
+    LOG_END_OFFSET,
     NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, QUARANTINE_OPEN, REBALANCES, RECORDS,
     RETENTION_MARGIN, RETRIES, STAGE_SECONDS, TRANSACTION_SECONDS, TRANSACTIONS,
 };
@@ -54,6 +55,7 @@ struct Inner {
     retries: Vec<IntCounter>,
     errors: IntCounterVec,
     fenced: IntCounter,
+    defects: IntCounter,
     commit_unknown: Vec<IntCounter>,
     rebalances: Vec<IntCounter>,
     partitions_assigned: IntGauge,
@@ -141,6 +143,7 @@ impl Metrics {
                 .counters_of(&TRANSACTIONS, TransactionResult::ALL.iter().map(|result| result.name())),
             retries: registrar.counters_of(&RETRIES, FailureClass::ALL.iter().map(|class| class.name())),
             errors: registrar.counters(&ERRORS),
+            defects: registrar.counters(&DEFECTS).with_label_values::<&str>(&[]),
             fenced: registrar.counters(&FENCED).with_label_values::<&str>(&[]),
             commit_unknown: registrar
                 .counters_of(&COMMIT_UNKNOWN, Resolved::ALL.iter().map(|resolved| resolved.name())),
@@ -262,6 +265,13 @@ impl Metrics {
     /// Kafka's client reported an error; `code` is librdkafka's name of it.
     pub fn kafka_error(&self, code: &str, fatal: bool) {
         self.0.errors.with_label_values(&[if fatal { KAFKA_FATAL } else { KAFKA }, code]).inc();
+    }
+
+    /// So many states that can't be were met since the start; answers whether that is news. For one caller.
+    pub fn defects(&self, met: u64) -> bool {
+        let new = met.saturating_sub(self.0.defects.get());
+        self.0.defects.inc_by(new);
+        new > 0
     }
 
     /// A write was refused by the fence.

@@ -106,7 +106,6 @@ fn routes_are_plain_data() {
     let table = route.table.resolve("orders").unwrap();
     assert_eq!((table.schema.as_str(), table.name.as_str()), ("sales", "all.orders"));
     assert_eq!(table.to_string(), "sales.\"all.orders\"");
-    assert!(route.table.depends_on_topic());
     assert_eq!(route.key, ["tenant", "id"]);
     assert_eq!(route.write, WriteMode::Insert);
     assert_eq!(route.unknown_fields, UnknownFields::Column("rest".to_owned()));

@@ -8,6 +8,7 @@ use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord};
 use crate::breaker::Judged;
 use crate::change::Change;
 use crate::claim::Holding;
+use crate::defect;
 use crate::outcome::{Outcome, Tally};
 use crate::position::{NextOffset, Offset};
 use crate::record::Record;
@@ -168,7 +169,7 @@ impl Survey<'_> {
 impl Moving {
     pub(super) fn finish(self, settled: Tally) -> Option<PartitionMove> {
         let moved = self.holding.moves(self.to, self.records, settled, self.newest_at_ms);
-        debug_assert!(moved.is_ok(), "a partition is surveyed for what moves it");
+        defect::hold(moved.is_ok(), "a partition is surveyed for what moves it");
         moved.ok()
     }
 }

@@ -62,6 +62,7 @@ impl Connector {
     ///
     /// # Errors
     /// When a file that TLS needs can't be used.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn new(
         server: ServerSettings,
         pipeline: &str,

@@ -17,21 +17,12 @@ use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
 use crate::postgres::connect::Connector;
 use crate::postgres::session::Session;
 
-/// A partition that this process owns from now on.
-#[derive(Debug)]
-pub struct Acquired {
-    /// The right to write it; writing under an older epoch is fenced from now on.
-    pub claim: Claim,
-    /// Where the ledger's record of it begins.
-    pub start: NextOffset,
-    /// Why it stood still when it was taken over.
-    pub halt: Option<String>,
-}
-
 impl Ledger {
-    /// Raises the epoch of all `partitions` in one statement and answers where each stands, ordered by
-    /// partition. A partition without a row gets one, from offset 0, when its topic is registered (it was
-    /// added to the topic); otherwise it is absent from the answer.
+    /// Raises the epoch of all `partitions` in one statement and grants their claims, ordered by partition:
+    /// who writes under an older epoch is fenced from then on.
+    ///
+    /// A partition without a row gets one, from offset 0, when its topic is registered (it was added to the
+    /// topic); otherwise it is absent from the answer.
     ///
     /// When another session of this pipeline and role blocks the statement for longer than `takeover` (a
     /// frozen process inside a transaction), that session is terminated over a second connection; others
@@ -48,7 +39,7 @@ impl Ledger {
         partitions: &[TopicPartition],
         owner: &str,
         takeover: Duration,
-    ) -> Result<Vec<Acquired>, LedgerError> {
+    ) -> Result<Vec<Claim>, LedgerError> {
         let topics: Vec<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
         let numbers: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
         // A host's name may be in any script.
@@ -72,9 +63,9 @@ impl Ledger {
             },
         };
         let rows = rows.map_err(LedgerError::doing("taking partitions over in the ledger"))?;
-        let mut acquired: Vec<Acquired> = rows.iter().map(read).collect();
-        acquired.sort_by(|one, other| one.claim.partition().cmp(other.claim.partition()));
-        Ok(acquired)
+        let mut claims: Vec<Claim> = rows.iter().map(read).collect();
+        claims.sort_by(|one, other| one.partition().cmp(other.partition()));
+        Ok(claims)
     }
 }
 
@@ -124,9 +115,8 @@ async fn terminate_blockers(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-fn read(row: &Row) -> Acquired {
+fn read(row: &Row) -> Claim {
     let partition = TopicPartition::new(row.get::<_, &str>(0), row.get(1));
     let (topic_id, epoch) = (TopicId(row.get(2)), Epoch::new(row.get(3)));
-    let claim = Claim::granted(partition, topic_id, epoch, NextOffset::new(row.get(5)));
-    Acquired { claim, start: NextOffset::new(row.get(4)), halt: row.get(6) }
+    Claim::granted(partition, topic_id, epoch, NextOffset::new(row.get(4)))
 }

@@ -33,6 +33,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A failed statement.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub async fn decisions(&self, session: &Session, pipeline: &str) -> Result<Vec<Decision>, LedgerError> {
         let sql = "SELECT id, topic, partition, action, made_by, \
                           CAST(EXTRACT(epoch FROM made_at) * 1000 AS bigint), reason, from_offset, to_offset \

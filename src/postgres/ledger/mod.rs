@@ -18,7 +18,6 @@ mod verify;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-pub use self::acquire::Acquired;
 pub use self::decisions::Decision;
 pub use self::error::LedgerError;
 pub use self::pipelines::RegisteredRoute;

@@ -46,6 +46,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A failed statement.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub async fn pipelines(&self, session: &Session) -> Result<Vec<String>, LedgerError> {
         let sql = "SELECT DISTINCT pipeline FROM {ledger}.pipelines ORDER BY pipeline";
         let rows = self.read(session, "reading the pipelines", sql, &[]).await?;

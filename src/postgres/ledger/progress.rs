@@ -68,6 +68,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A failed statement.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub async fn partition(
         &self,
         session: &Session,

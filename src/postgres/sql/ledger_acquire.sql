@@ -15,4 +15,4 @@ CROSS JOIN LATERAL (
 ORDER BY wanted.topic COLLATE pg_catalog."C", wanted.partition
 ON CONFLICT (pipeline, topic, partition)
     DO UPDATE SET epoch = held.epoch + 1, owner = excluded.owner
-RETURNING topic, partition, topic_id, epoch, start_offset, next_offset, halt
+RETURNING topic, partition, topic_id, epoch, next_offset

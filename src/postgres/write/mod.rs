@@ -55,6 +55,7 @@ use crate::store::{CommitOutcome, Store};
 /// Which ways rows may take to their table. Every way ends in the same rows and outcomes, which tests show by
 /// taking each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
 pub enum Paths {
     /// The fastest that fits the batch and the table; small batches in one statement.
     #[default]
@@ -102,16 +103,19 @@ impl Writer {
     }
 
     /// Restricts the ways that rows take; for tests.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn restrict(&mut self, paths: Paths) {
         self.choice.paths = paths;
     }
 
     /// Whether the last write ended on the path of small batches.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn took_small_path(&self) -> bool {
         self.took_small_path
     }
 
     /// How long the stages of the last write took, as far as it came.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn last_timings(&self) -> Timings {
         self.timings
     }

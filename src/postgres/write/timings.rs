@@ -35,6 +35,7 @@ impl Timings {
     }
 
     /// Each stage with its time, in the order of a transaction.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> + '_ {
         Stage::ALL.into_iter().map(|stage| (stage, self.get(stage)))
     }

@@ -29,6 +29,7 @@ use super::discovery::{Discovery, RouteMap};
 use super::messages::{DutyMessage, PollLink};
 use super::refusals::Refusals;
 use crate::engine::agenda::Agenda;
+use crate::engine::defect;
 use crate::engine::machine::Millis;
 use crate::engine::position::TopicPartition;
 use crate::kafka::Inspector;
@@ -142,6 +143,7 @@ struct Duties {
 pub(super) async fn run(with: Parts, beat: Heartbeat, stop: CancellationToken) {
     let mut duties = Duties::new(with, beat);
     loop {
+        duties.tell_defects();
         while let Some(duty) = duties.next() {
             duties.beat.beat();
             tokio::select! {
@@ -259,6 +261,13 @@ impl Duties {
         if self.fenced.remove(partition) && self.fenced.is_empty() {
             let now = self.now();
             self.agenda.set_every(Duty::Rows, now, rows::EVERY);
+        }
+    }
+
+    fn tell_defects(&self) {
+        let met = defect::met();
+        if self.with.metrics.defects(met) {
+            tracing::error!(met, "met a state that can't be: please report this log");
         }
     }
 

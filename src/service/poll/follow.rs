@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Thread;
+use crate::engine::claim::Claim;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::ownership::{Event, Grant, News, Order};
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::service::contact::Answer;
-use crate::service::desk::Acquired;
 use crate::service::messages::DutyMessage;
 use crate::telemetry::board;
 use crate::telemetry::labels::Dependency;
@@ -70,9 +70,9 @@ impl Thread {
         let acquired = self.with.runtime.block_on(desk.acquire(&partitions, within));
         self.polled_at = None;
         match acquired {
-            Ok(acquired) => {
+            Ok(claims) => {
                 self.with.contact.answers(Dependency::Postgres, asked_at, Answer::Work);
-                let grants = acquired.into_iter().map(|one| self.grant(one)).collect();
+                let grants = claims.into_iter().map(|claim| self.grant(claim)).collect();
                 Event::Granted { asked: partitions, grants }
             }
             Err(error) => {
@@ -85,8 +85,7 @@ impl Thread {
         }
     }
 
-    fn grant(&self, acquired: Acquired) -> Grant {
-        let claim = acquired.claim;
+    fn grant(&self, claim: Claim) -> Grant {
         let topic = &claim.partition().topic;
         // A route that is being resolved anew, for instance after its table changed, is waited for.
         let route = self.with.routes.borrow().get(&**topic).cloned();

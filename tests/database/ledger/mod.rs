@@ -245,21 +245,16 @@ async fn acquiring_raises_epochs_and_adds_partitions_of_registered_topics_only()
         let taken = ledger.acquire(&connector, &session, "p", &wanted, "me", takeover).await.unwrap();
         let seen: Vec<_> = taken
             .iter()
-            .map(|one| {
-                (one.claim.partition().to_string(), one.start, one.claim.next(), one.claim.epoch().value())
-            })
+            .map(|one| (one.partition().to_string(), one.next().value(), one.epoch().value()))
             .collect();
         let expected = [("t[0]", 5), ("t[1]", 6), ("t[2]", 0)];
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(name, at)| ((*name).to_owned(), NextOffset::new(*at), NextOffset::new(*at), round))
-            .collect();
+        let expected: Vec<_> = expected.iter().map(|(name, at)| ((*name).to_owned(), *at, round)).collect();
         assert_eq!(seen, expected);
-        assert!(taken.iter().all(|one| one.claim.topic_id() == TOPIC_ID && one.halt.is_none()));
+        assert!(taken.iter().all(|one| one.topic_id() == TOPIC_ID));
     }
     let progress = ledger.progress(&session, "p").await.unwrap();
     assert_eq!(progress.len(), 3);
-    assert!(progress.iter().all(|row| row.owner.as_deref() == Some("me")));
+    assert!(progress.iter().all(|row| row.owner.as_deref() == Some("me") && row.start == row.next));
 }
 
 /// Opens a transaction that locks partition 0's row, under an application name.
@@ -288,7 +283,7 @@ async fn a_frozen_owner_of_the_same_pipeline_is_terminated() {
     let taken =
         ledger.acquire(&connector, &session, "p", &partitions(&[0, 1]), "me", takeover).await.unwrap();
     assert!(began.elapsed() >= takeover, "it was terminated before its time");
-    assert_eq!(taken.iter().map(|one| one.claim.next().value()).collect::<Vec<_>>(), [5, 5]);
+    assert_eq!(taken.iter().map(|one| one.next().value()).collect::<Vec<_>>(), [5, 5]);
     let error = frozen.batch_execute("COMMIT").await.unwrap_err();
     assert!(error.is_closed() || error.code().is_some_and(|code| code.code() == "57P01"), "{error:?}");
 }
@@ -328,7 +323,7 @@ async fn an_owner_that_waits_behind_the_frozen_one_is_spared() {
             let taken = ledger
                 .acquire(&connector, &session, "p", &partitions(&[0]), &owner, Duration::from_millis(300))
                 .await;
-            taken.unwrap()[0].claim.epoch().value()
+            taken.unwrap()[0].epoch().value()
         });
     }
     let mut epochs = waiting.join_all().await;
@@ -347,7 +342,7 @@ async fn only_the_newest_owner_notes_a_halt() {
         .acquire(&connector, &session, "p", std::slice::from_ref(partition), "me", Duration::from_secs(1))
         .await
         .unwrap();
-    let mine = taken[0].claim.epoch();
+    let mine = taken[0].epoch();
     let old = Epoch::new(mine.value() - 1);
     let stored = async || ledger.partition(&session, "p", partition).await.unwrap().unwrap().halt;
     assert!(!ledger.note_halt(&session, "p", partition, old, Some("TG-1")).await.unwrap());
@@ -473,8 +468,7 @@ async fn what_is_noted_is_stored_whatever_the_encoding_of_the_database() {
         let connector = connector_to(&fresh.url, "p", TIMEOUTS);
         let (wanted, takeover) = (partitions(&[0]), Duration::from_secs(1));
         let taken = ledger.acquire(&connector, &session, "p", &wanted, "größe п", takeover).await.unwrap();
-        let noted =
-            ledger.note_halt(&session, "p", &wanted[0], taken[0].claim.epoch(), Some("größe п")).await;
+        let noted = ledger.note_halt(&session, "p", &wanted[0], taken[0].epoch(), Some("größe п")).await;
         assert!(noted.unwrap(), "{encoding}");
         let stored = &ledger.progress(&session, "p").await.unwrap()[0];
         assert_eq!(stored.owner.as_deref(), Some(spelt), "{encoding}");

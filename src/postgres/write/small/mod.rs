@@ -86,7 +86,7 @@ fn takes(batch: &Batch) -> Option<&TableBatch> {
             .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
         && batch.quarantine().is_empty()
         && !batch.is_hurried()
-        && matches!(&batch.shapes()[..], [shape] if *shape == rows.route.table)
+        && matches!(batch.shapes(), [shape] if *shape == rows.route.table)
         && batch.moves().iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
     (fits && !failpoint::forces_general_path()).then_some(rows)
 }

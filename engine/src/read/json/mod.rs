@@ -97,11 +97,22 @@ impl Reader {
         }
         if !text.trim_ascii_start().starts_with('{') {
             check(text).map_err(|error| bad(&error))?;
-            let reason = format!("The {part} holds {}, not an object with fields.", kind_of(text));
+            let twice = match is_encoded_twice(text) {
+                true => "; JSON is written in it, so that the producer encodes twice: let it do so once",
+                false => "",
+            };
+            let reason = format!("The {part} holds {}, not an object with fields{twice}.", kind_of(text));
             return Err(Reject::whole(RejectCode::WrongType, None, reason));
         }
         object::scan(text, &self.paths, &mut self.slots, unmatched).map_err(|error| bad(&error))
     }
+}
+
+/// Whether a literal is a string in which an object is written.
+fn is_encoded_twice(literal: &str) -> bool {
+    let mut inner = String::new();
+    let is_text = literal.trim_ascii_start().starts_with('"') && unescape(literal, &mut inner).is_ok();
+    is_text && inner.trim_ascii_start().starts_with('{') && check(&inner).is_ok()
 }
 
 /// The fields of an object that was read.

@@ -27,6 +27,15 @@ impl ConfigArgs {
         LoadOptions::from_process(self.config.clone(), self.sets.clone())
     }
 
+    /// How `tidegate WORDS` is called for the same file, fit to be pasted into a shell. A file that was
+    /// chosen by `$TIDEGATE_CONFIG` or by nobody is found again without being named.
+    pub(super) fn command(&self, words: &str) -> String {
+        let Some(file) = &self.config else { return format!("tidegate {words}") };
+        let file = file.to_string_lossy();
+        let quoted = shlex::try_quote(&file).unwrap_or_else(|_| file.clone());
+        format!("tidegate {words} -c {quoted}")
+    }
+
     /// Loads the configuration.
     pub(super) fn load(&self) -> Result<Settings, Failure> {
         Ok(Settings::load(&self.options())?)
@@ -34,11 +43,15 @@ impl ConfigArgs {
 
     /// The same for a command that prints a result: its logs are warnings, as text.
     pub(super) fn load_to_report(&self) -> Result<Settings, Failure> {
-        let options = self.options();
-        let environment = logging::Environment::of(&options.env);
-        logging::init(logging::Format::Text, "warn", Some(SERVER_MESSAGES), &environment)
-            .map_err(Failure::usage)?;
-        Ok(Settings::load(&options)?)
+        self.logs_to_report()?;
+        self.load()
+    }
+
+    /// The logs of such a command.
+    pub(super) fn logs_to_report(&self) -> Result<(), Failure> {
+        let environment = logging::Environment::of(&self.options().env);
+        let started = logging::init(logging::Format::Text, "warn", Some(SERVER_MESSAGES), &environment);
+        started.map(drop).map_err(Failure::usage)
     }
 }
 
@@ -46,4 +59,23 @@ impl ConfigArgs {
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_the_file_in_use_as_a_shell_reads_it() {
+        let cases = [
+            (None, "tidegate init --dry-run"),
+            (Some("orders.yaml"), "tidegate init --dry-run -c orders.yaml"),
+            (Some("my orders.yaml"), "tidegate init --dry-run -c 'my orders.yaml'"),
+            (Some("it's $HOME.yaml"), "tidegate init --dry-run -c \"it's \"'$HOME.yaml'"),
+        ];
+        for (file, expected) in cases {
+            let config = ConfigArgs { config: file.map(PathBuf::from), sets: Vec::new() };
+            assert_eq!(config.command("init --dry-run"), expected);
+        }
+    }
 }

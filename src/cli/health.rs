@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use crate::config::Settings;
-
+use super::context::ConfigArgs;
 use super::exit::{Exit, Failure};
 
 const EXAMPLES: &str = "\
@@ -32,11 +31,13 @@ pub(super) struct HealthArgs {
     timeout: u16,
 }
 
-pub(super) fn run(args: &HealthArgs, settings: &Settings) -> Result<Exit, Failure> {
+pub(super) fn run(args: &HealthArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
+    let settings = config.load()?;
     let address = reachable(settings.http.probes.unwrap_or(settings.http.listen));
     let deadline = Instant::now() + Duration::from_secs(args.timeout.into());
     let answer = ask(address, deadline).map_err(|error| {
-        Failure::failed(anyhow!("no answer from http://{address}/livez: {error}; is `tidegate run` up?"))
+        let run = config.command("run");
+        Failure::failed(anyhow!("no answer from http://{address}/livez: {error}; is `{run}` up?"))
     })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let healthy = head.split(' ').nth(1) == Some("200");

@@ -109,7 +109,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args, &cli.config),
         Command::Verify(args) => verify::run(&args, &cli.config),
         Command::Quarantine(args) => quarantine::run(&args, &cli.config),
-        Command::Health(args) => health::run(&args, &cli.config.load()?),
+        Command::Health(args) => health::run(&args, &cli.config),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

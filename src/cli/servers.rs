@@ -32,6 +32,7 @@ pub(super) struct Database {
     pub(super) session: Session,
     pub(super) ledger: Ledger,
     pub(super) pipeline: String,
+    config: ConfigArgs,
 }
 
 impl Database {
@@ -39,7 +40,7 @@ impl Database {
     pub(super) async fn connect(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
         let connector = connector(settings, config)?;
         let session = connector.connect().await.map_err(|error| connecting(&error))?;
-        Self::of(settings, session)
+        Self::of(settings, config, session)
     }
 
     /// Connects for reading only: where no server takes writes, a standby will do.
@@ -53,12 +54,18 @@ impl Database {
             }
             connected => connected.map_err(|error| connecting(&error))?,
         };
-        Self::of(settings, session)
+        Self::of(settings, config, session)
     }
 
-    fn of(settings: &Settings, session: Session) -> Result<Self, Failure> {
+    fn of(settings: &Settings, config: &ConfigArgs, session: Session) -> Result<Self, Failure> {
         let ledger = ledger(settings)?;
-        Ok(Self { session, ledger, pipeline: settings.pipeline.to_string() })
+        let (pipeline, config) = (settings.pipeline.to_string(), config.clone());
+        Ok(Self { session, ledger, pipeline, config })
+    }
+
+    /// See [`ConfigArgs::command`].
+    pub(super) fn command(&self, words: &str) -> String {
+        self.config.command(words)
     }
 
     /// Where each partition stands.
@@ -103,7 +110,8 @@ impl Database {
         if matches!(failure.sqlstate.as_deref(), Some("3F000" | "42P01")) {
             let schema = self.ledger.schema();
             return Failure::failed(anyhow!(
-                "the ledger (schema {schema}) isn't there; `tidegate init` creates it"
+                "the ledger (schema {schema}) isn't there; `{}` creates it",
+                self.command("init")
             ));
         }
         let exit = match (&error, failure.class) {

@@ -33,7 +33,8 @@ pub(super) async fn look(
     };
     if let Some(text) = missing {
         let finding = Finding::new(Severity::Warning, "ledger_missing", schema, text);
-        return Ok(vec![finding.remedy("run `tidegate init`; `tidegate run` does it too where it may")]);
+        let (init, run) = (database.command("init"), database.command("run"));
+        return Ok(vec![finding.remedy(format!("run `{init}`; `{run}` does it too where it may"))]);
     }
     let mut findings = Vec::new();
     let registered = ledger.routes(session, settings.pipeline.as_str()).await;

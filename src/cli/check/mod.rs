@@ -198,9 +198,8 @@ impl<'s> Check<'s> {
                 if matches!(error, CatalogueError::NoTable { .. })
                     && let Some(finding) = self.findings.last_mut()
                 {
-                    let remedy =
-                        "create it, or look at what `tidegate init --create-tables --dry-run` makes up";
-                    finding.remedy = Some(remedy.to_owned());
+                    let make_up = self.database.command("init --create-tables --dry-run");
+                    finding.remedy = Some(format!("create it, or look at what `{make_up}` makes up"));
                 }
             }
         }

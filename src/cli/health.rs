@@ -33,7 +33,12 @@ pub(super) struct HealthArgs {
 
 pub(super) fn run(args: &HealthArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     let settings = config.load()?;
-    let address = reachable(settings.http.probes.unwrap_or(settings.http.listen));
+    let Some(listen) = settings.http.probes.or(settings.http.listen) else {
+        let text = "http.listen is off and http.probes names no address, so that no process of this \
+            configuration answers;\n    give one of the two an address, or take the health check away";
+        return Err(Failure::usage(anyhow!(text)));
+    };
+    let address = reachable(listen);
     let deadline = Instant::now() + Duration::from_secs(args.timeout.into());
     let answer = ask(address, deadline).map_err(|error| {
         let run = config.command("run");

@@ -122,7 +122,7 @@ struct Running {
     poll_thread: std::thread::JoinHandle<()>,
     lanes: Vec<JoinHandle<()>>,
     duties: JoinHandle<()>,
-    http: std::thread::JoinHandle<()>,
+    http: Option<std::thread::JoinHandle<()>>,
     stop: CancellationToken,
     board: Board,
 }
@@ -143,16 +143,18 @@ pub async fn run(
     let instance = instance_name();
     let connector = assemble::connector(&settings, env)?;
     let ledger = assemble::ledger(&settings)?;
+    // Before anything else comes about: a port that is taken is told while nothing is open yet.
+    let addresses = http::Addresses { listen: settings.http.listen, probes: settings.http.probes };
+    let server = http::Server::bind(addresses, &settings.http.hosts, descriptors::raise())?;
+    let addresses = server.addresses();
     let inspector = Arc::new(Inspector::connect(&properties, LOOK_UP)?);
     let board = Board::new(settings.pipeline.as_str(), &instance);
     let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
     let metrics = Metrics::new(settings.pipeline.as_str(), &kafka::librdkafka_version(), &codes);
-    let addresses = http::Addresses { listen: settings.http.listen, probes: settings.http.probes };
-    let server = http::Server::bind(addresses, &settings.http.hosts, descriptors::raise())?;
-    let addresses = server.addresses();
     tracing::info!(
         pipeline = settings.pipeline.as_str(), instance, version = env!("CARGO_PKG_VERSION"),
-        kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(), http = %addresses.listen,
+        kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(),
+        http = %addresses.listen.map_or_else(|| "off".to_owned(), |address| address.to_string()),
         probes = addresses.probes.map(tracing::field::display), lanes = settings.workers.get(), "tidegate starts"
     );
     tracing::debug!(settings = %settings.redacted(), "what the configuration comes to, secrets masked");
@@ -324,7 +326,9 @@ impl Running {
             for lane in self.lanes {
                 let _ = lane.await;
             }
-            let _ = tokio::task::spawn_blocking(|| self.http.join()).await;
+            if let Some(http) = self.http {
+                let _ = tokio::task::spawn_blocking(|| http.join()).await;
+            }
         };
         if tokio::time::timeout(Duration::from_secs(5), rest).await.is_err() {
             tracing::warn!("a lane didn't end in time; what it had in flight is fenced by its next owner");

@@ -30,11 +30,12 @@ const TOPIC_BYTES: usize = 1_000;
 fn running() -> Running {
     let hosts = ["metrics.example.com".to_owned()];
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(Addresses { listen: any, probes: Some(any) }, &hosts, DESCRIPTORS).unwrap();
+    let server =
+        Server::bind(Addresses { listen: Some(any), probes: Some(any) }, &hosts, DESCRIPTORS).unwrap();
     let (addresses, stop) = (server.addresses(), CancellationToken::new());
     let (board, metrics) = (Board::new("orders", "test"), Metrics::new("orders", "2.12.1", &["TG-101"]));
     server.start(board.clone(), metrics.clone(), stop.clone()).unwrap();
-    let (address, probes) = (addresses.listen, addresses.probes.unwrap());
+    let (address, probes) = (addresses.listen.unwrap(), addresses.probes.unwrap());
     Running { address, probes, board, metrics, _stop: stop.drop_guard() }
 }
 
@@ -348,7 +349,7 @@ async fn an_address_in_use_is_told_with_its_key() {
     let server = running();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     for (key, listen, probes) in [("listen", server.address, any), ("probes", any, server.address)] {
-        let addresses = Addresses { listen, probes: Some(probes) };
+        let addresses = Addresses { listen: Some(listen), probes: Some(probes) };
         let message = Server::bind(addresses, &[], DESCRIPTORS).unwrap_err().to_string();
         assert!(message.starts_with(&format!("can't listen on http.{key} {}", server.address)), "{message}");
     }

@@ -89,7 +89,7 @@ fn every_key_arrives_where_it_belongs() {
         timeouts.drain,
     ];
     assert_eq!(seconds.map(|timeout| timeout.as_secs()), [1, 2, 3, 4, 5, 6]);
-    assert_eq!(settings.http.listen.to_string(), "[::]:80");
+    assert_eq!(settings.http.listen.unwrap().to_string(), "[::]:80");
     assert_eq!(settings.http.probes, Some("0.0.0.0:81".parse().unwrap()));
     assert_eq!(settings.http.hosts, ["metrics.example.com", "*.corp.example"]);
     assert_eq!(

@@ -15,12 +15,15 @@ pub(super) const KEYS: Keys = ("http", &[LISTEN, PROBES, HOSTS]);
 /// Loopback, so that nothing is exposed unasked.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
+/// The word for no listener.
+const OFF: &str = "off";
+
 /// The HTTP endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// Address and port to listen on.
-    pub listen: SocketAddr,
-    /// Address and port of probes alone, beside `listen`.
+    /// Address and port to listen on; none where it is `off`.
+    pub listen: Option<SocketAddr>,
+    /// Address and port of probes alone, beside `listen` or in its place.
     pub probes: Option<SocketAddr>,
     /// Hosts that requests may be for: names, `*.` and a name for all below it, or `*`.
     pub hosts: Vec<String>,
@@ -31,10 +34,10 @@ impl HttpSettings {
         let mut section = root.section(KEYS, report);
         let listen = section.take(LISTEN).and_then(|field| {
             let help = "an IP address and a port: 127.0.0.1:9464 for this machine only, 0.0.0.0:9464 or \
-                [::]:9464 for all";
+                [::]:9464 for all;\nport 0 takes any free one, off listens nowhere";
             address(&field, help, report)
         });
-        let listen = listen.unwrap_or(DEFAULT_LISTEN);
+        let listen = listen.unwrap_or(Some(DEFAULT_LISTEN));
         let probes = section.take(PROBES).and_then(|field| probes(&field, listen, report));
         let items = section.take(HOSTS).and_then(|field| field.items("a list of hosts", report));
         let hosts = items.unwrap_or_default().iter().filter_map(|field| host(field, report)).collect();
@@ -43,7 +46,7 @@ impl HttpSettings {
 
     pub(super) fn show(&self) -> Value {
         shown([
-            (LISTEN, json!(self.listen.to_string())),
+            (LISTEN, json!(self.listen.map_or(OFF.to_owned(), |address| address.to_string()))),
             (PROBES, json!(self.probes.map(|address| address.to_string()))),
             (HOSTS, json!(self.hosts)),
         ])
@@ -64,20 +67,24 @@ fn host(field: &Field, report: &mut Report) -> Option<String> {
     None
 }
 
-fn address(field: &Field, help: &str, report: &mut Report) -> Option<SocketAddr> {
+/// The address of a listener, `Some(None)` for `off`; nothing where it can't be read.
+fn address(field: &Field, help: &str, report: &mut Report) -> Option<Option<SocketAddr>> {
     let scalar = field.scalar("an address", report)?;
+    if scalar.text == OFF {
+        return Some(None);
+    }
     let address = scalar.text.parse().ok();
     if address.is_none() {
         report.add(field, format!("{} isn't an address to listen on", scalar.shown()), help);
     }
-    address
+    address.map(Some)
 }
 
-fn probes(field: &Field, listen: SocketAddr, report: &mut Report) -> Option<SocketAddr> {
+fn probes(field: &Field, listen: Option<SocketAddr>, report: &mut Report) -> Option<SocketAddr> {
     let help = "an IP address and a port, such as 0.0.0.0:9465; without it http.listen answers probes";
-    let probes = address(field, help, report)?;
+    let probes = address(field, help, report)??;
     // Port 0 is another one each time.
-    if probes == listen && probes.port() != 0 {
+    if Some(probes) == listen && probes.port() != 0 {
         report.add(field, "it is the address of http.listen", "give it a port of its own, or leave it out");
     }
     Some(probes)

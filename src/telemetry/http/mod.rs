@@ -7,6 +7,7 @@
 
 mod connections;
 mod crowd;
+mod holder;
 mod hosts;
 mod pages;
 
@@ -30,8 +31,8 @@ const BACKLOG: i32 = 4096;
 /// Where the endpoints are served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
-    /// `http.listen`: all endpoints. Port 0 takes any free one.
-    pub listen: SocketAddr,
+    /// `http.listen`: all endpoints. Port 0 takes any free one; none where it is off.
+    pub listen: Option<SocketAddr>,
     /// `http.probes`: `/livez` and `/readyz` alone. They are at `listen` as well.
     pub probes: Option<SocketAddr>,
 }
@@ -39,7 +40,7 @@ pub struct Addresses {
 /// The endpoints, bound to their addresses.
 #[derive(Debug)]
 pub struct Server {
-    all: TcpListener,
+    all: Option<TcpListener>,
     probes: Option<TcpListener>,
     addresses: Addresses,
     hosts: Hosts,
@@ -48,11 +49,12 @@ pub struct Server {
 
 /// Why the endpoints can't be served.
 #[derive(Debug, thiserror::Error)]
-#[error("can't listen on {key} {address}: {source}; choose another address or stop what uses it")]
+#[error("can't listen on {key} {address}: {source}\n    {hint}")]
 pub struct BindError {
     key: &'static str,
     address: SocketAddr,
     source: io::Error,
+    hint: String,
 }
 
 impl Server {
@@ -63,9 +65,9 @@ impl Server {
     /// # Errors
     /// When an address is in use, not of this machine, or not allowed.
     pub fn bind(addresses: Addresses, hosts: &[String], descriptors: u64) -> Result<Self, BindError> {
-        let (all, listen) = bound("http.listen", addresses.listen)?;
+        let all = addresses.listen.map(|address| bound("http.listen", address)).transpose()?;
         let probes = addresses.probes.map(|address| bound("http.probes", address)).transpose()?;
-        let (probes, probes_address) = probes.unzip();
+        let ((all, listen), (probes, probes_address)) = (all.unzip(), probes.unzip());
         let addresses = Addresses { listen, probes: probes_address };
         Ok(Self { all, probes, addresses, hosts: Hosts::new(hosts), bounds: Bounds::of(descriptors) })
     }
@@ -75,7 +77,7 @@ impl Server {
         self.addresses
     }
 
-    /// Serves until `stop` is cancelled, in a thread of its own.
+    /// Serves until `stop` is cancelled, in a thread of its own; without any listener there is nothing to do.
     ///
     /// # Errors
     /// When the operating system refuses a thread or what its runtime needs.
@@ -84,8 +86,11 @@ impl Server {
         board: Board,
         metrics: Metrics,
         stop: CancellationToken,
-    ) -> io::Result<JoinHandle<()>> {
+    ) -> io::Result<Option<JoinHandle<()>>> {
         let Self { all, probes, hosts, bounds, .. } = self;
+        if all.is_none() && probes.is_none() {
+            return Ok(None);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         {
             let _inside = runtime.enter();
@@ -98,13 +103,16 @@ impl Server {
             if let Some(probes) = probes {
                 serve(probes, pages::probes(board.clone()))?;
             }
-            serve(all, pages::all(board, metrics))?;
+            if let Some(all) = all {
+                serve(all, pages::all(board, metrics))?;
+            }
         }
-        std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             runtime.block_on(stop.cancelled());
             // A page that is still being made has nobody left to read it.
             runtime.shutdown_background();
-        })
+        });
+        thread.map(Some)
     }
 }
 
@@ -117,5 +125,30 @@ fn bound(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketA
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound().map_err(|source| BindError { key, address, source })
+    bound().map_err(|source| BindError { key, address, hint: hint(key, address, &source), source })
+}
+
+/// What to do where an address can't be listened on.
+fn hint(key: &str, address: SocketAddr, error: &io::Error) -> String {
+    let port = address.port();
+    let others = format!(
+        "--set {key}=IP:PORT names another; port 0 takes any free one, which the log tells, and `off` listens \
+         nowhere"
+    );
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let held = match holder::of(port) {
+                Some(holder) => format!("{holder} has it"),
+                None => format!("another process has it (as root, `ss -ltnp sport = :{port}` tells which)"),
+            };
+            format!("{held}; two on one host need two addresses\n    {others}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has it; 0.0.0.0:{port} or [::]:{port} is all of them")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("ports below 1024 need a capability (CAP_NET_BIND_SERVICE)\n    {others}")
+        }
+        _ => others,
+    }
 }

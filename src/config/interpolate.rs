@@ -30,8 +30,7 @@ pub(super) fn resolve(
                 Ok(expanded) => apply(scalar, expanded),
                 Err(fault) => {
                     scalar.broken = true;
-                    let (message, help) = (fault.message, fault.help);
-                    problems.push(Problem { key: path.to_owned(), place, message, help });
+                    problems.push(Problem::new(path, place, fault.message, fault.help));
                 }
             }
         }

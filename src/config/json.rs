@@ -27,14 +27,28 @@ pub(super) fn parse(source: &str) -> Result<Node, Problem> {
                 line: u32::try_from(error.line()).unwrap_or(u32::MAX),
                 column: u32::try_from(error.column()).unwrap_or(u32::MAX).max(1),
             };
-            Err(invalid(place, &error.to_string()))
+            let mut problem = invalid(place, &error.to_string());
+            problem.help = slip(source, &error).to_owned();
+            Err(problem)
         }
     }
 }
 
 fn invalid(place: Place, reason: &str) -> Problem {
     let reason = reason.rsplit_once(" at line ").map_or(reason, |(reason, _)| reason);
-    Problem { key: String::new(), place, message: format!("not valid JSON: {reason}"), help: String::new() }
+    Problem::new("", place, format!("not valid JSON: {reason}"), "")
+}
+
+/// What to do about slips that other formats allow.
+fn slip(source: &str, error: &serde_json::Error) -> &'static str {
+    let line = source.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at: String = line.chars().skip(error.column().saturating_sub(1)).collect();
+    match at.trim_start().chars().next() {
+        Some('}' | ']') => "no comma stands behind the last item",
+        Some('/' | '#') => "JSON has no comments; YAML has, and takes this file otherwise as it is",
+        Some('\'') => "JSON's quotes are double",
+        _ => "",
+    }
 }
 
 fn position(part: &str, source: &str) -> usize {

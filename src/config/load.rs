@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place, Problem};
-use super::secret::shown_key;
-use super::sections::Settings;
+use super::excerpt::{self, excerpt};
+use super::properties::{ALLOWED, is_refused};
+use super::secret::{may_be_secret, shown_key};
+use super::sections::{SECTIONS, Settings};
 use super::tree::Node;
 use super::{interpolate, json, overlay, toml, yaml};
+use crate::nearest::nearest;
 
 /// The file when neither `-c` nor the variable names one.
 const CONFIG_FILE: &str = "tidegate.yaml";
@@ -66,7 +69,7 @@ impl LoadOptions {
             (Some(path), _) => (path.clone(), "it was named with -c"),
             (None, Some(name)) => (PathBuf::from(name), "it was named by $TIDEGATE_CONFIG; -c names another"),
             (None, None) => {
-                let hint = "neither -c nor $TIDEGATE_CONFIG names a file, so this one was tried";
+                let hint = "neither -c nor $TIDEGATE_CONFIG names a file, so this one was tried; name yours with -c FILE";
                 (PathBuf::from(CONFIG_FILE), hint)
             }
         }
@@ -84,9 +87,15 @@ impl Settings {
         let Some(format) = FileFormat::of(&path) else {
             return Err(ConfigError::UnknownExtension { path });
         };
-        match std::fs::read_to_string(&path) {
+        let read = std::fs::read(&path);
+        let source = read.map_err(|source| ConfigError::Unreadable {
+            path: path.clone(),
+            source,
+            hint: hint.to_owned(),
+        })?;
+        match String::from_utf8(source) {
             Ok(source) => Settings::parse(&source, format, &path, options),
-            Err(source) => Err(ConfigError::Unreadable { path, source, hint: hint.to_owned() }),
+            Err(error) => Err(ConfigError::NotUtf8 { path, hint: encoding(error.as_bytes()) }),
         }
     }
 
@@ -100,11 +109,12 @@ impl Settings {
         path: &Path,
         options: &LoadOptions,
     ) -> Result<Settings, ConfigError> {
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         let invalid = |problems: Vec<Problem>| {
-            let problems = problems.into_iter().map(without_secret_keys).collect();
+            let problems = problems.into_iter().map(without_secret_keys);
+            let problems = problems.map(|problem| with_excerpt(problem, source)).collect();
             ConfigError::Invalid { file: path.to_owned(), problems }
         };
-        let source = source.strip_prefix('\u{feff}').unwrap_or(source);
         let mut root = read(source, format).map_err(|problem| invalid(vec![problem]))?;
         let mut problems = Vec::new();
         root.flatten("kafka");
@@ -114,13 +124,62 @@ impl Settings {
     }
 }
 
+/// What is told of a file that isn't UTF-8.
+fn encoding(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it begins as UTF-16: save it as UTF-8",
+        [0x1f, 0x8b, ..] => "it begins as gzip: unpack it",
+        _ => "save it as UTF-8",
+    }
+}
+
 fn without_secret_keys(problem: Problem) -> Problem {
     let key = shown_key(&problem.key).to_owned();
     let place = match problem.place {
         Place::Set(key) => Place::Set(shown_key(&key).to_owned()),
-        other @ (Place::File { .. } | Place::Environment(_) | Place::Absent) => other,
+        other => other,
     };
     Problem { key, place, ..problem }
+}
+
+fn with_excerpt(problem: Problem, source: &str) -> Problem {
+    let keys = excerpt::Vocabulary { word, harmless };
+    let excerpt = match problem.place {
+        Place::File { line, column } => excerpt(source, (line, column), &problem.key, keys),
+        Place::Within { .. } | Place::Environment(_) | Place::Set(_) | Place::Absent => None,
+    };
+    Problem { excerpt: excerpt.map(String::into_boxed_str), ..problem }
+}
+
+/// The sections of the root below which secrets stand.
+const WITH_SECRETS: [&str; 2] = ["kafka", "postgres"];
+
+/// Whether no secret stands below a section of the root.
+fn harmless(section: &str) -> bool {
+    let meant = nearest(section, SECTIONS[0].1.iter().copied());
+    meant.is_some_and(|section| !WITH_SECRETS.contains(&section))
+}
+
+/// What a key says of its value, below a section of the root or, where that is empty, anywhere.
+fn word(section: &str, key: &str) -> excerpt::Word {
+    use excerpt::Word;
+    let of = |name: &str| section.is_empty() || section == name;
+    if let Some((first, rest)) = key.split_once('.').filter(|(first, _)| WITH_SECRETS.contains(first)) {
+        return word(first, rest);
+    }
+    let known = || SECTIONS.iter().any(|(_, keys)| keys.contains(&key));
+    let own = SECTIONS[0].1.contains(&key) || (section != "kafka" && known());
+    let below = |name: &&str| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+    match key {
+        "url" => Word::Secret,
+        _ if WITH_SECRETS.contains(&key) => Word::Section,
+        _ if of("kafka") && ALLOWED.contains(&key) && !may_be_secret(key) => Word::Plain,
+        _ if own => Word::Plain,
+        _ if may_be_secret(key) => Word::Secret,
+        _ if of("kafka") && is_refused(key) => Word::Plain,
+        _ if of("kafka") && ALLOWED.iter().any(below) => Word::Section,
+        _ => Word::Unknown,
+    }
 }
 
 fn read(source: &str, format: FileFormat) -> Result<Node, Problem> {

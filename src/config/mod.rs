@@ -5,10 +5,11 @@
 //! ```
 //!
 //! All formats become one tree whose nodes know where they were written, so that an error names line and
-//! column whatever the format. Nothing here connects anywhere, and nothing here prints a secret. Of the
-//! engine it knows only the plain types of a route.
+//! column whatever the format, and shows the line. Nothing here connects anywhere, and nothing here prints a
+//! secret. Of the engine it knows only the plain types of a route.
 
 mod error;
+mod excerpt;
 mod file_text;
 mod interpolate;
 mod json;

@@ -50,7 +50,7 @@ pub(super) fn apply(
         let value = Node::scalar(item.place.clone(), item.text, item.origin);
         if let Err(message) = put(root, &item.path, value) {
             let key = item.path.join(".");
-            problems.push(Problem { key, place: item.place, message, help: String::new() });
+            problems.push(Problem::new(key, item.place, message, ""));
         }
     }
 }
@@ -81,12 +81,8 @@ fn is_key(text: &str) -> bool {
 
 fn from_set(text: &str) -> Result<Override, Problem> {
     let Some((key, value)) = text.split_once('=').filter(|(key, _)| is_key(key.trim())) else {
-        return Err(Problem {
-            key: String::new(),
-            place: Place::Set("…".to_owned()),
-            message: "expected KEY=VALUE".to_owned(),
-            help: "for example: --set kafka.client.id=x".to_owned(),
-        });
+        let help = "for example: --set kafka.client.id=x";
+        return Err(Problem::new("", Place::Set("…".to_owned()), "expected KEY=VALUE", help));
     };
     let key = key.trim();
     let path = match key.split_once('.') {
@@ -114,7 +110,7 @@ fn put(node: &mut Node, path: &[String], value: Node) -> Result<(), String> {
                 items.push(empty);
             }
             let item = items.get_mut(index);
-            put(item.ok_or_else(|| format!("the next index is {count}"))?, rest, value)
+            put(item.ok_or_else(|| beyond(count))?, rest, value)
         }
         (Value::List(_), None) => Err(format!("`{first}` isn't an index: 0, 1, …")),
         (Value::Map(entries), _) => {
@@ -129,5 +125,13 @@ fn put(node: &mut Node, path: &[String], value: Node) -> Result<(), String> {
         }
         (Value::Scalar(_), _) => Err("a key can't be set inside a single value".to_owned()),
         (Value::Null, _) => Ok(()),
+    }
+}
+
+fn beyond(count: usize) -> String {
+    match count {
+        0 => "the list is empty, so that its next index is 0".to_owned(),
+        1 => "the list has one item, 0, so that the next index is 1".to_owned(),
+        _ => format!("the list has items 0 to {}, so that the next index is {count}", count - 1),
     }
 }

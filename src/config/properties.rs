@@ -209,6 +209,11 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("auto.register.schemas", "Tidegate only reads"),
 ];
 
+/// Whether this is the name of a property that is known and can't be set.
+pub(super) fn is_refused(name: &str) -> bool {
+    REFUSED.iter().chain(FOREIGN).any(|(known, _)| *known == name)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -4,6 +4,7 @@
 //! finds every problem; a load with problems never yields settings.
 
 use super::error::{Place, Problem};
+use super::properties::ALLOWED;
 use super::tree::{Entry, Node, Origin, Scalar, Value};
 use super::yaml;
 use crate::nearest::nearest;
@@ -12,9 +13,10 @@ use crate::nearest::nearest;
 pub type Keys = (&'static str, &'static [&'static str]);
 
 /// The problems found so far.
-#[derive(Default)]
 pub(super) struct Report {
     pub(super) problems: Vec<Problem>,
+    /// All sections, so that a key can be told where it belongs.
+    pub(super) sections: &'static [Keys],
 }
 
 impl Report {
@@ -29,8 +31,7 @@ impl Report {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let (message, help) = (message.into(), help.into());
-        self.problems.push(Problem { key: key.to_owned(), place: place.clone(), message, help });
+        self.problems.push(Problem::new(key, place.clone(), message, help));
     }
 }
 
@@ -102,6 +103,30 @@ impl Field {
     }
 }
 
+/// What was probably meant by a key that a section doesn't have: one of its own, or one of another section.
+fn guess(key: &str, known: &[&str], sections: &[Keys]) -> Option<String> {
+    if let Some(name) = nearest(key, known.iter().copied()) {
+        return Some(format!("did you mean `{name}`?"));
+    }
+    if let Some((first, rest)) = key.split_once('.')
+        && let Some(section) = nearest(first, known.iter().copied())
+        // What nobody knows may be a secret.
+        && (ALLOWED.contains(&rest) || sections.iter().any(|(_, keys)| keys.contains(&rest)))
+    {
+        return Some(format!("`{rest}` is written below `{section}`"));
+    }
+    // A route's own sections have no single place.
+    let single = sections.iter().filter(|(path, _)| !path.contains('['));
+    let homes = single.filter(|(_, keys)| keys.contains(&key)).map(|(path, _)| *path);
+    let mut homes = homes.chain(ALLOWED.contains(&key).then_some("kafka"));
+    match (homes.next()?, homes.next()) {
+        ("", None) => Some("it belongs to the top level, below no section".to_owned()),
+        (home, None) => Some(format!("it belongs below `{home}`")),
+        // Several sections have one of that name.
+        (_, Some(_)) => None,
+    }
+}
+
 /// A section whose keys are known.
 pub(super) struct Section {
     path: String,
@@ -162,11 +187,8 @@ impl Section {
             if known.contains(&entry.key.as_str()) {
                 continue;
             }
-            let guess = nearest(&entry.key, known.iter().copied());
-            let message = match guess {
-                Some(name) => format!("unknown key; did you mean `{name}`?"),
-                None => "unknown key".to_owned(),
-            };
+            let guess = guess(&entry.key, known, report.sections).map(|guess| format!("; {guess}"));
+            let message = format!("unknown key{}", guess.unwrap_or_default());
             let help = format!("allowed keys: {}", known.join(", "));
             report.add_at(&self.path_of(&entry.key), &entry.place, message, help);
         }
@@ -201,7 +223,7 @@ impl Section {
     pub(super) fn require(&mut self, key: &str, help: &str, report: &mut Report) -> Option<Field> {
         let field = self.take(key);
         if field.is_none() {
-            report.add_at(&self.path_of(key), &self.place.clone(), "the key is missing", help);
+            report.add_at(&self.path_of(key), &self.place.clone().within(), "the key is missing", help);
         }
         field
     }

@@ -47,22 +47,33 @@ pub(super) fn is_secret_property(name: &str) -> bool {
 }
 
 /// A key as errors may show it. What stands below a secret's key is cut: a template that was never rendered,
-/// such as `{{ password }}`, is read as a section, and its key may be the secret.
+/// such as `{{ password }}`, is read as a section, and its key may be the secret. So is what no name of a key
+/// has: where the blank behind a colon is missing, the value is read as a part of the key.
 pub(super) fn shown_key(path: &str) -> &str {
     const URL: &str = "postgres.url";
+    const KAFKA: &str = "kafka.";
     if path.strip_prefix(URL).is_some_and(|below| below.starts_with(['.', '['])) {
         return URL;
     }
-    let Some(property) = path.strip_prefix("kafka.").filter(|property| !ALLOWED.contains(property)) else {
+    let foreign = |c: char| !c.is_alphanumeric() && !matches!(c, '.' | '_' | '-' | '[' | ']');
+    let path = match path.starts_with(KAFKA) || path.starts_with("postgres.") {
+        true => path.split(foreign).next().unwrap_or_default(),
+        false => path,
+    };
+    let Some(property) = path.strip_prefix(KAFKA).filter(|property| !ALLOWED.contains(property)) else {
         return path;
     };
     let ends = property.match_indices(['.', '[']).map(|(at, _)| at);
     let secret = ends.into_iter().find(|end| may_be_secret(&property[..*end]));
-    secret.map_or(path, |end| &path[.."kafka.".len() + end])
+    let glued = || {
+        let known = ALLOWED.iter().filter(|name| is_secret_property(name) && property.starts_with(**name));
+        known.map(|name| name.len()).max()
+    };
+    secret.or_else(glued).map_or(path, |end| &path[..KAFKA.len() + end])
 }
 
 /// Whether a property's name is that of a secret, or as near to one as a misspelt one is.
-fn may_be_secret(name: &str) -> bool {
+pub(super) fn may_be_secret(name: &str) -> bool {
     is_secret_property(name) || nearest(name, ALLOWED.iter().copied()).is_some_and(is_secret_property)
 }
 

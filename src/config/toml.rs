@@ -18,7 +18,7 @@ pub(super) fn parse(source: &str) -> Result<Node, Problem> {
         Err(error) => {
             let place = lines.place(error.span().map_or(0, |span| span.start));
             let message = format!("not valid TOML: {}", error.message().replace('\n', "; "));
-            Err(Problem { key: String::new(), place, message, help: String::new() })
+            Err(Problem::new("", place, message, ""))
         }
     }
 }

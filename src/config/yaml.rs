@@ -1,7 +1,7 @@
 //! YAML text → [`Node`], with the place of every key and value.
 //!
 //! serde-saphyr reports places through its `Spanned` wrapper. Errors keep its message and place but never
-//! its snippet: a snippet could show a line that holds a password.
+//! its snippet, which could show a line that holds a password; [`super::excerpt`] makes ours.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ fn describe(error: &Error, source: &str) -> Problem {
         other => other.to_string(),
     };
     if let Some((message, help)) = wrong_key(error) {
-        return Problem { key: String::new(), place, message: message.to_owned(), help: help.to_owned() };
+        return Problem::new("", place, message, help);
     }
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
@@ -45,12 +45,7 @@ fn describe(error: &Error, source: &str) -> Problem {
         }
         _ => "",
     };
-    Problem {
-        key: String::new(),
-        place,
-        message: format!("not valid YAML: {message}"),
-        help: help.to_owned(),
-    }
+    Problem::new("", place, format!("not valid YAML: {message}"), help)
 }
 
 /// What is wrong with a key and what to do, where the error is about one: values are read whatever they are,

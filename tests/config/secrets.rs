@@ -1,5 +1,7 @@
 //! No secret is ever printed: not by Debug, not in the effective configuration, not in an error.
 
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use tidegate::config::FileFormat::{self, Json, Toml, Yaml};
 use tidegate::config::{ConfigError, Settings};
 
@@ -263,4 +265,58 @@ fn properties_below_a_word_for_secrets_are_known_all_the_same() {
     let settings = parse_with(source, Yaml, &[], &[]).unwrap();
     assert_eq!(settings.kafka.get("sasl.oauthbearer.token.endpoint.url"), Some("https://localhost/token"));
     assert_eq!(settings.kafka.get("sasl.oauthbearer.client.credentials.client.id"), Some("me"));
+}
+
+/// Configurations with a secret, whole and wrong in places that have nothing to do with it.
+const DAMAGED: [(FileFormat, &str); 4] = [
+    (
+        Yaml,
+        "pipeline: orders\nkafka:\n  bootstrap.servers: localhost:9092\n  sasl.username: app\n  \
+         sasl.password: hunter2\n  client.id: x\npostgres:\n  url: postgres://app:hunter2@localhost/app\n  \
+         ledger: tidegate\nworkers: 4\nroutes:\n  - topic: orders\n    table: public.orders\n    key: [id]\n",
+    ),
+    (
+        Yaml,
+        "pipeline: orders\nkafka: {bootstrap.servers: a, sasl.password: hunter2, client.id: x}\n\
+         postgres: {url: 'host=a password=hunter2', ledger: t}\n\
+         routes: [{topic: orders, table: orders, key: [id]}]\nworkers: 4\n",
+    ),
+    (
+        Toml,
+        "pipeline = \"orders\"\nworkers = 4\n[kafka]\n\"bootstrap.servers\" = \"a\"\n\
+         sasl.password = \"hunter2\"\n[postgres]\nurl = \"postgres://app:hunter2@localhost/app\"\n\
+         ledger = \"t\"\n[[routes]]\ntopic = \"orders\"\ntable = \"orders\"\nkey = [\"id\"]\n",
+    ),
+    (
+        Json,
+        "{\"pipeline\": \"orders\",\n\"kafka\": {\"bootstrap.servers\": \"a\", \"sasl.password\": \"hunter2\", \
+         \"client.id\": \"x\"},\n\"postgres\": {\"url\": \"postgres://app:hunter2@localhost/app\"}, \
+         \"workers\": 4,\n\"routes\": [{\"topic\": \"orders\", \"table\": \"orders\", \"key\": [\"id\"]}]}\n",
+    ),
+];
+
+proptest! {
+    // Always the same ones: with enough mistakes at once a secret looks like anything that isn't one.
+    #![proptest_config(ProptestConfig { cases: 2000, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_mistake_brings_a_secret_to_light(
+        which in 0..DAMAGED.len(),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), "[ \\n\\t:,{}\\[\\]'\"#|>=a-f-]{0,3}", 0..3_usize),
+            1..3,
+        ),
+    ) {
+        let (format, source) = DAMAGED[which];
+        let mut source = source.to_owned();
+        for (index, new, taken) in changes {
+            let from = index.index(source.len());
+            source.replace_range(from..(from + taken).min(source.len()), &new);
+        }
+        // What still loads means what it says: a secret in the place of a host's name is a host's name.
+        let loaded = parse_with(&source, format, &[], &[]);
+        for output in loaded.is_err().then(|| outputs(&loaded)).into_iter().flatten() {
+            prop_assert!(!output.contains(SECRET), "{source}\n---\n{output}");
+        }
+    }
 }

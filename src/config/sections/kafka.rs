@@ -148,8 +148,15 @@ impl KafkaSettings {
         let place = field.as_ref().map_or(root_place.clone(), |field| field.node.place.clone());
         for (name, place, field) in Section::open_free(field, KAFKA, report).rest() {
             if shown_key(&field.path) != field.path {
-                let message = "expected a single value, found a section with keys (they aren't shown)";
-                report.add_at(&field.path, &place, message, "");
+                let below = field.path[shown_key(&field.path).len()..].starts_with(['.', '[']);
+                let (message, help) = match below {
+                    true => ("expected a single value, found a section with keys (they aren't shown)", ""),
+                    false => (
+                        "the key goes on with what no property's name has, which isn't shown",
+                        "a colon and a blank stand between a key and its value",
+                    ),
+                };
+                report.add_at(&field.path, &place, message, help);
                 continue;
             }
             if let Err((message, help)) = admit(&name) {
@@ -170,7 +177,7 @@ impl KafkaSettings {
         }
         if !brokers {
             let help = "where the brokers are, for example bootstrap.servers: localhost:9092";
-            report.add_at("kafka.bootstrap.servers", &place, "the key is missing", help);
+            report.add_at("kafka.bootstrap.servers", &place.within(), "the key is missing", help);
         }
         let settings = Self { properties, files };
         relations(&settings, places, report);

@@ -116,7 +116,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the document; `before` are the problems that laying things over it found.
     pub(super) fn read(root: Node, before: Vec<Problem>) -> Result<Self, Vec<Problem>> {
-        let mut report = Report { problems: before };
+        let mut report = Report { problems: before, sections: SECTIONS };
         let place = root.place.clone();
         if let tree::Value::Scalar(_) | tree::Value::List(_) = root.value {
             let message = format!("expected keys and values, found {}", root.kind());

@@ -72,6 +72,12 @@ impl fmt::Debug for PostgresSettings {
 fn url(field: &Field, report: &mut Report) -> Option<(String, Option<FileText>)> {
     let scalar = field.scalar("a connection string", report)?;
     let text = &scalar.text;
+    // A password may hold anything, what stands behind it may not.
+    if text.rsplit('@').next().is_some_and(|location| location.contains("{{")) {
+        let help = "what renders the template has to run before; ${VAR} and ${file:…} are read here";
+        report.add(field, "a template that was never rendered stands in it, {{ … }}", help);
+        return None;
+    }
     let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
     if is_url || (text.contains('=') && !text.contains("://")) {
         return Some((text.clone(), scalar.files.clone()));

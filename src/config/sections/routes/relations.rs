@@ -28,7 +28,7 @@ pub(super) fn check(route: &RouteSettings, path: &str, places: &Places, report: 
         (true, true) => {
             let help =
                 "key: [columns of a unique index of the table], or write: append for a table without one";
-            report.add_at(&format!("{path}.{KEY}"), &places.key, "the key is missing", help);
+            report.add_at(&format!("{path}.{KEY}"), &places.key.clone().within(), "the key is missing", help);
         }
         (true, false) | (false, true) => {}
     }

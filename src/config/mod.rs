@@ -16,6 +16,7 @@ mod json;
 mod key;
 mod lines;
 mod load;
+mod misspelt;
 mod names;
 mod overlay;
 mod properties;

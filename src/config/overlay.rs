@@ -14,11 +14,9 @@
 use std::collections::BTreeMap;
 
 use super::error::{Place, Problem};
+use super::misspelt::{Misspelt, PREFIX};
 use super::properties::ALLOWED;
 use super::tree::{Entry, Node, Origin, Value};
-
-/// What variables of the product begin with.
-const PREFIX: &str = "TIDEGATE__";
 
 /// One key with its value.
 struct Override {
@@ -35,7 +33,10 @@ pub(super) fn apply(
     sets: &[String],
     problems: &mut Vec<Problem>,
 ) {
-    let mut overrides: Vec<Override> = env.iter().filter_map(from_variable).collect();
+    let misspelt = Misspelt::of(env, root, sets);
+    let meant = env.iter().filter(|(name, _)| !misspelt.has(name));
+    let mut overrides: Vec<Override> = meant.filter_map(from_variable).collect();
+    problems.extend(misspelt.problems());
     // `…__10` comes after `…__9`, so that routes append in order.
     overrides.sort_by_key(|item| {
         item.path.iter().map(|part| (part.parse::<u64>().ok(), part.clone())).collect::<Vec<_>>()

@@ -61,12 +61,22 @@ impl Place {
 
     /// Puts records with a timestamp, in milliseconds since the Unix epoch.
     pub(super) fn put_at(&self, partition: i32, values: &[&str], at_ms: Option<i64>) {
+        let bytes: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+        self.produce(partition, &bytes, at_ms);
+    }
+
+    /// Puts records whose values aren't text.
+    pub(super) fn put_bytes(&self, partition: i32, values: &[&[u8]]) {
+        self.produce(partition, values, None);
+    }
+
+    fn produce(&self, partition: i32, values: &[&[u8]], at_ms: Option<i64>) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.fresh.bootstrap);
         let producer: BaseProducer = config.create().unwrap();
         for value in values {
             let mut record =
-                BaseRecord::<str, str>::to(&self.fresh.topic).partition(partition).payload(value).key("k");
+                BaseRecord::<str, [u8]>::to(&self.fresh.topic).partition(partition).payload(value).key("k");
             record.timestamp = at_ms;
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
@@ -333,7 +343,7 @@ fn check_compares_the_ledger_with_the_configuration_and_the_log() {
     topics.delete(&place.fresh.topic).unwrap();
     topics.create(&place.fresh.topic, 2, &[]).unwrap();
     let words: Vec<String> = place.found(3).into_iter().map(|(_, code)| code).collect();
-    assert_eq!(words, ["topic_recreated", "topic_recreated", "halted"]);
+    assert_eq!(words, ["topic_recreated", "topic_recreated", "halted", "nothing_sampled"]);
 }
 
 #[test]

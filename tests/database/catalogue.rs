@@ -4,7 +4,7 @@ use lab::fixture::Fresh;
 use lab::sql;
 use tidegate::engine::route::WriteMode;
 use tidegate::engine::shape::{KeyOrder, Kind, Table};
-use tidegate::postgres::catalogue::{CatalogueError, load_table, missing_privileges};
+use tidegate::postgres::catalogue::{CatalogueError, TableUse, load_table, missing_privileges};
 
 use super::{TIMEOUTS, connector_to, session};
 
@@ -419,15 +419,18 @@ async fn missing_privileges_are_told_with_their_grants() {
         (WriteMode::Upsert, false, "USAGE SELECT INSERT UPDATE"),
         (WriteMode::Upsert, true, "USAGE SELECT INSERT UPDATE DELETE"),
     ] {
-        let missing = missing_privileges(&session, &table, mode, deletes).await.unwrap();
-        let names: Vec<&str> = missing.iter().map(|one| one.privilege).collect();
+        let wanted = TableUse { table: &table, filled: &[0, 1], key: &[0], mode, deletes };
+        let missing = missing_privileges(&session, &wanted).await.unwrap();
+        let names: Vec<&str> = missing.iter().map(|one| &*one.privilege).collect();
         assert_eq!(names.join(" "), expected);
         if deletes {
             let grants: Vec<String> = missing.into_iter().map(|one| one.grant).collect();
             sql::query(&fresh.superuser_url, &grants.join("; ")).unwrap();
         }
     }
-    assert_eq!(missing_privileges(&session, &table, WriteMode::Upsert, true).await.unwrap(), []);
+    let wanted =
+        TableUse { table: &table, filled: &[0, 1], key: &[0], mode: WriteMode::Upsert, deletes: true };
+    assert_eq!(missing_privileges(&session, &wanted).await.unwrap(), []);
     session.close().await;
     sql::query(&fresh.superuser_url, &format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).unwrap();
 }

@@ -8,7 +8,7 @@ use crate::config::{RouteSettings, Settings};
 use crate::engine::position::{TopicId, TopicPartition, Watermarks};
 use crate::engine::progress::{LogStanding, against_log};
 use crate::kafka::{Inspector, TopicInfo};
-use crate::postgres::ledger::{Ledger, LedgerError, Progress, RegisteredRoute};
+use crate::postgres::ledger::{Ledger, LedgerError, LedgerRights, Progress, RegisteredRoute};
 use crate::routing;
 
 use super::report::{Finding, Severity};
@@ -22,6 +22,24 @@ pub(super) async fn look(
 ) -> Result<Vec<Finding>, Failure> {
     let (ledger, session) = (&database.ledger, &database.session);
     let schema = format!("ledger {}", ledger.schema());
+    match ledger.rights(session).await.map_err(|error| database.reading(error))? {
+        LedgerRights::Absent { may_create: false } => {
+            let text = format!("it isn't there, and role {} may not create it", session.role());
+            let finding = Finding::new(Severity::Error, "ledger_missing", schema, text);
+            let print = database.command("init --print");
+            return Ok(vec![
+                finding.remedy(format!("as an owner of the database, run the SQL of `{print}`")),
+            ]);
+        }
+        LedgerRights::Lacking(lacking) if !lacking.is_empty() => {
+            let finding = |(right, grant): (String, String)| {
+                let text = format!("role {} lacks {right}", session.role());
+                Finding::new(Severity::Error, "privilege", schema.clone(), text).remedy(grant + ";")
+            };
+            return Ok(lacking.into_iter().map(finding).collect());
+        }
+        LedgerRights::Absent { may_create: true } | LedgerRights::Lacking(_) => {}
+    }
     let missing = match ledger.version(session).await {
         Ok(Ledger::VERSION) => None,
         Ok(0) => Some("it isn't there yet".to_owned()),

@@ -4,20 +4,20 @@
 //! as the service would decode them. Each finding says what to do; findings of severity `error` end with exit
 //! code 3.
 
+mod findings;
 mod ledger;
 mod report;
 mod rights;
 mod sample;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{RouteSettings, Settings, TableName, TopicSelector};
 use crate::engine::record::RecordBlock;
-use crate::engine::route::{OnTombstone, Route, UnknownFields};
+use crate::engine::route::{OnTombstone, Route};
 use crate::kafka::{Inspector, TopicInfo};
 use crate::nearest::nearest;
-use crate::postgres::catalogue::{self, CatalogueError};
+use crate::postgres::catalogue::{self, CatalogueError, TableUse};
 use crate::routing::{self, Choice, Misfit};
 
 use super::context::{ConfigArgs, block_on};
@@ -26,7 +26,7 @@ use super::output::{self, OutputArgs};
 use super::samples;
 use super::servers::{Database, Logs, looking_up};
 
-use report::{CheckReport, ColumnReport, Finding, RouteReport, Severity, many};
+use report::{CheckReport, Finding, RouteReport, Severity, many};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,12 +68,7 @@ pub(super) fn run(args: &CheckArgs, config: &ConfigArgs) -> Result<Exit, Failure
 /// The report when there is a database that Tidegate can't use.
 fn unusable(settings: &Settings, failure: &Failure) -> CheckReport {
     let finding = Finding::new(Severity::Error, "database", "postgres.url", failure.to_string());
-    CheckReport {
-        pipeline: settings.pipeline.to_string(),
-        ok: false,
-        routes: Vec::new(),
-        findings: vec![finding],
-    }
+    CheckReport::new(settings.pipeline.as_str(), Vec::new(), vec![finding])
 }
 
 /// A check under way.
@@ -157,12 +152,11 @@ impl<'s> Check<'s> {
             0 => Vec::new(),
             count => samples::newest(&self.inspector, topic, count).map_err(looking_up)?,
         };
-        self.privileges(&resolved).await?;
         let report = tried(topic, &resolved, &blocks, route.write.name());
-        self.findings.extend(unfed(&report));
-        self.findings.extend(unmatched(&report, &resolved));
-        self.findings.extend(failing(&report));
-        self.findings.extend(encoded(&report, &resolved, &blocks));
+        self.privileges(&resolved, &report).await?;
+        self.sequences(&resolved, &report).await?;
+        self.partitions(&resolved).await?;
+        self.findings.extend(findings::of_samples(&report, &resolved, &blocks, sample > 0));
         self.routes.push(report);
         Ok(())
     }
@@ -245,27 +239,49 @@ impl<'s> Check<'s> {
         Ok(())
     }
 
-    async fn privileges(&mut self, route: &Route) -> Result<(), Failure> {
-        let deletes = route.on_tombstone == OnTombstone::Delete;
-        let missing =
-            catalogue::missing_privileges(&self.database.session, &route.table, route.mode, deletes).await;
+    async fn privileges(&mut self, route: &Route, report: &RouteReport) -> Result<(), Failure> {
+        let filled: Vec<usize> = (0..report.columns.len())
+            .filter(|place| findings::is_filled(&report.columns[*place], report.samples.read))
+            .collect();
+        let wanted = TableUse {
+            table: &route.table,
+            filled: &filled,
+            key: &route.key,
+            mode: route.mode,
+            deletes: route.on_tombstone == OnTombstone::Delete,
+        };
+        let missing = catalogue::missing_privileges(&self.database.session, &wanted).await;
         for lacking in missing.map_err(Failure::failed)? {
             let role = self.database.session.role();
-            let text = format!("role {role} lacks {} to write it", lacking.privilege);
+            let member = lacking.holder.map(|holder| {
+                format!("; it is a member of {holder}, which has it, and doesn't inherit its rights")
+            });
+            let text =
+                format!("role {role} lacks {} to write it{}", lacking.privilege, member.unwrap_or_default());
             let finding = Finding::new(Severity::Error, "privilege", route.table.to_string(), text);
             self.findings.push(finding.remedy(lacking.grant + ";"));
         }
         Ok(())
     }
 
-    fn finish(mut self) -> CheckReport {
-        self.findings.sort_by_key(|finding| finding.severity);
-        CheckReport {
-            pipeline: self.settings.pipeline.to_string(),
-            ok: self.findings.iter().all(|finding| finding.severity != Severity::Error),
-            routes: self.routes,
-            findings: self.findings,
+    async fn sequences(&mut self, route: &Route, report: &RouteReport) -> Result<(), Failure> {
+        let closed = catalogue::closed_sequences(&self.database.session, &route.table).await;
+        for closed in closed.map_err(Failure::failed)? {
+            let column = report.columns.iter().find(|column| column.column == closed.column);
+            let role = self.database.session.role();
+            self.findings.extend(findings::closed_sequence(report, column, role, closed));
         }
+        Ok(())
+    }
+
+    async fn partitions(&mut self, route: &Route) -> Result<(), Failure> {
+        let bounded = catalogue::bounded_partitions(&self.database.session, &route.table).await;
+        self.findings.extend(bounded.map_err(Failure::failed)?.iter().map(findings::bounded));
+        Ok(())
+    }
+
+    fn finish(self) -> CheckReport {
+        CheckReport::new(self.settings.pipeline.as_str(), self.routes, self.findings)
     }
 }
 
@@ -282,86 +298,4 @@ fn tried(topic: &TopicInfo, route: &Arc<Route>, blocks: &[RecordBlock], write: &
         samples: tried.counts,
         failures: tried.failures,
     }
-}
-
-/// Columns that no sampled record fills.
-fn unfed(report: &RouteReport) -> Vec<Finding> {
-    let required = |column: &&ColumnReport| !column.nullable && !column.has_default && !column.generated;
-    let lacking = report.columns.iter().filter(|column| column.seen == Some(0) && report.samples.read > 0);
-    lacking
-        .map(|column| {
-            let subject = format!("{}.{}", report.table, column.column);
-            let source = column.source.as_deref().unwrap_or_default();
-            let nearest = nearest(&column.column, report.unmatched_fields.iter().map(|field| &*field.field));
-            let hint = nearest.map(|field| format!("; is it {field}?")).unwrap_or_default();
-            let text = format!("no sampled record has {source}{hint}");
-            if required(&column) {
-                let text = format!("it is NOT NULL without a default, and {text}");
-                Finding::new(Severity::Error, "column_unfilled", subject, text)
-                    .remedy("map the column under `columns`, or give it a default")
-            } else {
-                // Many a default is meant to be the only source.
-                let severity = if column.has_default { Severity::Note } else { Severity::Warning };
-                Finding::new(severity, "column_unfilled", subject, text)
-            }
-        })
-        .collect()
-}
-
-fn unmatched(report: &RouteReport, route: &Route) -> Option<Finding> {
-    let fields: Vec<_> = report.unmatched_fields.iter().map(|field| &*field.field).collect();
-    if fields.is_empty() {
-        return None;
-    }
-    let text = format!("no column takes {}", fields.join(", "));
-    let (severity, remedy) = match route.unknown_fields {
-        UnknownFields::Ignore => {
-            (Severity::Note, "add columns, or collect them with `unknown_fields: COLUMN`")
-        }
-        UnknownFields::Reject => {
-            (Severity::Error, "`unknown_fields` is `reject`: records that have them are bad")
-        }
-        UnknownFields::Collect(_) => return None,
-    };
-    Some(Finding::new(severity, "field_unmatched", &report.topic, text).remedy(remedy))
-}
-
-/// Columns of bytes that records fill with base64, whose letters would be the bytes.
-fn encoded(report: &RouteReport, route: &Route, blocks: &[RecordBlock]) -> Vec<Finding> {
-    let finding = |(column, count): (&str, usize)| {
-        let subject = format!("{}.{column}", report.table);
-        let text = format!(
-            "{} looks like base64, and would be stored as its letters: a string becomes bytea by PostgreSQL's \
-             own text input, which reads hex after \\x and the escape form",
-            many(count, "sampled value")
-        );
-        Finding::new(Severity::Warning, "base64", subject, text).remedy(
-            "let the producer write hex after \\x, or store the text and decode it in SQL: \
-             decode(column, 'base64')",
-        )
-    };
-    sample::base64_columns(route, blocks).into_iter().map(finding).collect()
-}
-
-/// One finding for each way in which sampled records fail.
-fn failing(report: &RouteReport) -> Vec<Finding> {
-    let mut kinds: BTreeMap<(&str, Option<&str>), Vec<&report::SampleFailure>> = BTreeMap::new();
-    for failure in &report.failures {
-        kinds.entry((failure.code, failure.column.as_deref())).or_default().push(failure);
-    }
-    let finding = |((code, column), failures): ((&str, Option<&str>), Vec<&report::SampleFailure>)| {
-        let first = failures[0];
-        let place = column.map(|column| format!(" for column {column}")).unwrap_or_default();
-        let text = format!(
-            "{} of {} sampled would not be written: {code}{place}, first {}[{}] offset {}: {}",
-            failures.len(),
-            many(report.samples.read, "record"),
-            report.topic,
-            first.partition,
-            first.offset,
-            first.reason
-        );
-        Finding::new(Severity::Error, "sample_failed", &report.topic, text)
-    };
-    kinds.into_iter().map(finding).collect()
 }

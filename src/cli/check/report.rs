@@ -1,5 +1,7 @@
 //! What `check` found: the document, and how it looks to people.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::cli::output::{Paper, Report, Tone, plain, visible};
@@ -12,6 +14,15 @@ pub(super) struct CheckReport {
     pub(super) ok: bool,
     pub(super) routes: Vec<RouteReport>,
     pub(super) findings: Vec<Finding>,
+}
+
+impl CheckReport {
+    /// What was found with servers, the worst first.
+    pub(super) fn new(pipeline: &str, routes: Vec<RouteReport>, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| finding.severity);
+        let ok = findings.iter().all(|finding| finding.severity != Severity::Error);
+        Self { pipeline: pipeline.to_owned(), ok, routes, findings }
+    }
 }
 
 /// One topic on its way to its table.
@@ -81,6 +92,8 @@ pub(super) struct SampleFailure {
     pub(super) column: Option<String>,
     pub(super) sqlstate: Option<String>,
     pub(super) reason: String,
+    /// How the record's value begins; none where there is none.
+    pub(super) excerpt: Option<String>,
 }
 
 /// How bad a finding is.
@@ -171,6 +184,15 @@ impl CheckReport {
     }
 }
 
+/// The first failure of each code and column, and how many there are of it.
+pub(super) fn kinds(failures: &[SampleFailure]) -> Vec<(&SampleFailure, usize)> {
+    let mut kinds: BTreeMap<(&str, Option<&str>), (&SampleFailure, usize)> = BTreeMap::new();
+    for failure in failures {
+        kinds.entry((failure.code, failure.column.as_deref())).or_insert((failure, 0)).1 += 1;
+    }
+    kinds.into_values().collect()
+}
+
 pub(super) fn many(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
@@ -234,25 +256,49 @@ impl RouteReport {
         grid.text()
     }
 
+    /// How many records fail in which way; the findings tell an example of each.
     fn failures(&self, paper: &Paper) -> String {
-        const SHOWN: usize = 20;
         if self.failures.is_empty() {
             return String::new();
         }
-        let mut grid = paper.table(&["  part", "offset", "code", "column", "reason"]).flexible(4);
-        for failure in self.failures.iter().take(SHOWN) {
+        let mut grid = paper.table(&["  failing", "code", "column", "first"]);
+        for (first, count) in kinds(&self.failures) {
             grid.row([
-                plain(format!("  {}", failure.partition)),
-                plain(failure.offset),
-                (failure.code.to_owned(), Tone::Bad),
-                plain(visible(failure.column.as_deref().unwrap_or("-"))),
-                plain(visible(&failure.reason)),
+                plain(format!("  {count}")),
+                (first.code.to_owned(), Tone::Bad),
+                plain(visible(first.column.as_deref().unwrap_or("-"))),
+                plain(format!("partition {}, offset {}", first.partition, first.offset)),
             ]);
         }
-        let mut text = grid.text();
-        if self.failures.len() > SHOWN {
-            text += &format!("  and {} more (-o json shows all)\n", self.failures.len() - SHOWN);
+        grid.text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(offset: i64, code: &'static str, column: Option<&str>) -> SampleFailure {
+        SampleFailure {
+            partition: 0,
+            offset,
+            code,
+            column: column.map(str::to_owned),
+            sqlstate: None,
+            reason: String::new(),
+            excerpt: None,
         }
-        text
+    }
+
+    #[test]
+    fn failures_are_told_once_for_each_code_and_column_with_the_first_example() {
+        let failures = [
+            failure(1, "bad_json", None),
+            failure(2, "out_of_range", Some("amount")),
+            failure(3, "bad_json", None),
+            failure(4, "out_of_range", Some("id")),
+        ];
+        let told: Vec<_> = kinds(&failures).iter().map(|(first, count)| (first.offset, *count)).collect();
+        assert_eq!(told, [(1, 2), (2, 1), (4, 1)]);
     }
 }

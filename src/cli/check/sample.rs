@@ -10,7 +10,7 @@ use crate::engine::mode::Existing;
 use crate::engine::record::{Record, RecordBlock};
 use crate::engine::route::{Mapping, Route, Source, UnknownFields};
 use crate::engine::row::{Decoded, Encoding, Reject, RejectCode};
-use crate::engine::shape::{ColumnType, Kind};
+use crate::engine::shape::{ColumnSet, ColumnType, Kind};
 use crate::nearest::nearest;
 use crate::routing;
 
@@ -39,7 +39,7 @@ pub(super) fn try_out(route: &Arc<Route>, blocks: &[RecordBlock]) -> Tried {
                 decoded = decoder.decode(block.partition(), &record, Encoding::Text, &mut arena);
             }
             let reject = match decoded {
-                Decoded::Row { lacks_required: true, .. } => Some(lacks_required(route)),
+                Decoded::Row { lacks_required: true, columns, .. } => Some(lacks_required(route, &columns)),
                 Decoded::Row { unproven: true, .. } | Decoded::NeedsText => {
                     counts.unproven += 1;
                     None
@@ -69,17 +69,46 @@ pub(super) fn try_out(route: &Arc<Route>, blocks: &[RecordBlock]) -> Tried {
     }
 }
 
-fn lacks_required(route: &Route) -> Reject {
-    let reason = match route.mode.meaning().existing {
-        Existing::Update => "It lacks a required column: it is refused unless its key exists already.",
-        Existing::Keep | Existing::Unkeyed => "It lacks a required column.",
+fn lacks_required(route: &Route, present: &ColumnSet) -> Reject {
+    let columns = route.table.columns.iter().enumerate();
+    let lacking = columns.filter(|(place, column)| column.is_required() && !present.contains(*place));
+    let names: Vec<&str> = lacking.map(|(_, column)| &*column.name).collect();
+    let unless = match route.mode.meaning().existing {
+        Existing::Update => ": it is refused unless its key exists already",
+        Existing::Keep | Existing::Unkeyed => "",
     };
+    let reason = format!("It lacks {}, NOT NULL without a default{unless}.", names.join(" and "));
     Reject {
         code: RejectCode::MissingValue,
-        column: None,
+        column: names.first().map(|name| (*name).to_owned()),
         sqlstate: Some("23502".to_owned()),
-        reason: reason.to_owned(),
+        reason,
     }
+}
+
+/// Whether a record's value is what it should be, so that something can be said of its fields.
+pub(super) fn is_readable(record: &Record<'_>) -> bool {
+    record.value.is_some_and(|value| fields::members(value).is_some())
+}
+
+/// The beginning of a value: as text where it is some, else as bytes in hexadecimal.
+fn excerpt(value: &[u8]) -> String {
+    const LETTERS: usize = 60;
+    const BYTES: usize = 16;
+    let is_odd = |c: char| c == '\u{feff}' || (c.is_control() && !c.is_ascii_whitespace());
+    let (mut shown, all): (String, bool) = match std::str::from_utf8(value) {
+        Ok(text) if !text.chars().take(LETTERS).any(is_odd) => {
+            (text.chars().take(LETTERS).collect(), text.chars().nth(LETTERS).is_none())
+        }
+        _ => {
+            let hex = value.iter().take(BYTES).map(|byte| format!("{byte:02x}"));
+            (hex.collect::<Vec<_>>().join(" "), value.len() <= BYTES)
+        }
+    };
+    if !all {
+        shown.push('…');
+    }
+    shown
 }
 
 fn failure(block: &RecordBlock, record: &Record<'_>, reject: Reject) -> SampleFailure {
@@ -90,6 +119,7 @@ fn failure(block: &RecordBlock, record: &Record<'_>, reject: Reject) -> SampleFa
         column: reject.column,
         sqlstate: reject.sqlstate,
         reason: reject.reason,
+        excerpt: record.value.map(excerpt),
     }
 }
 
@@ -225,6 +255,21 @@ fn type_text(type_: &ColumnType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_shown_as_text_or_as_bytes() {
+        for (value, expected) in [
+            (&b"{\"id\": 1}"[..], "{\"id\": 1}"),
+            (b"", ""),
+            (b"\x1f\x8b\x08", "1f 8b 08"),
+            (b"Obj\x01", "4f 62 6a 01"),
+            (b"\xef\xbb\xbf{}", "ef bb bf 7b 7d"),
+            (&[0; 17], "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00…"),
+        ] {
+            assert_eq!(excerpt(value), expected);
+        }
+        assert_eq!(excerpt("é".repeat(61).as_bytes()), "é".repeat(60) + "…");
+    }
 
     #[test]
     fn base64_is_told_from_other_text() {

@@ -7,6 +7,7 @@
 
 mod error;
 mod key;
+mod partitions;
 mod privileges;
 mod column_type;
 mod connections;
@@ -17,7 +18,10 @@ use tokio_postgres::types::Type;
 use self::column_type::Types;
 pub use self::connections::{ConnectionLimit, connection_limits};
 pub use self::error::CatalogueError;
-pub use self::privileges::{MissingPrivilege, missing_privileges, stage_refusal};
+pub use self::partitions::{Bounded, bounded_partitions};
+pub use self::privileges::{
+    ClosedSequence, MissingPrivilege, TableUse, closed_sequences, missing_privileges, stage_refusal,
+};
 use crate::engine::shape::{Column, KeyOrder, Table, TableTraits, Version};
 use crate::nearest::nearest;
 use crate::postgres::session::Session;

@@ -12,6 +12,7 @@ mod pipelines;
 mod progress;
 pub(super) mod quarantine;
 mod register;
+mod rights;
 mod schema;
 mod verify;
 
@@ -24,6 +25,7 @@ pub use self::pipelines::RegisteredRoute;
 pub use self::progress::Progress;
 pub use self::quarantine::{QuarantineFilter, QuarantinedRecord};
 pub use self::register::{Registered, Registration};
+pub use self::rights::LedgerRights;
 pub use self::verify::Discrepancy;
 
 use super::identifier::{self, IdentifierError};

@@ -16,7 +16,7 @@ const VERSIONS: [&str; 3] = [
     include_str!("../sql/ledger_2.sql"),
     include_str!("../sql/ledger_3.sql"),
 ];
-const ROLES: &str = include_str!("../sql/ledger_roles.sql");
+pub(super) const ROLES: &str = include_str!("../sql/ledger_roles.sql");
 
 /// What the catalogue says of the schema, readable without any privilege on it.
 const STATE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1), \

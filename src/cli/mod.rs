@@ -61,6 +61,8 @@ Exit codes:
 enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    #[command(visible_alias = "validate")]
+    Lint(check::LintArgs),
     Init(init::InitArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
@@ -105,6 +107,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Run(args) => run::run(&args, &cli.config),
         Command::Check(args) => check::run(&args, &cli.config),
+        Command::Lint(args) => check::lint(&args, &cli.config),
         Command::Init(args) => init::run(&args, &cli.config),
         Command::Status(args) => status::run(&args, &cli.config),
         Command::Verify(args) => verify::run(&args, &cli.config),

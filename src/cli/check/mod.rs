@@ -6,6 +6,7 @@
 
 mod findings;
 mod ledger;
+mod offline;
 mod report;
 mod rights;
 mod sample;
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate check -c orders.yaml              exit code 0: all is well; 3: it isn't, and what to do
   tidegate check -c orders.yaml --sample 100 try the 100 newest records of each partition
+  tidegate check -c orders.yaml --offline    the configuration alone, where no server can be reached
   tidegate check -c orders.yaml -o json | jq '.findings[] | select(.severity == \"error\")'
 
 ";
@@ -44,11 +46,37 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "NUMBER", default_value = "10")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     sample: u32,
+    /// Look at the configuration alone and connect to nothing
+    #[arg(long, conflicts_with = "sample")]
+    offline: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
 
+const LINT_EXAMPLES: &str = "\
+Examples:
+  tidegate lint -c orders.yaml               the same as tidegate check --offline
+  tidegate validate -c orders.yaml -o json   the same under another name, for machines
+
+";
+
+/// Check the configuration alone: check --offline
+#[derive(Debug, clap::Args)]
+#[command(before_help = LINT_EXAMPLES)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// `tidegate lint`, `tidegate validate`.
+pub(super) fn lint(args: &LintArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
+    offline::run(config, args.output)
+}
+
 pub(super) fn run(args: &CheckArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
+    if args.offline {
+        return offline::run(config, args.output);
+    }
     let settings = config.load_to_report()?;
     let report = block_on(async {
         let database = match Database::connect(&settings, config).await {

@@ -12,6 +12,11 @@ pub(super) struct CheckReport {
     pub(super) pipeline: String,
     /// Nothing of severity `error` was found.
     pub(super) ok: bool,
+    /// Nothing was connected to.
+    pub(super) offline: bool,
+    /// What was looked at and what wasn't; empty where all is looked at.
+    pub(super) looked_at: Vec<String>,
+    pub(super) not_looked_at: Vec<String>,
     pub(super) routes: Vec<RouteReport>,
     pub(super) findings: Vec<Finding>,
 }
@@ -21,7 +26,8 @@ impl CheckReport {
     pub(super) fn new(pipeline: &str, routes: Vec<RouteReport>, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.severity);
         let ok = findings.iter().all(|finding| finding.severity != Severity::Error);
-        Self { pipeline: pipeline.to_owned(), ok, routes, findings }
+        let (looked_at, not_looked_at) = (Vec::new(), Vec::new());
+        Self { pipeline: pipeline.to_owned(), ok, offline: false, looked_at, not_looked_at, routes, findings }
     }
 }
 
@@ -149,6 +155,15 @@ impl Report for CheckReport {
             text += &route.text(paper);
             text += "\n";
         }
+        for (title, list) in [("looked at", &self.looked_at), ("not looked at", &self.not_looked_at)] {
+            for (index, line) in list.iter().enumerate() {
+                let title = if index == 0 { format!("{title}:") } else { String::new() };
+                text += &(paper.wrap(&format!("{title:<15}{}", visible(line)), 15) + "\n");
+            }
+        }
+        if self.offline {
+            text += "\n";
+        }
         for finding in &self.findings {
             let (word, tone) = match finding.severity {
                 Severity::Error => ("error", Tone::Bad),
@@ -178,6 +193,9 @@ impl CheckReport {
             (0, _) => paper.paint(Tone::Warning, &format!("no error, {}", many(warnings, "warning"))),
             _ => paper.paint(Tone::Bad, &format!("{}, {}", many(errors, "error"), many(warnings, "warning"))),
         };
+        if self.offline {
+            return format!("pipeline {}, without servers: {verdict}\n", self.pipeline);
+        }
         let topics = many(self.routes.len(), "topic");
         let read: usize = self.routes.iter().map(|route| route.samples.read).sum();
         format!("pipeline {}: {topics}, {} sampled; {verdict}\n", self.pipeline, many(read, "record"))

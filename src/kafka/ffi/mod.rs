@@ -175,6 +175,16 @@ impl Client {
         Ok(client)
     }
 
+    /// Whether librdkafka takes each of the properties; no client is made.
+    pub(super) fn try_properties(
+        properties: &BTreeMap<String, String>,
+    ) -> Result<(), (Option<String>, String)> {
+        let mut listener = Box::new(Listener::of(properties));
+        let mut properties = properties.clone();
+        listener.tokens = Provider::take(&mut properties)?;
+        Conf::new(&properties, &listener).map(drop)
+    }
+
     fn raw(&self) -> *mut c::rd_kafka_t {
         self.handle.as_ptr()
     }

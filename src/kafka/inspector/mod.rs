@@ -61,6 +61,16 @@ impl Inspector {
         Ok(Self { current: RwLock::new(Current::new(user)?), timeout })
     }
 
+    /// Whether a member of the group could be made of these properties, one by one. Nothing connects, and
+    /// files that they name aren't read.
+    ///
+    /// # Errors
+    /// [`Error::Property`]: the configuration must change.
+    pub fn check(user: &[(String, String)]) -> Result<(), Error> {
+        let member = properties::member(user, 0, properties::Unpacking::Usual)?;
+        Client::try_properties(&member).map_err(Error::created)
+    }
+
     /// Takes other properties over: look-ups from now on use them.
     ///
     /// # Errors

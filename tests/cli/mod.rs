@@ -7,6 +7,7 @@ mod http;
 mod servers;
 mod service;
 mod supervised;
+mod wrong_turns;
 
 use std::process::{Command, Output};
 

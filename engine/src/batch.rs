@@ -187,6 +187,16 @@ impl TableBatch {
         self.route.key.is_empty() || self.route.table.traits.key_order != KeyOrder::Free
     }
 
+    /// Whether it matters which of the rows is written first.
+    pub fn order_counts(&self) -> bool {
+        match self.route.table.traits.key_order {
+            KeyOrder::Free => false,
+            // Without a key, rows are only added.
+            KeyOrder::Changes => !self.route.key.is_empty(),
+            KeyOrder::Always => true,
+        }
+    }
+
     /// Whether each key stands once, where entries don't stand in arrival order: equal ones stand together.
     fn is_folded(&self) -> bool {
         let differ = |pair: &[Entry]| self.key(&pair[0]) != self.key(&pair[1]);

@@ -115,13 +115,7 @@ fn circles(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Vec<String> {
 }
 
 /// Where files are parts of one thing that would be too long for one file.
-const ONE_THING: [(&str, &str); 2] = [
-    ("sim/src: ", "the world's models know each other"),
-    (
-        "src: postgres::write::",
-        "the write paths hand parts of a batch to each other, and a target holds what each has prepared",
-    ),
-];
+const ONE_THING: [(&str, &str); 1] = [("sim/src: ", "the world's models know each other")];
 
 /// Whether both ends of a finding are parts of the same thing.
 fn is_one_thing(finding: &str) -> bool {

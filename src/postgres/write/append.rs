@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::copy;
-use super::ordered;
+use super::one_by_one;
 use super::stop::Stop;
 use super::target::{self, Destination, SetStatements, Target};
 use super::timings::Stage;
@@ -32,7 +32,7 @@ pub(super) async fn write(
         let set = target.set(&columns);
         let to = if straight && !columns.is_empty() { Destination::Target } else { Destination::Stage };
         if to == Destination::Stage && !target.has_stage() {
-            ordered::write_entries(work, target, rows, &entries).await?;
+            one_by_one::write_without_stage(work, target, rows, &entries).await?;
             continue;
         }
         let first_ord = work.next_ord;

@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use super::copy;
 use super::guess::{Choice, Found, Split, Way, can_be_copied};
 use super::keys;
+use super::savepoint;
 use super::staged;
 use super::stop::Stop;
 use super::target::{Destination, Target};
@@ -174,7 +175,7 @@ pub(super) async fn look_up(
 }
 
 async fn open_savepoint(client: &Client, target: &Target) -> Result<(), Stop> {
-    let opened = client.batch_execute(staged::SAVEPOINT).await;
+    let opened = client.batch_execute(savepoint::OPEN).await;
     opened.map_err(|error| Stop::rows(error, &target.table, None))
 }
 
@@ -204,7 +205,7 @@ async fn copy_new(
         match copied {
             Ok(()) => {}
             Err(stop) if stop.is_unique_violation() => {
-                staged::take_back(work.client, target).await?;
+                savepoint::take_back(work.client, target).await?;
                 work.lap(Stage::Copy);
                 return Ok(Some(stop));
             }
@@ -225,7 +226,7 @@ pub(super) async fn copy_or_take_back(
     match copy_new(work, target, rows, new, true).await {
         Ok(refused) => Ok(refused.is_none()),
         Err(stop) if stop.is_of_record() => {
-            staged::take_back(work.client, target).await?;
+            savepoint::take_back(work.client, target).await?;
             Ok(false)
         }
         Err(stop) => Err(stop),

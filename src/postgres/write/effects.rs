@@ -78,7 +78,7 @@ async fn write_table(
 ) -> Result<(), Stop> {
     let target = targets.get_mut(rows)?;
     let all: Vec<usize> = (0..rows.entries.len()).collect();
-    if ordered::takes(rows) {
+    if rows.order_counts() {
         ordered::write(work, target, rows, &all).await
     } else if rows.route.key.is_empty() {
         append::write(work, target, rows, all).await

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::append;
-use super::ordered::{self, Tried};
+use super::one_by_one::{self, Tried};
+use super::ordered;
 use super::prepared::Prepared;
 use super::settlement::Settlement;
 use super::staged;
@@ -114,7 +115,7 @@ impl Seek<'_> {
     async fn look_for_twins(&mut self) -> Result<(), Stop> {
         for rows in self.batch.tables() {
             // Where the order across keys counts, nothing is folded, and a key may come again.
-            let folds = !rows.route.key.is_empty() && !ordered::takes(rows);
+            let folds = !rows.route.key.is_empty() && !rows.order_counts();
             if folds && staged::may_have_twins(rows) {
                 let target = self.targets.get_mut(rows)?;
                 staged::look_for_twins(&mut self.work, target, &keys_of(rows)).await?;
@@ -163,7 +164,7 @@ impl Seek<'_> {
             entries.sort_unstable();
             let rows = &self.batch.tables()[table];
             let target = self.targets.get_mut(rows)?;
-            if ordered::takes(rows) {
+            if rows.order_counts() {
                 ordered::write(&mut self.work, target, rows, &entries).await?;
             } else if rows.route.key.is_empty() {
                 append::write(&mut self.work, target, rows, entries).await?;
@@ -221,7 +222,7 @@ impl Seek<'_> {
     async fn one_by_one(&mut self, piece: Range<usize>) -> Result<Vec<Range<usize>>, Stop> {
         let places: Vec<(usize, usize)> =
             self.places[piece.clone()].iter().map(|place| (place.table, place.entry)).collect();
-        let tried = ordered::try_each(self.work.client, self.targets, self.batch, &places).await?;
+        let tried = one_by_one::try_each(self.work.client, self.targets, self.batch, &places).await?;
         let (mut refused, mut written) = (Vec::new(), Vec::new());
         for (at, tried) in piece.clone().zip(tried) {
             let place = self.places[at];

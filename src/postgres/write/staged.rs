@@ -19,7 +19,7 @@ use super::stop::Stop;
 use super::target::{Destination, SetStatements, Target};
 use super::timings::Stage;
 use super::work::{self, OfOrds, Work};
-use super::{copy, ordered};
+use super::{copy, one_by_one, savepoint};
 use crate::engine::batch::{Entry, MoveIndex, Op, TableBatch};
 use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
@@ -28,9 +28,6 @@ use crate::engine::row::Encoding;
 
 /// Rounds before other writers' changes are taken for a conflict that another transaction may not meet.
 const ROUNDS_MAX: usize = 5;
-
-/// Opens the savepoint under which rows are inserted.
-pub(super) const SAVEPOINT: &str = "SAVEPOINT tidegate_rows";
 
 /// Rows of one column set in the stage.
 struct Group {
@@ -77,7 +74,7 @@ pub(super) async fn write(
         return Ok(0);
     }
     if !target.has_stage() {
-        return ordered::write_entries(work, target, rows, &entries).await;
+        return one_by_one::write_without_stage(work, target, rows, &entries).await;
     }
     let merge = Merge::stage(work, target, rows, entries).await?;
     let mut pending: Vec<i32> = (merge.base..work.next_ord).collect();
@@ -161,15 +158,9 @@ pub(super) async fn look_for_twins(
 ) -> Result<(), Stop> {
     let all: Vec<usize> = (0..keys.entries.len()).collect();
     if !target.has_stage() {
-        return ordered::refuse_twins(work.client, target, keys, &all).await;
+        return one_by_one::refuse_twins(work.client, target, keys, &all).await;
     }
     Merge::stage(work, target, keys, all).await.map(drop)
-}
-
-/// Takes back what was written since the savepoint and closes it.
-pub(super) async fn take_back(client: &Client, target: &Target) -> Result<(), Stop> {
-    let sql = "ROLLBACK TO SAVEPOINT tidegate_rows; RELEASE SAVEPOINT tidegate_rows";
-    client.batch_execute(sql).await.map_err(|error| Stop::rows(error, &target.table, None))
 }
 
 impl<'a> Merge<'a> {
@@ -385,7 +376,7 @@ impl<'a> Merge<'a> {
                 Ok(None)
             }
             Err(stop) if stop.is_unique_violation() => {
-                take_back(work.client, target).await?;
+                savepoint::take_back(work.client, target).await?;
                 pending.extend(insert);
                 Ok(Some(stop))
             }
@@ -404,7 +395,7 @@ async fn insert_under_savepoint(
     let inserts = parts.iter().map(|(set, _, ords)| async move {
         client.execute_typed(&set.sql.insert, &OfOrds::new(ords).parameters()).await
     });
-    let opened = client.batch_execute(SAVEPOINT);
+    let opened = client.batch_execute(savepoint::OPEN);
     let ((), counts) = futures_util::try_join!(opened, try_join_all(inserts))
         .map_err(|error| Stop::rows(error, &target.table, None))?;
     Ok(counts)

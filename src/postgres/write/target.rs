@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio_postgres::types::{Kind as TypeKind, Type};
 use tokio_postgres::{Client, Statement};
 
-use super::ordered;
+use super::one_by_one::known as one_by_one;
 use super::small::known as small;
 use super::sql::{KeySql, SETS_MAX, SetSql, TableNames};
 use super::stage::{self, Stage};
@@ -33,7 +33,7 @@ pub(super) struct Target {
     /// What small batches need.
     pub(super) small: small::Known,
     /// What rows that are written one by one need.
-    pub(super) ordered: ordered::Known,
+    pub(super) ordered: one_by_one::Known,
     stage: Stage,
     sets: BTreeMap<ColumnSet, Arc<SetStatements>>,
 }
@@ -158,7 +158,7 @@ impl Target {
             key_sql,
             names,
             small: small::Known::default(),
-            ordered: ordered::Known::default(),
+            ordered: one_by_one::Known::default(),
             stage: Stage::Unmade,
             sets: BTreeMap::new(),
         })

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::filter::Filter;
-use super::{Paths, ordered};
+use super::Paths;
 use crate::engine::batch::{Batch, Entry, Op, TableBatch};
 use crate::engine::key::{fingerprint, mix};
 use crate::engine::row::Encoding;
@@ -142,7 +142,7 @@ impl Choice {
     /// What is guessed of each table's rows, where they are going to be trusted.
     pub(super) fn look_at(&mut self, batch: &Batch) -> Vec<Option<Split>> {
         let trusted = |rows: &TableBatch| {
-            (!ordered::takes(rows) && self.way(rows) == Way::Trust).then(|| self.split(rows))
+            (!rows.order_counts() && self.way(rows) == Way::Trust).then(|| self.split(rows))
         };
         batch.tables().iter().map(trusted).collect()
     }

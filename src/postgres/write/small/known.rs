@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Error, Statement};
 
 use super::super::sql::{SETS_MAX, TableNames};
 use super::super::stop::Stop;
+use super::column::Column;
 use super::sql;
 use crate::engine::batch::TableBatch;
 use crate::engine::mode::WriteMode;
@@ -26,19 +27,6 @@ pub(in super::super) struct Known {
     statements: BTreeMap<(ColumnSet, WriteMode), Option<Made>>,
     /// Set when the server refused the statement for a reason that isn't a record's.
     off: bool,
-}
-
-/// How the values of a column are sent.
-#[derive(Clone, Debug)]
-pub(super) struct Column {
-    /// `pg_type.oid` of the elements.
-    pub(super) element: u32,
-    /// The type of the elements, quoted and qualified.
-    pub(super) sql_name: String,
-    /// The type with its modifier, where applying it explicitly does what storing does.
-    pub(super) cast: Option<String>,
-    /// Longest value in bytes that certainly fits.
-    pub(super) bytes_max: usize,
 }
 
 /// A statement of one column set.

@@ -9,6 +9,7 @@
 //! is rolled back, and the same batch takes the general path, which knows how to tell outcomes apart.
 
 pub(super) mod known;
+mod column;
 mod sql;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,6 @@ use tokio_postgres::{Client, Error, Row, Statement};
 
 use self::known::Names;
 use super::failpoint::{self, Failpoint};
-use super::ordered;
 use super::prepared::Prepared;
 use super::stop::Stop;
 use super::target::Target;
@@ -76,7 +76,7 @@ fn takes(batch: &Batch) -> Option<&TableBatch> {
     let fits = rows.entries.len() <= ROWS_MAX
         && rows.arena.len() <= BYTES_MAX
         && rows.encoding == Encoding::Binary
-        && (rows.entries.len() == 1 || !ordered::takes(rows))
+        && (rows.entries.len() == 1 || !rows.order_counts())
         && (traits.bytewise_key || rows.route.key.is_empty())
         && !(traits.insert_triggers || traits.update_triggers || traits.row_security)
         && !set.is_empty()

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::super::sql::{self, TableNames};
 use super::SETTLED;
-use super::known::Column;
+use super::column::Column;
 use crate::engine::mode::{Existing, Meaning};
 use crate::engine::outcome::Outcome;
 use crate::engine::shape::ColumnSet;

@@ -10,7 +10,8 @@ use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::{Client, Error, Row};
 
 use super::super::stop::Stop;
-use super::prepared::{Kind, prepare};
+use super::known::Kind;
+use super::prepared::prepare;
 use super::{Verdict, ask, fields_of, judge, kinds};
 use crate::engine::batch::Batch;
 use crate::engine::outcome::Outcome;

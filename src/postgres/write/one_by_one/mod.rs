@@ -1,41 +1,35 @@
-//! One row after the other, as they arrived: what one transaction for each record would do, in one.
+//! A statement for each row, in the order of arrival: what one transaction for each record would do, in one.
 //!
-//! Where the order across keys counts, what the table takes depends on what it holds at that moment. So
-//! each entry is a statement of its own, and constraints that could be put off are checked after each. The
+//! Constraints that could be put off are checked after each statement where the caller asked for that. The
 //! statements of a chunk are sent in one flush and their answers come in order, so that the first error is
 //! that of the entry which it names, and all entries before it went through.
 //!
-//! Rows that are only added come to the same in any order, as far as unique indexes and exclusion
-//! constraints go: a state without conflict has none in any part of it. So a run of new keys goes by COPY;
-//! where anything in it would change a row, or is refused, the run is written one by one after all.
-//!
-//! The same statements need no stage, so that tables are written by them where none can be made.
+//! They need no stage, so that tables are written by them where none can be made.
 
 mod each;
+pub(super) mod known;
 mod prepared;
 mod sql;
 mod twins;
-
-use std::collections::BTreeSet;
 
 use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 pub(super) use self::each::{Tried, try_each};
-pub(super) use self::prepared::Known;
-use self::prepared::{Field, Kind, prepare, statement_columns};
+use self::known::Kind;
+use self::prepared::{Field, prepare, statement_columns};
+use super::savepoint;
 use super::stop::Stop;
 use super::target::Target;
 use super::timings::Stage;
 use super::work::Work;
-use super::{direct, staged};
 use crate::engine::batch::{Entry, Op, TableBatch};
 use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
 use crate::engine::row::{self, Encoding};
-use crate::engine::shape::{KeyOrder, Table};
+use crate::engine::shape::Table;
 
 /// Entries whose statements are sent in one flush.
 const CHUNK_ROWS: usize = 512;
@@ -45,13 +39,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const ROUNDS_MAX: usize = 5;
 /// Refusals of one row by a unique index after which no other writer is suspected, although the key is there.
 const REFUSALS_MAX: usize = 3;
-/// Fewest entries of a run for which COPY is tried.
-const RUN_MIN: usize = 32;
-/// The longest time, in runs, for which COPY isn't tried after it was in vain.
-const PENALTY_MAX: u32 = 64;
-
 /// The plans are made for a table of any size, so that rows are always fetched by the key's index.
-const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
+pub(super) const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
 
 /// What became of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,39 +67,9 @@ impl Verdict {
     }
 }
 
-/// Whether the order of the rows counts.
-pub(super) fn takes(rows: &TableBatch) -> bool {
-    match rows.route.table.traits.key_order {
-        KeyOrder::Free => false,
-        // Without a key, rows are only added.
-        KeyOrder::Changes => !rows.route.key.is_empty(),
-        KeyOrder::Always => true,
-    }
-}
-
-/// Writes these entries, in the order of arrival, of a table where the order across keys counts.
-pub(super) async fn write(
-    work: &mut Work<'_>,
-    target: &mut Target,
-    rows: &TableBatch,
-    entries: &[usize],
-) -> Result<(), Stop> {
-    begin(work.client, target).await?;
-    let mut rest = entries;
-    while !rest.is_empty() {
-        let (run, adds) = next_run(target, rows, rest);
-        let (now, later) = rest.split_at(run);
-        if !(adds && add(work, target, rows, now).await?) {
-            one_by_one(work, target, rows, now).await?;
-        }
-        rest = later;
-    }
-    Ok(())
-}
-
 /// Writes these entries of a table whose order doesn't count, each key once, where there is no stage; returns
 /// how many of their keys existed.
-pub(super) async fn write_entries(
+pub(super) async fn write_without_stage(
     work: &mut Work<'_>,
     target: &mut Target,
     rows: &TableBatch,
@@ -119,7 +78,7 @@ pub(super) async fn write_entries(
     refuse_twins(work.client, target, rows, entries).await?;
     let begun = work.client.batch_execute(PLANS).await;
     begun.map_err(|error| Stop::rows(error, &target.table, None))?;
-    one_by_one(work, target, rows, entries).await
+    write(work, target, rows, entries).await
 }
 
 /// Refuses entries of which two have one key, where there is no stage to compare them in.
@@ -132,62 +91,8 @@ pub(super) async fn refuse_twins(
     twins::refuse(client, target, rows, entries).await
 }
 
-async fn begin(client: &Client, target: &Target) -> Result<(), Stop> {
-    let begun = client.batch_execute(&format!("SET CONSTRAINTS ALL IMMEDIATE; {PLANS}")).await;
-    begun.map_err(|error| Stop::rows(error, &target.table, None))
-}
-
-/// How many entries the next run has, and whether they may all be new keys, each once.
-fn next_run(target: &mut Target, rows: &TableBatch, rest: &[usize]) -> (usize, bool) {
-    if target.table.traits.key_order != KeyOrder::Changes || !direct::takes(rows) {
-        return (rest.len(), false);
-    }
-    let mut seen = BTreeSet::new();
-    let adds = |&&index: &&usize| {
-        let entry = &rows.entries[index];
-        entry.op == Op::Merge && entry.needs_existing.is_empty() && seen.insert(entry.fingerprint)
-    };
-    let run = rest.iter().take_while(adds).count();
-    if run < RUN_MIN {
-        return (rest.len().min(CHUNK_ROWS), false);
-    }
-    if target.ordered.cautious > 0 {
-        target.ordered.cautious -= 1;
-        return (run, false);
-    }
-    (run, true)
-}
-
-/// Writes a run of different keys where all it does is add rows; gives `false`, with nothing written, where
-/// it would change one, or something is refused.
-async fn add(
-    work: &mut Work<'_>,
-    target: &mut Target,
-    rows: &TableBatch,
-    run: &[usize],
-) -> Result<bool, Stop> {
-    let (existing, new) = direct::look_up(work, target, rows, run.to_vec()).await?;
-    let meaning = rows.route.mode.meaning();
-    let changes = match meaning.existing {
-        Existing::Keep => false,
-        Existing::Update | Existing::Unkeyed => {
-            !existing.is_empty() && !staged::are_equal(work, target, rows, existing.clone()).await?
-        }
-    };
-    if changes || !direct::copy_or_take_back(work, target, rows, &new).await? {
-        let known = &mut target.ordered;
-        known.penalty = (known.penalty * 2).clamp(1, PENALTY_MAX);
-        known.cautious = known.penalty;
-        return Ok(false);
-    }
-    target.ordered.penalty = 0;
-    for (entries, outcome) in [(new, Outcome::Inserted), (existing, meaning.kept)] {
-        entries.iter().for_each(|&index| work.count(&rows.entries[index], outcome));
-    }
-    Ok(true)
-}
-
-async fn one_by_one(
+/// Writes these entries one after the other; returns how many of their keys existed.
+pub(super) async fn write(
     work: &mut Work<'_>,
     target: &mut Target,
     rows: &TableBatch,
@@ -235,11 +140,11 @@ impl<'a> Chunk<'a> {
         for _ in 0..ROUNDS_MAX {
             match self.send(work.client, target, true).await {
                 Ok(verdicts) if verdicts.contains(&Verdict::Raced) => {
-                    staged::take_back(work.client, target).await?;
+                    savepoint::take_back(work.client, target).await?;
                 }
                 Ok(verdicts) => return self.count(work, target, &verdicts),
                 Err(stop) if stop.is_unique_violation() => {
-                    staged::take_back(work.client, target).await?;
+                    savepoint::take_back(work.client, target).await?;
                     refusals += 1;
                     // Where its key isn't there, or was there all the time, another unique index refuses.
                     if refusals == REFUSALS_MAX || !self.is_there(work.client, target).await? {
@@ -267,7 +172,7 @@ impl<'a> Chunk<'a> {
                 statements.push((at, kind, prepare(client, target, &entry.columns, kind).await?));
             }
         }
-        let opened = savepoint.then(|| maybe_done(client.batch_execute(staged::SAVEPOINT)));
+        let opened = savepoint.then(|| maybe_done(client.batch_execute(savepoint::OPEN)));
         let mut sent = Vec::with_capacity(statements.len());
         for (at, kind, statement) in &statements {
             let fields = self.fields(*at, target, *kind);

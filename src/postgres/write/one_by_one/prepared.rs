@@ -1,7 +1,5 @@
 //! The statements that write one row, prepared on first use, and the values that they take.
 
-use std::collections::BTreeMap;
-
 use bytes::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Error, Statement};
@@ -9,37 +7,9 @@ use tokio_postgres::{Client, Error, Statement};
 use super::super::sql::SETS_MAX;
 use super::super::stop::Stop;
 use super::super::target::Target;
+use super::known::Kind;
 use super::sql::{self, Modifier};
 use crate::engine::shape::{self, ColumnSet, ColumnType, Table};
-
-/// What a session knows for writing rows of one target one by one.
-#[derive(Default)]
-pub(in super::super) struct Known {
-    /// An expression for each column's value.
-    pub(super) values: Option<Vec<String>>,
-    statements: BTreeMap<(ColumnSet, Kind), Statement>,
-    /// Runs for which COPY isn't tried.
-    pub(super) cautious: u32,
-    /// What the next run that COPY is tried for in vain costs, in such runs.
-    pub(super) penalty: u32,
-}
-
-/// What a statement does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Kind {
-    /// Inserts, whatever is there.
-    Append,
-    /// Inserts where the key isn't there.
-    Add,
-    /// Inserts or updates.
-    Merge,
-    /// Updates only: a new row can't come of it.
-    Patch,
-    /// Only looks whether the key is there.
-    Look,
-    /// Deletes.
-    Delete,
-}
 
 /// The columns that a statement takes: those of the record, or the key's alone.
 pub(super) fn statement_columns(target: &Target, columns: &ColumnSet, kind: Kind) -> ColumnSet {

@@ -6,7 +6,7 @@
 //! it was written.
 
 use super::super::sql::{self, TableNames};
-use super::Kind;
+use super::known::Kind;
 use crate::engine::shape::{ColumnSet, ColumnType, Kind as TypeKind, TableTraits};
 
 /// Makes the statement for rows of these columns. `values` has an expression for each column of the table,

@@ -165,7 +165,6 @@ impl Session {
     }
 
     /// `server_version_num`, such as 150018.
-    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn version(&self) -> u32 {
         self.version
     }

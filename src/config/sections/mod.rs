@@ -67,7 +67,6 @@ const KEYS: Keys = (
 );
 
 /// Every section with its keys, the root first. What stands below `kafka` is librdkafka's.
-#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
 pub const SECTIONS: &[Keys] = &[
     KEYS,
     postgres::KEYS,

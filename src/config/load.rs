@@ -84,14 +84,18 @@ impl Settings {
     /// used; then the error lists every problem with its place.
     pub fn load(options: &LoadOptions) -> Result<Settings, ConfigError> {
         let (path, hint) = options.chosen();
+        if path.is_dir() {
+            let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            let hint = format!("{hint}; name the file in it");
+            return Err(ConfigError::Unreadable { path, source, hint });
+        }
         let Some(format) = FileFormat::of(&path) else {
             return Err(ConfigError::UnknownExtension { path });
         };
         let read = std::fs::read(&path);
-        let source = read.map_err(|source| ConfigError::Unreadable {
-            path: path.clone(),
-            source,
-            hint: hint.to_owned(),
+        let source = read.map_err(|source| {
+            let beside = beside(&path).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            ConfigError::Unreadable { path: path.clone(), source, hint: format!("{hint}{beside}") }
         })?;
         match String::from_utf8(source) {
             Ok(source) => Settings::parse(&source, format, &path, options),
@@ -122,6 +126,16 @@ impl Settings {
         interpolate::resolve(&mut root, "", &options.env, &mut problems);
         Settings::read(root, problems).map_err(invalid)
     }
+}
+
+/// A configuration that is there, with nearly this name.
+fn beside(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    let names = names.filter(|name| FileFormat::of(Path::new(name)).is_some());
+    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    let near = nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(path.with_file_name(near).display().to_string())
 }
 
 /// What is told of a file that isn't UTF-8.

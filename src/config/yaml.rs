@@ -43,6 +43,11 @@ fn describe(error: &Error, source: &str) -> Problem {
         Some(line) if line.contains("${") => {
             "between { } and [ ], a value with ${…} has to be quoted: \"${VAR}\""
         }
+        _ if message.starts_with("mapping values are not allowed") => {
+            "a line may stand too deep, the line above may lack the blank behind its colon, or a value with a \
+             colon and a blank in it has to be quoted"
+        }
+        _ if message.starts_with("tabs disallowed") => "lines are indented with blanks, not with tabs",
         _ => "",
     };
     Problem::new("", place, format!("not valid YAML: {message}"), help)

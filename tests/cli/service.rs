@@ -11,7 +11,7 @@ use lab::topics::Topics;
 use tidegate::engine::outcome::Outcome;
 
 use super::servers::Place;
-use super::{stderr, tidegate};
+use super::{stderr, stdout, tidegate};
 
 pub(super) const SOON: Duration = Duration::from_secs(90);
 
@@ -193,6 +193,21 @@ fn an_address_in_use_ends_the_service_with_1() {
     let run = place.call("run");
     assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
     assert!(stderr(&run).contains("can't listen on http.listen"), "{}", stderr(&run));
+}
+
+#[test]
+fn a_service_that_listens_nowhere_works_and_says_so() {
+    let place = Place::new("cli_off");
+    place.sql(TABLE);
+    place.put(0, &[r#"{"id":1,"amount":1}"#]);
+    let config = place.config();
+    let config = config.to_str().unwrap();
+    let arguments = ["run", "--until-caught-up", "-c", config, "--set", "http.listen=off"];
+    let run = tidegate(&arguments, &[]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert!(format!("{}{}", stdout(&run), stderr(&run)).contains("http=off"), "{}", stderr(&run));
+    let health = tidegate(&["health", "-c", config, "--set", "http.listen=off"], &[]);
+    assert_eq!(health.status.code(), Some(2), "{}", stderr(&health));
 }
 
 #[test]

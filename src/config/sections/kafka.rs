@@ -231,6 +231,11 @@ fn admit(name: &str) -> Result<(), (String, String)> {
 }
 
 fn value(name: &str, field: &Field, report: &mut Report) -> Option<(Property, Option<FileText>)> {
+    if let tree::Value::List(_) = field.node.value {
+        let help = "several stand in one text, with commas between them: a:9092,b:9092";
+        report.add(field, "expected a single value, found a list", help);
+        return None;
+    }
     let scalar = field.scalar("a single value", report)?;
     if scalar.text.is_empty() && matches!(name, "bootstrap.servers" | "group.id") {
         report.add(field, "the value is empty", "");

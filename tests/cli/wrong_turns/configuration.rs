@@ -65,6 +65,8 @@ fn values() {
         turn("a pipeline with a blank", GOOD.replace("pipeline: orders", "pipeline: my orders  # mine")),
         turn("a connection string of another kind", GOOD.replace("postgres://", "jdbc:postgresql://")),
         turn("an address by name", format!("{GOOD}http: {{listen: 'localhost:9464'}}\n")),
+        turn("a list of brokers", GOOD.replace("127.0.0.1:1\n", "[a:9092, b:9092]\n")),
+        turn("a pattern without slashes", GOOD.replace("topic: orders", "topic: orders.*")),
         turn("two that contradict", format!("{GOOD}limits: {{batch_bytes: 1GiB, memory: 64MiB}}\n")),
         turn("wide characters before the place", GOOD.replace("[id]", "[\"数据\", \"数据\"]")),
     ];

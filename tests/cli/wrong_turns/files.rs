@@ -8,6 +8,7 @@ fn files() {
     let turns = [
         Turn::new("no file at all", "check"),
         Turn::new("a file that isn't there", "check -c orders.yaml"),
+        Turn::new("a file that is called nearly so", "check -c order.yml").file("orders.yaml", GOOD),
         Turn::new("a file that isn't there, by the environment", "check")
             .variable("TIDEGATE_CONFIG", "x.yaml"),
         Turn::new("a folder", "check -c ."),

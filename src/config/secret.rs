@@ -28,8 +28,8 @@ const SAFE_PARAMETERS: &[&str] = &[
 
 /// Parts of a librdkafka property's name that tell that its value is, or may hold, a secret.
 const SECRET_PROPERTY_PARTS: &[&str] = &[
-    "password",
-    "passphrase",
+    "pass",
+    "pwd",
     "secret",
     "token",
     "key.pem",

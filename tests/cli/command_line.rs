@@ -135,6 +135,29 @@ fn init_prints_the_ledger_s_sql_without_any_server() {
 }
 
 #[test]
+fn a_check_without_servers_connects_to_nothing() {
+    let folder = TempDir::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let path = folder.path().join("tidegate.yaml");
+    let text = format!(
+        "pipeline: orders\npostgres: {{url: \"postgres://app@{address}/app\"}}\nhttp: {{listen: \"{address}\"}}\n\
+         kafka:\n  bootstrap.servers: \"{address}\"\n  security.protocol: sasl_plaintext\n  \
+         sasl.mechanisms: OAUTHBEARER\n  sasl.oauthbearer.method: oidc\n  sasl.oauthbearer.client.id: me\n  \
+         sasl.oauthbearer.client.secret: geheim\n  sasl.oauthbearer.token.endpoint.url: \"http://{address}/t\"\n\
+         routes:\n  - {{topic: events, table: public.events, key: [id]}}\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    for command in [&["lint"][..], &["validate"], &["check", "--offline"]] {
+        let output = tidegate(&[command, &["-c", path.to_str().unwrap()]].concat(), &[]);
+        assert_eq!(output.status.code(), Some(0), "{command:?}\n{}{}", stdout(&output), stderr(&output));
+        let met = listener.accept().err().map(|error| error.kind());
+        assert_eq!(met, Some(std::io::ErrorKind::WouldBlock), "{command:?} connects");
+    }
+}
+
+#[test]
 fn completions_and_manual_cover_each_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = tidegate(&["completions", shell], &[]);

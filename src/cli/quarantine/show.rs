@@ -48,7 +48,12 @@ pub(super) fn run(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure>
     let place = format!("partition {} offset {}", args.partition, args.offset);
     let row = match &rows[..] {
         [row] => row,
-        [] => return Err(Failure::failed(anyhow!("no record at {place} is in the quarantine"))),
+        [] => {
+            let list = config.command("quarantine list");
+            return Err(Failure::failed(anyhow!(
+                "no record at {place} is in the quarantine; `{list}` shows those that are"
+            )));
+        }
         several => {
             let topics: Vec<_> = several.iter().map(|row| &*row.partition.topic).collect();
             let topics = topics.join(", ");

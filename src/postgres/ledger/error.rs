@@ -69,7 +69,11 @@ pub enum LedgerError {
     #[error(transparent)]
     Name(#[from] IdentifierError),
     /// A filter of the user's in SQL isn't usable.
-    #[error("the condition given with --where can't be used: {0}")]
+    #[error(
+        "the condition given with --where can't be used: {0}\n    \
+         it is SQL on the columns of the ledger's table quarantine, such as code = 'bad_json' and \
+         column_name is null"
+    )]
     Condition(String),
 }
 

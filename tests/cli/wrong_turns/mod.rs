@@ -9,6 +9,7 @@ mod environment;
 mod files;
 mod http;
 mod records;
+mod targets;
 mod usage;
 
 use std::path::Path;
@@ -96,6 +97,11 @@ pub(super) fn snapshot(name: &str, turns: &[Turn]) {
     for turn in turns {
         text += &format!("=== {}\n{}\n", turn.title, turn.told());
     }
+    written(name, text);
+}
+
+/// Compares a text with its snapshot.
+pub(super) fn written(name: &str, text: String) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);

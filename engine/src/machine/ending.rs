@@ -1,7 +1,7 @@
 //! What follows from each way in which a transaction can end.
 
 use super::search::Search;
-use super::{Command, Exit, Flight, Machine, Millis, Report, Trouble, Unknown};
+use super::{Command, Exit, Flight, Machine, Millis, Report, Trouble, Unknown, kept};
 use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::commit::{CommitOutcome, Fence, StoredProgress};
@@ -51,7 +51,8 @@ impl Machine {
             CommitOutcome::Unknown(failure, tallies) => {
                 let moves = batch.moves().iter().zip(tallies);
                 let moves = moves.map(|(moved, tally)| (moved.partition.clone(), moved.delta.to(), tally));
-                self.trouble.unknown = Some(Unknown { moves: moves.collect(), was_applied: false });
+                let (moves, kept) = (moves.collect(), kept::reports(&batch));
+                self.trouble.unknown = Some(Unknown { moves, kept, was_applied: false });
                 self.take_back(batch);
                 self.back_off(now, &failure, commands);
                 commands.push(Command::Report(Report::Failed(failure)));
@@ -122,6 +123,7 @@ impl Machine {
                 newest_at_ms: moved.newest_at_ms,
             }));
         }
+        commands.extend(kept::reports(&batch).into_iter().map(Command::Report));
         self.unlocked(&flight.tenures, commands);
         self.leave_behind_flight(flight, commands);
         let records = tallies.iter().map(Tally::total).sum();
@@ -236,6 +238,8 @@ impl Machine {
             commands.push(Command::Report(Report::UnknownResolved { applied: true }));
         }
         let table = held.tenure.route.table.to_string();
+        let kept = kept::take(&mut unknown.kept, &partition);
+        commands.extend(kept.map(Command::Report));
         commands.push(Command::Report(Report::Settled { partition, table, tally, next, newest_at_ms: None }));
     }
 

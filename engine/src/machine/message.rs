@@ -13,6 +13,7 @@ use crate::policy::{Failure, FailureClass};
 use crate::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use crate::record::RecordBlock;
 use crate::route::Route;
+use crate::row::Reject;
 
 /// Milliseconds on a clock that only moves forward.
 pub type Millis = u64;
@@ -132,6 +133,17 @@ pub enum Report {
         next: NextOffset,
         /// The newest record timestamp of the move, milliseconds since the Unix epoch.
         newest_at_ms: Option<i64>,
+    },
+    /// Records of a partition are in the quarantine, all for one kind of reason, by a committed transaction.
+    Quarantined {
+        /// The partition.
+        partition: TopicPartition,
+        /// The first of them.
+        offset: Offset,
+        /// Why that one is.
+        reject: Reject,
+        /// How many there are.
+        records: u64,
     },
     /// A batch was committed: rows and bytes of records, as they came.
     Batch {

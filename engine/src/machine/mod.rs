@@ -6,6 +6,7 @@
 
 mod ahead;
 mod held;
+mod kept;
 mod locked;
 mod message;
 mod parents;
@@ -67,6 +68,8 @@ struct Trouble {
 struct Unknown {
     /// What it would have settled, by partition and target.
     moves: Vec<(TopicPartition, NextOffset, Tally)>,
+    /// What is told of the records that it would have quarantined.
+    kept: Vec<Report>,
     /// A partition was found to stand where it would have put it: it was applied, as a whole.
     was_applied: bool,
 }

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod failures;
+mod kept;
 mod locked;
 mod ownership;
 mod parents;
@@ -354,7 +355,9 @@ fn words_of(command: &Command) -> Option<String> {
         Command::Report(Report::UnknownResolved { applied }) => format!("unknown applied: {applied}"),
         Command::Report(Report::Retrying { class, .. }) => format!("retry {}", class.name()),
         Command::Advise(..)
-        | Command::Report(Report::Settled { .. } | Report::Batch { .. } | Report::Failed(_)) => return None,
+        | Command::Report(
+            Report::Settled { .. } | Report::Quarantined { .. } | Report::Batch { .. } | Report::Failed(_),
+        ) => return None,
     })
 }
 

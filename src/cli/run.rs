@@ -1,6 +1,6 @@
 //! `tidegate run`: the service.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use crate::config::{self, LogFormat, LogSettings};
@@ -84,7 +84,8 @@ fn starting(error: StartError) -> Failure {
 
 fn words(log: LogSettings) -> (logging::Format, &'static str) {
     let format = match log.format {
-        LogFormat::Json => logging::Format::Json,
+        LogFormat::Auto if std::io::stderr().is_terminal() => logging::Format::Text,
+        LogFormat::Auto | LogFormat::Json => logging::Format::Json,
         LogFormat::Text => logging::Format::Text,
     };
     (format, log.level.name())

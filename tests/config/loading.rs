@@ -157,7 +157,7 @@ fn silence_means_the_defaults_of_the_contract() {
         "timeouts": {"connect": "10s", "statement": "30s", "lock": "10s", "idle_in_transaction": "15s",
             "takeover": "5s", "drain": "25s"},
         "http": {"listen": "127.0.0.1:9464", "probes": null, "hosts": []},
-        "log": {"format": "json", "level": "info", "server_messages": false},
+        "log": {"format": "auto", "level": "info", "server_messages": false},
     });
     assert_eq!(effective, expected);
 }

@@ -13,10 +13,11 @@ const LEVELS: Words<LogLevel> = &[
     ("trace", LogLevel::Trace),
 ];
 
+/// By where standard error leads: people read a terminal, and programs whatever else it may be.
 const FORMAT: Choice<LogFormat> = Choice {
     name: "format",
-    default: LogFormat::Json,
-    words: &[("json", LogFormat::Json), ("text", LogFormat::Text)],
+    default: LogFormat::Auto,
+    words: &[("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)],
 };
 const LEVEL: Choice<LogLevel> = Choice { name: "level", default: LogLevel::Info, words: LEVELS };
 
@@ -40,6 +41,8 @@ pub struct LogSettings {
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For people where standard error is a terminal, as JSON elsewhere.
+    Auto,
     /// One JSON object a line.
     Json,
     /// For people.

@@ -27,13 +27,18 @@ impl ConfigArgs {
         LoadOptions::from_process(self.config.clone(), self.sets.clone())
     }
 
-    /// How `tidegate WORDS` is called for the same file, fit to be pasted into a shell. A file that was
-    /// chosen by `$TIDEGATE_CONFIG` or by nobody is found again without being named.
+    /// How `tidegate WORDS` is called for the same file, fit to be pasted into a shell.
     pub(super) fn command(&self, words: &str) -> String {
-        let Some(file) = &self.config else { return format!("tidegate {words}") };
+        format!("tidegate {words}{}", self.naming())
+    }
+
+    /// What such a command ends with: ` -c orders.yaml`. A file that was chosen by `$TIDEGATE_CONFIG` or by
+    /// nobody is found again without being named.
+    pub(super) fn naming(&self) -> String {
+        let Some(file) = &self.config else { return String::new() };
         let file = file.to_string_lossy();
         let quoted = shlex::try_quote(&file).unwrap_or_else(|_| file.clone());
-        format!("tidegate {words} -c {quoted}")
+        format!(" -c {quoted}")
     }
 
     /// Loads the configuration.
@@ -50,7 +55,8 @@ impl ConfigArgs {
     /// The logs of such a command.
     pub(super) fn logs_to_report(&self) -> Result<(), Failure> {
         let environment = logging::Environment::of(&self.options().env);
-        let started = logging::init(logging::Format::Text, "warn", Some(SERVER_MESSAGES), &environment);
+        let (format, silenced) = (logging::Format::Text, Some(SERVER_MESSAGES));
+        let started = logging::init(format, "warn", silenced, &environment, std::io::stderr);
         started.map(drop).map_err(Failure::usage)
     }
 }

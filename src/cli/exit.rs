@@ -15,11 +15,11 @@ pub(super) enum Exit {
     Failed,
     /// Wrong usage or configuration.
     Usage,
-    /// `check` or `verify` found something.
+    /// `check` or `verify` found something, or `run --fail-on-quarantine` something that it can't write.
     Found,
     /// Kafka or PostgreSQL can't be reached; never from `run`.
     Unreachable,
-    /// A partition halted; from `run` only with `--until-caught-up`.
+    /// A partition halted; from `run` only where it has a goal.
     Halted,
     /// A signal ended the command.
     Interrupted,

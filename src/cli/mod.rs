@@ -14,6 +14,7 @@ mod health;
 mod infer;
 mod init;
 mod man;
+mod numbers;
 mod output;
 mod quarantine;
 mod run;
@@ -54,8 +55,8 @@ struct Cli {
 
 const AFTER: &str = "\
 Exit codes:
-  0 done · 1 failed · 2 wrong usage or configuration · 3 check or verify found something
-  4 Kafka or PostgreSQL unreachable · 5 halted (run --until-caught-up) · 130 interrupted";
+  0 done · 1 failed · 2 wrong usage or configuration · 3 check, verify or run --fail-on-quarantine found something
+  4 Kafka or PostgreSQL unreachable · 5 halted (run with a goal) · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -11,8 +11,10 @@ mod budget;
 mod contact;
 mod descriptors;
 mod desk;
+mod rejects;
 mod reporting;
-mod caught_up;
+mod course;
+mod goal;
 mod look_up;
 mod messages;
 mod poll;
@@ -20,10 +22,11 @@ mod refusals;
 mod secrets;
 mod shutdown;
 mod supervisor;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -31,15 +34,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::budget::Budget;
-use self::caught_up::{Finish, Goal};
 use self::contact::Contact;
+use self::course::{Sources, Way};
 use self::desk::Desk;
-use self::discovery::Discovery;
+use self::discovery::{Discovery, RouteMap};
 use self::duties::{Registration, claims};
+use self::goal::{Finish, Goal};
 use self::messages::{LaneLink, PollLink, PollMessage};
 use self::poll::Poll;
 use self::refusals::Refusals;
-use self::reporting::Facts;
+use self::rejects::Rejects;
+use self::reporting::{Audience, Facts};
 use self::shutdown::Signals;
 use crate::assemble;
 use crate::config::Settings;
@@ -51,9 +56,14 @@ use crate::postgres::connect::{Connector, SettingsError};
 use crate::postgres::identifier::IdentifierError;
 use crate::postgres::ledger::Ledger;
 use crate::postgres::write::Writer;
-use crate::telemetry::board::Board;
+use crate::telemetry::account::Account;
+use crate::telemetry::board::{Board, State};
 use crate::telemetry::http;
 use crate::telemetry::metrics::Metrics;
+
+pub use self::course::{Course, TopicCourse};
+pub use self::goal::{Aim, Left, Share};
+pub use self::summary::{RunEnd, RunSummary, TableSummary};
 
 /// Longest wait for an answer to a look-up in Kafka.
 const LOOK_UP: Duration = Duration::from_secs(10);
@@ -64,26 +74,20 @@ const DUTIES_PULSE: Duration = Duration::from_secs(180);
 /// What the poll thread may take beyond the drain limit.
 const POLL_PULSE: Duration = Duration::from_secs(60);
 
+/// How long a drain without a goal may be held up by the look into the quarantine.
+const LAST_GLANCE: Duration = Duration::from_secs(2);
+
 /// What kind of run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RunOptions {
-    /// Ends once the ends seen at start are reached.
-    pub until_caught_up: bool,
+    /// Ends once this is reached.
+    pub aim: Option<Aim>,
     /// How long such a run waits for topics that don't exist.
     pub wait_for_topics: Duration,
-}
-
-/// How a run ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RunEnd {
-    /// By a signal, in good order.
-    Stopped,
-    /// By a signal before the goal of the run, in good order; what is left, in a line each.
-    Interrupted(Vec<String>),
-    /// Every partition has reached the end that was seen at start.
-    CaughtUp,
-    /// What is left stands still, for these reasons.
-    Halted(Vec<String>),
+    /// How long such a run may take.
+    pub timeout: Option<Duration>,
+    /// What a command ends with that is for the configuration in use, such as ` -c orders.yaml`.
+    pub naming: String,
 }
 
 /// Why a run can't begin. What time may cure is never one of these.
@@ -123,12 +127,20 @@ struct Running {
     lanes: Vec<JoinHandle<()>>,
     duties: JoinHandle<()>,
     http: Option<std::thread::JoinHandle<()>>,
+    routes: watch::Receiver<RouteMap>,
     stop: CancellationToken,
     board: Board,
 }
 
-/// Runs the pipeline until a signal, or until it has caught up where that is asked for. Kafka and PostgreSQL
-/// are waited for as long as it takes.
+/// What makes a run end.
+enum Cut {
+    Signal(&'static str),
+    Timeout(Duration),
+    Finish(Finish),
+}
+
+/// Runs the pipeline until a signal, or until its goal is reached where it has one, and tells what it did.
+/// Kafka and PostgreSQL are waited for as long as it takes. `course` is for those who watch meanwhile.
 ///
 /// # Errors
 /// What no waiting cures: see [`StartError`].
@@ -136,8 +148,10 @@ pub async fn run(
     settings: Settings,
     env: &BTreeMap<String, String>,
     options: RunOptions,
-) -> Result<RunEnd, StartError> {
-    let mut signals = Signals::install()?;
+    course: &Course,
+) -> Result<RunSummary, StartError> {
+    let begun_at = Instant::now();
+    let signals = Signals::install()?;
     let settings = Arc::new(settings);
     let properties = assemble::kafka_properties(&settings);
     let instance = instance_name();
@@ -163,42 +177,118 @@ pub async fn run(
         Desk::new(connector.clone(), ledger.clone(), settings.pipeline.as_str(), &instance, takeover)
     };
     let (registered_in, registered) = watch::channel(Registration::default());
-    let parts = Parts {
-        settings: &settings,
-        connector: &connector,
-        ledger: &ledger,
-        board: &board,
-        metrics: &metrics,
-    };
+    let contact = Contact::new(board.clone(), metrics.clone());
+    let (account, rejects) = (Account::default(), Rejects::new(&options.naming));
+    let audience = Audience { board: board.clone(), metrics, contact, account, rejects };
+    let parts =
+        Parts { settings: &settings, connector: &connector, ledger: &ledger, audience: audience.clone() };
     let running = start(parts, properties, Arc::clone(&inspector), [desk(), desk()], registered_in, server)?;
-    let mut goal = Goal {
-        inspector,
-        desk: desk(),
-        board,
-        registered,
-        wait_for_topics: options.wait_for_topics,
-        seen: None,
-    };
-    let finish =
-        async { if options.until_caught_up { goal.reach().await } else { std::future::pending().await } };
-    let finish = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "shutting down: draining");
-            None
+    let (way_in, way) = watch::channel(Way::default());
+    course.begin(Sources { board: board.clone(), account: audience.account.clone(), way });
+    let wait_for_topics = options.wait_for_topics;
+    let goal = options.aim.map(|aim| {
+        let desk = desk();
+        Goal::new(goal::Parts { aim, inspector, desk, board, registered, wait_for_topics, way: way_in })
+    });
+    let run =
+        Run { begun_at, options, running, audience, goal, desk: desk(), drain: settings.timeouts.drain };
+    Ok(run.finish(signals).await)
+}
+
+/// A run on its way.
+struct Run {
+    begun_at: Instant,
+    options: RunOptions,
+    running: Running,
+    audience: Audience,
+    goal: Option<Goal>,
+    /// For the last look into the quarantine.
+    desk: Desk,
+    drain: Duration,
+}
+
+impl Run {
+    /// Waits for what ends it, drains, and says what it did.
+    async fn finish(mut self, mut signals: Signals) -> RunSummary {
+        let (goal, timeout) = (&mut self.goal, self.options.timeout);
+        let finish = async {
+            match goal {
+                Some(goal) => goal.reach().await,
+                None => std::future::pending().await,
+            }
+        };
+        let time_is_over = async {
+            match timeout {
+                Some(time) => {
+                    tokio::time::sleep(time).await;
+                    time
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let cut = tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "shutting down: draining");
+                Cut::Signal(signal)
+            }
+            time = time_is_over => {
+                tracing::info!("the time of the run ({time:?}) is over: draining");
+                Cut::Timeout(time)
+            }
+            finish = finish => Cut::Finish(finish),
+        };
+        let waiting = self.audience.board.read(State::unready);
+        signals.end_at_last_of(if matches!(cut, Cut::Signal(_)) { 1 } else { 2 });
+        let routes = self.running.routes.borrow().clone();
+        self.running.end(self.drain).await;
+        self.audience.rejects.tell_all();
+        let account = &self.audience.account;
+        let share = match &mut self.goal {
+            Some(goal) => {
+                let is_reached = matches!(cut, Cut::Finish(Finish::Reached));
+                Some(goal.share(&account.positions(), is_reached).await)
+            }
+            None => None,
+        };
+        RunSummary {
+            tables: summary::tables(account, &routes),
+            open: open_quarantine(&mut self.desk, &self.audience.board, self.goal.is_some()).await,
+            elapsed: self.begun_at.elapsed(),
+            end: ending(cut, share.as_ref(), waiting),
+            share,
         }
-        finish = finish => Some(finish),
-    };
-    signals.end_at_last_of(if finish.is_some() { 2 } else { 1 });
-    running.end(settings.timeouts.drain).await;
-    Ok(match finish {
-        Some(Finish::CaughtUp) => RunEnd::CaughtUp,
-        Some(Finish::Halted(reasons)) => RunEnd::Halted(reasons),
-        None if options.until_caught_up => match goal.left().await {
-            left if left.is_empty() => RunEnd::CaughtUp,
-            left => RunEnd::Interrupted(left),
-        },
-        None => RunEnd::Stopped,
-    })
+    }
+}
+
+/// How a run ended that was cut short by `cut`: what a drain finishes counts.
+fn ending(cut: Cut, share: Option<&Result<Share, String>>, waiting: Vec<String>) -> RunEnd {
+    let is_all = matches!(share, Some(Ok(share)) if share.left.is_empty());
+    match cut {
+        Cut::Finish(Finish::Reached) => RunEnd::Reached,
+        Cut::Finish(Finish::Halted(reasons)) => RunEnd::Halted(reasons),
+        Cut::Signal(signal) if share.is_none() => RunEnd::Stopped(signal),
+        Cut::Signal(_) | Cut::Timeout(_) if is_all => RunEnd::Reached,
+        Cut::Signal(signal) => RunEnd::Interrupted(signal),
+        Cut::Timeout(time) => RunEnd::TimedOut(time, waiting),
+    }
+}
+
+/// What of the quarantine is open, by topic, where PostgreSQL answers: a drain isn't held up by one that
+/// doesn't.
+async fn open_quarantine(
+    desk: &mut Desk,
+    board: &Board,
+    has_goal: bool,
+) -> Result<BTreeMap<String, u64>, String> {
+    let silent = || "PostgreSQL gives no answer".to_owned();
+    if !board.read(|state| state.conditions.database.ok) {
+        return Err(silent());
+    }
+    let within = if has_goal { desk.connects_within() + goal::LAST_LOOK } else { LAST_GLANCE };
+    match tokio::time::timeout(within, desk.open_quarantine()).await {
+        Ok(open) => open.map_err(|error| error.to_string()),
+        Err(_) => Err(silent()),
+    }
 }
 
 /// A name that tells operators where a partition's owner runs, and that no other process has.
@@ -213,8 +303,7 @@ struct Parts<'a> {
     settings: &'a Arc<Settings>,
     connector: &'a Connector,
     ledger: &'a Ledger,
-    board: &'a Board,
-    metrics: &'a Metrics,
+    audience: Audience,
 }
 
 fn start(
@@ -225,16 +314,17 @@ fn start(
     registered: watch::Sender<Registration>,
     server: http::Server,
 ) -> Result<Running, StartError> {
-    let Parts { settings, board, metrics, .. } = parts;
+    let Parts { settings, audience, .. } = &parts;
+    let Audience { board, metrics, contact, .. } = audience.clone();
     let (poll_link, messages) = PollLink::new();
     let budget = Budget::new(settings.limits.memory.get());
-    let contact = Contact::new(board.clone(), metrics.clone());
     let refusals = Refusals::new(board.clone());
     let (duty_link, duty_messages) = mpsc::unbounded_channel();
     let (look_link, looks) = mpsc::unbounded_channel();
     let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone() };
-    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget, &contact);
-    let (routes_in, routes) = watch::channel(discovery::RouteMap::default());
+    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
+    let (routes_in, routes) = watch::channel(RouteMap::default());
+    let routes_read = routes.clone();
     let secrets = (Arc::clone(settings), properties.clone(), Arc::clone(&inspector), poll_link.clone());
     let poll = Poll {
         properties,
@@ -283,14 +373,13 @@ fn start(
     tokio::spawn(claims::run(claims_duty, looks, stop.clone()));
     let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
-    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, stop, board: board.clone() })
+    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes: routes_read, stop, board })
 }
 
 fn start_lanes(
     parts: &Parts<'_>,
     link: &LaneLink,
     budget: &Budget,
-    contact: &Contact,
 ) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
     let limits = assemble::lane_limits(parts.settings);
     (0..parts.settings.workers.get())
@@ -299,9 +388,8 @@ fn start_lanes(
             let machine = Machine::new(limits, fastrand::u64(..));
             let store =
                 Writer::new(parts.connector.clone(), parts.ledger.clone(), parts.settings.pipeline.as_str());
-            let beat = parts.board.heartbeat(format!("lane {number}"), LANE_PULSE);
-            let (board, metrics) = (parts.board.clone(), parts.metrics.clone());
-            let mut facts = Facts::new(board, metrics, contact.clone(), beat, budget.surplus());
+            let beat = parts.audience.board.heartbeat(format!("lane {number}"), LANE_PULSE);
+            let mut facts = Facts::new(parts.audience.clone(), beat, budget.surplus());
             let task =
                 tokio::spawn(lane::run(machine, store, link.clone(), inbox, move |fact| facts.tell(fact)));
             (sender, task)

@@ -1,25 +1,47 @@
 //! What lanes report, as metrics, board and log lines.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::budget::Surplus;
 use super::contact::{Answer, Contact};
+use super::rejects::Rejects;
 use crate::engine::machine::{Machine, Report};
+use crate::engine::outcome::Tally;
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::lane::{Fact, Step};
 use crate::store::CommitOutcome;
+use crate::telemetry::account::Account;
 use crate::telemetry::board::{Board, Heartbeat};
 use crate::telemetry::labels::{Dependency, Resolved, Stage, TransactionResult};
 use crate::telemetry::metrics::{Metrics, PartitionMetrics, Standing, TableMetrics};
+
+/// Who is told what lanes do.
+#[derive(Clone)]
+pub(super) struct Audience {
+    /// What this process is doing now.
+    pub(super) board: Board,
+    /// What Prometheus sees.
+    pub(super) metrics: Metrics,
+    /// Whether PostgreSQL answers.
+    pub(super) contact: Contact,
+    /// What the run has applied.
+    pub(super) account: Account,
+    /// Who logs what went to the quarantine.
+    pub(super) rejects: Rejects,
+}
 
 /// Turns one lane's facts into telemetry, and what they say of memory into the budget.
 pub(super) struct Facts {
     board: Board,
     metrics: Metrics,
     contact: Contact,
+    account: Account,
+    rejects: Rejects,
     beat: Heartbeat,
+    /// When the transaction began whose end was told last.
+    begun_at: Instant,
     surplus: Surplus,
     tables: BTreeMap<(String, String), TableMetrics>,
     partitions: BTreeMap<TopicPartition, PartitionMetrics>,
@@ -32,27 +54,27 @@ pub(super) fn now_ms() -> i64 {
 
 impl Facts {
     /// Facts of the lane behind `beat`, whose rows may take more of the budget than their records did.
-    pub(super) fn new(
-        board: Board,
-        metrics: Metrics,
-        contact: Contact,
-        beat: Heartbeat,
-        surplus: Surplus,
-    ) -> Self {
-        let (tables, partitions) = (BTreeMap::new(), BTreeMap::new());
-        Self { board, metrics, contact, beat, surplus, tables, partitions }
+    pub(super) fn new(audience: Audience, beat: Heartbeat, surplus: Surplus) -> Self {
+        let Audience { board, metrics, contact, account, rejects } = audience;
+        let (tables, partitions, begun_at) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
+        Self { board, metrics, contact, account, rejects, beat, begun_at, surplus, tables, partitions }
     }
 
     /// Takes a fact.
     pub(super) fn tell(&mut self, fact: Fact<'_>) {
         match fact {
             Fact::Surplus(bytes) => self.surplus.set(bytes),
-            Fact::Beat(machine) => self.standing(machine),
+            Fact::Beat(machine) => {
+                self.standing(machine);
+                self.rejects.tell_due(Instant::now());
+            }
             Fact::Transaction { outcome, elapsed } => {
                 self.beat.beat();
+                let now = Instant::now();
+                self.begun_at = now.checked_sub(elapsed).unwrap_or(now);
                 self.metrics.transaction(result_of(outcome), elapsed.as_secs_f64());
                 self.metrics.stage(Stage::Write, elapsed.as_secs_f64());
-                self.tell_database(outcome, elapsed);
+                self.tell_database(outcome);
             }
             Fact::Report(report) => self.report(report),
             Fact::Step { kind, elapsed } => {
@@ -65,7 +87,7 @@ impl Facts {
         }
     }
 
-    fn tell_database(&self, outcome: &CommitOutcome, elapsed: Duration) {
+    fn tell_database(&self, outcome: &CommitOutcome) {
         match outcome {
             CommitOutcome::Committed(_)
             | CommitOutcome::AlreadyCommitted
@@ -73,12 +95,7 @@ impl Facts {
             | CommitOutcome::Reshaped(_)
             | CommitOutcome::Refused(_)
             | CommitOutcome::Sought(_) => {
-                let begun_at = Instant::now().checked_sub(elapsed);
-                self.contact.answers(
-                    Dependency::Postgres,
-                    begun_at.unwrap_or_else(Instant::now),
-                    Answer::Work,
-                );
+                self.contact.answers(Dependency::Postgres, self.begun_at, Answer::Work);
             }
             CommitOutcome::RolledBack(failure) | CommitOutcome::Unknown(failure, _) => match failure.class {
                 FailureClass::Unavailable => self.contact.silent(Dependency::Postgres, &failure.message),
@@ -120,24 +137,39 @@ impl Facts {
         self.partitions.entry(partition.clone()).or_insert_with(|| metrics.partition(partition))
     }
 
+    fn settled(
+        &mut self,
+        partition: &TopicPartition,
+        table: String,
+        tally: &Tally,
+        next: NextOffset,
+        newest_at_ms: Option<i64>,
+    ) {
+        self.account.settled(partition, &table, tally, next, self.begun_at);
+        let now = now_ms();
+        let metrics = &self.metrics;
+        let topic = partition.topic.to_string();
+        self.tables
+            .entry((topic, table))
+            .or_insert_with_key(|(topic, table)| metrics.table(topic, table))
+            .settled(tally, now, newest_at_ms);
+        self.metrics.end_to_end(now, newest_at_ms);
+        self.board.partition(partition, |state| {
+            state.next_offset = Some(next.value());
+            state.log_end_offset = state.log_end_offset.map(|end| end.max(next.value()));
+        });
+        let log_end = self.log_end(partition);
+        let standing = Standing { next, log_end, low: None, oldest_ms: None };
+        self.partition(partition).progress(&standing);
+    }
+
     fn report(&mut self, report: Report) {
         match report {
             Report::Settled { partition, table, tally, next, newest_at_ms } => {
-                let now = now_ms();
-                let metrics = &self.metrics;
-                let topic = partition.topic.to_string();
-                self.tables
-                    .entry((topic, table))
-                    .or_insert_with_key(|(topic, table)| metrics.table(topic, table))
-                    .settled(&tally, now, newest_at_ms);
-                self.metrics.end_to_end(now, newest_at_ms);
-                self.board.partition(&partition, |state| {
-                    state.next_offset = Some(next.value());
-                    state.log_end_offset = state.log_end_offset.map(|end| end.max(next.value()));
-                });
-                let log_end = self.log_end(&partition);
-                let standing = Standing { next, log_end, low: None, oldest_ms: None };
-                self.partition(&partition).progress(&standing);
+                self.settled(&partition, table, &tally, next, newest_at_ms);
+            }
+            Report::Quarantined { partition, offset, reject, records } => {
+                self.rejects.kept(&partition, offset, &reject, records, Instant::now());
             }
             Report::Batch { records, bytes, oldest_at_ms } => {
                 self.metrics.batch(records as usize, bytes);

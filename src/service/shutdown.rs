@@ -46,6 +46,9 @@ impl Signals {
             for _ in 0..signals {
                 self.next().await;
             }
+            tracing::warn!(
+                "ended at once by a further signal; what isn't committed is read again at the next start"
+            );
             std::process::exit(INTERRUPTED);
         });
     }

@@ -58,22 +58,26 @@ impl Environment {
     }
 }
 
-/// Begins to log to standard error for the rest of the process's life. Nothing of the target `silenced` is
-/// written, whatever the level and `RUST_LOG` say. What repeats is held back; whoever runs for long tells the
-/// counts by what is returned.
+/// Begins to log for the rest of the process's life, by a `writer` that leads to standard error. Nothing of
+/// the target `silenced` is written, whatever the level and `RUST_LOG` say. What repeats is held back;
+/// whoever runs for long tells the counts by what is returned.
 ///
 /// # Errors
 /// When `level` or `RUST_LOG` can't be read, or when a logger is installed already.
-pub fn init(
+pub fn init<W>(
     format: Format,
     level: &str,
     silenced: Option<&str>,
     environment: &Environment,
-) -> Result<Repeats, LoggingError> {
+    writer: W,
+) -> Result<Repeats, LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = filter(level, silenced, environment.rust_log.as_deref())?;
     let colour = std::io::stderr().is_terminal() && !environment.no_colour;
     let repeats = Repeats::default();
-    let logger = subscriber(format, filter, colour, std::io::stderr, repeats.clone());
+    let logger = subscriber(format, filter, colour, writer, repeats.clone());
     logger.try_init().map_err(|_| LoggingError::Installed)?;
     Ok(repeats)
 }

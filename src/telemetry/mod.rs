@@ -3,6 +3,7 @@
 //! The service tells it facts in typed calls; nothing here decides anything, and nothing here asks a
 //! database or a broker. Names of metrics stand in [`definitions`] alone.
 
+pub mod account;
 pub mod board;
 pub mod definitions;
 pub mod http;

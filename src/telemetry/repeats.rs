@@ -31,6 +31,12 @@ const NAMES: [&str; 5] = ["partition", "topic", "code", "sqlstate", "signal"];
 
 /// Where counts come from; they are never counted themselves.
 const OWN: &str = module_path!();
+/// The target of lines about quarantined records, of which whoever tells them counts what it holds back.
+pub const QUARANTINE: &str = "tidegate::quarantine";
+/// The target of lines that tell how far a run is: each says something new.
+pub const PROGRESS: &str = "tidegate::progress";
+/// Lines that pass as they are.
+const PASS: [&str; 3] = [OWN, QUARANTINE, PROGRESS];
 
 /// Holds back what repeats. All clones are one. Lines come from any thread, as they do to standard error,
 /// and wait for each other for a look into a table at most.
@@ -124,7 +130,7 @@ impl Repeats {
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let place = event.metadata();
-        if *place.level() > Level::INFO || place.target() == OWN {
+        if *place.level() > Level::INFO || PASS.contains(&place.target()) {
             return true;
         }
         let mut words = Words::default();
@@ -237,6 +243,15 @@ mod tests {
         assert_eq!((told.len(), told[0].as_str(), told[3].as_str()), (4, first, first), "{told:?}");
         assert!(told[1].starts_with("99 more in 60 s: attempt 0 failed"), "{told:?}");
         assert!(told[2].starts_with("7 more in "), "{told:?}");
+    }
+
+    #[test]
+    fn lines_of_which_others_hold_back_what_repeats_pass_as_they_are() {
+        let told = logged(|_| {
+            (0..3).for_each(|done| tracing::info!(target: PROGRESS, done, "on the way"));
+            (0..3).for_each(|more| tracing::warn!(target: QUARANTINE, more, "quarantined"));
+        });
+        assert_eq!(told.len(), 6, "{told:?}");
     }
 
     #[test]

@@ -53,12 +53,13 @@ fn a_run_with_an_end_that_a_signal_ends_before_it_says_what_is_left_and_ends_wit
     let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();
     scene.url = proxy.url(&scene.fresh.url);
     scene.more = "limits: {batch_rows: 50}\n".to_owned();
-    scene.send(&Plan::events(20_000));
-    // Each of the 400 transactions takes several round trips.
+    scene.send(&Plan::events(40_000));
+    // Each of the 800 transactions takes several round trips.
     proxy.link(Link { delay: Duration::from_millis(20), ..Link::default() });
     let worker = scene.program().args(["--until-caught-up"]).start("run").unwrap();
     Scene::await_log(&worker, "running until the ends seen now are reached");
     await_progress(&scene, &worker, total(&scene));
+    Scene::await_log(&worker, "on the way");
     worker.terminate().unwrap();
     let ended = worker.wait(DRAINED).unwrap();
     assert_eq!(ended.code, Some(130), "{}", ended.errors);
@@ -66,7 +67,9 @@ fn a_run_with_an_end_that_a_signal_ends_before_it_says_what_is_left_and_ends_wit
         - checker::next_offsets(scene.subject()).unwrap().values().sum::<i64>();
     assert!(left > 0, "it was to be interrupted before the end");
     let told = format!("interrupted: {left} offsets of 2 partitions are left");
-    assert!(ended.errors.contains(&told), "{told}\n{}", ended.errors);
+    let last = ended.errors.lines().last().unwrap_or_default();
+    assert!(last.starts_with(&told), "{told}\n{}", ended.errors);
+    assert!(ended.output.contains("interrupted by SIGTERM: "), "{}", ended.output);
     proxy.link(Link::default());
     scene.run_to_end();
     scene.prove();

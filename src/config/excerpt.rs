@@ -264,3 +264,48 @@ fn drawn(line: u32, text: &str, mark: Range<usize>) -> String {
     let drawn = Renderer::plain().render(&report);
     drawn.lines().map(|line| format!("    {}", line.trim_end())).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOCABULARY: Vocabulary = Vocabulary {
+        word: |_, key| match key {
+            "kafka" => Word::Section,
+            "password" => Word::Secret,
+            "name" | "routes" => Word::Plain,
+            _ => Word::Unknown,
+        },
+        harmless: |section| section == "routes",
+    };
+
+    /// The line and the mark, without what frames them.
+    fn drawn_at(source: &str, at: (u32, u32), key: &str) -> Option<(String, String)> {
+        let drawn = excerpt(source, at, key, VOCABULARY)?;
+        let behind = |line: &str| line.split_once('|').map(|(_, text)| text.trim().to_owned());
+        Some((behind(drawn.lines().nth(1)?)?, behind(drawn.lines().nth(2)?)?))
+    }
+
+    #[test]
+    fn a_line_is_shown_up_to_what_may_be_a_secret() {
+        let shown = |line: &str, mark: &str| Some((line.to_owned(), mark.to_owned()));
+        for (source, at, key, expected) in [
+            ("name: x", (1, 1), "name", shown("name: x", "^^^^")),
+            ("kafka: {name: x, password: y}", (1, 9), "kafka.name", shown("kafka: {name: x, password: ***", "^^^^")),
+            ("kafka: {password: y, name: x}", (1, 22), "kafka.name", shown("kafka: {password: ***", "^^^")),
+            ("kafka: {nmae: y}", (1, 9), "kafka.nmae", shown("kafka: {nmae: …", "^^^^")),
+            ("routes: {nmae: y}", (1, 10), "routes.nmae", shown("routes: {nmae: y}", "^^^^")),
+            ("kafka: https://a:b@c", (1, 8), "kafka", shown("kafka: ***", "^^^")),
+            ("name: x password y", (1, 9), "", shown("name: x …", "^")),
+            // What continues a secret isn't shown, and neither is what can't be told from it.
+            ("password: |\n  y\nname: x", (2, 3), "", None),
+            ("password: |\n  nmae: y\nname: x", (2, 3), "", None),
+            ("password: |\n  y\nname: x", (3, 1), "", shown("name: x", "^^^^")),
+            ("password: x\nnmae: y", (2, 1), "nmae", shown("nmae: …", "^^^^")),
+            ("just text", (1, 1), "", None),
+            ("name: x", (9, 1), "", None),
+        ] {
+            assert_eq!(drawn_at(source, at, key), expected, "{source:?}");
+        }
+    }
+}

@@ -8,16 +8,8 @@ use crate::postgres::catalogue::{Bounded, ClosedSequence};
 use super::report::{ColumnReport, Finding, RouteReport, SampleFailure, Severity, kinds, many};
 use super::sample;
 
-/// What a sample shows; `wanted` says whether one was to be taken.
-pub(super) fn of_samples(
-    report: &RouteReport,
-    route: &Route,
-    blocks: &[RecordBlock],
-    wanted: bool,
-) -> Vec<Finding> {
-    if report.samples.read == 0 {
-        return if wanted { vec![nothing_sampled(report)] } else { Vec::new() };
-    }
+/// What a sample of at least one record shows.
+pub(super) fn of_samples(report: &RouteReport, route: &Route, blocks: &[RecordBlock]) -> Vec<Finding> {
     let mut found = Vec::new();
     // Where nothing could be read, each column would only repeat that.
     if blocks.iter().flat_map(RecordBlock::iter).any(|record| sample::is_readable(&record)) {
@@ -29,9 +21,14 @@ pub(super) fn of_samples(
     found
 }
 
-fn nothing_sampled(report: &RouteReport) -> Finding {
-    let text = "nothing to sample: the topic holds no records, so that neither fields nor values were tried";
-    let finding = Finding::new(Severity::Note, "nothing_sampled", &report.topic, text);
+/// A sample in which no record came, of logs that hold so many offsets.
+pub(super) fn nothing_sampled(topic: &str, offsets: i64) -> Finding {
+    let (severity, why) = match offsets {
+        0 => (Severity::Note, "the topic is empty"),
+        _ => (Severity::Warning, "no record came, though the logs aren't empty: they may hold markers alone"),
+    };
+    let text = format!("nothing to sample: {why}, so that neither fields nor values were tried");
+    let finding = Finding::new(severity, "nothing_sampled", topic, text);
     finding.remedy("produce a few records, then check again")
 }
 

@@ -105,6 +105,8 @@ struct Check<'s> {
     database: Database,
     inspector: Inspector,
     topics: Vec<TopicInfo>,
+    /// How many topics the routes mean.
+    meant: usize,
     routes: Vec<RouteReport>,
     findings: Vec<Finding>,
 }
@@ -113,11 +115,13 @@ impl<'s> Check<'s> {
     fn new(settings: &'s Settings, database: Database) -> Result<Self, Failure> {
         let inspector = Logs::of(settings).inspector()?;
         let topics = inspector.topics().map_err(looking_up)?;
-        Ok(Self { settings, database, inspector, topics, routes: Vec::new(), findings: Vec::new() })
+        let (routes, findings) = (Vec::new(), Vec::new());
+        Ok(Self { settings, database, inspector, topics, meant: 0, routes, findings })
     }
 
     async fn all(&mut self, sample: usize) -> Result<(), Failure> {
         let meant = self.meant();
+        self.meant = meant.len();
         self.stage().await?;
         self.connections().await?;
         let (found, closed) = rights::look(self.settings, &self.inspector, &meant)?;
@@ -184,7 +188,14 @@ impl<'s> Check<'s> {
         self.privileges(&resolved, &report).await?;
         self.sequences(&resolved, &report).await?;
         self.partitions(&resolved).await?;
-        self.findings.extend(findings::of_samples(&report, &resolved, &blocks, sample > 0));
+        match report.samples.read {
+            0 if sample == 0 => {}
+            0 => {
+                let offsets = samples::offsets(&self.inspector, topic).map_err(looking_up)?;
+                self.findings.push(findings::nothing_sampled(&topic.name, offsets));
+            }
+            _ => self.findings.extend(findings::of_samples(&report, &resolved, &blocks)),
+        }
         self.routes.push(report);
         Ok(())
     }
@@ -309,7 +320,8 @@ impl<'s> Check<'s> {
     }
 
     fn finish(self) -> CheckReport {
-        CheckReport::new(self.settings.pipeline.as_str(), self.routes, self.findings)
+        let report = CheckReport::new(self.settings.pipeline.as_str(), self.routes, self.findings);
+        CheckReport { topics: self.meant, ..report }
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct CheckReport {
     /// What was looked at and what wasn't; empty where all is looked at.
     pub(super) looked_at: Vec<String>,
     pub(super) not_looked_at: Vec<String>,
+    /// How many topics the routes mean.
+    pub(super) topics: usize,
     pub(super) routes: Vec<RouteReport>,
     pub(super) findings: Vec<Finding>,
 }
@@ -26,8 +28,17 @@ impl CheckReport {
     pub(super) fn new(pipeline: &str, routes: Vec<RouteReport>, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.severity);
         let ok = findings.iter().all(|finding| finding.severity != Severity::Error);
-        let (looked_at, not_looked_at) = (Vec::new(), Vec::new());
-        Self { pipeline: pipeline.to_owned(), ok, offline: false, looked_at, not_looked_at, routes, findings }
+        let (looked_at, not_looked_at, topics) = (Vec::new(), Vec::new(), routes.len());
+        Self {
+            pipeline: pipeline.to_owned(),
+            ok,
+            offline: false,
+            looked_at,
+            not_looked_at,
+            topics,
+            routes,
+            findings,
+        }
     }
 }
 
@@ -196,7 +207,10 @@ impl CheckReport {
         if self.offline {
             return format!("pipeline {}, without servers: {verdict}\n", self.pipeline);
         }
-        let topics = many(self.routes.len(), "topic");
+        let topics = match self.topics - self.routes.len().min(self.topics) {
+            0 => many(self.topics, "topic"),
+            left => format!("{}, {left} without a table that fits", many(self.topics, "topic")),
+        };
         let read: usize = self.routes.iter().map(|route| route.samples.read).sum();
         format!("pipeline {}: {topics}, {} sampled; {verdict}\n", self.pipeline, many(read, "record"))
     }

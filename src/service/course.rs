@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use super::duties::Registration;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::telemetry::account::Account;
 use crate::telemetry::board::{Board, State};
@@ -20,6 +21,8 @@ pub struct Course(Arc<OnceLock<Sources>>);
 pub(super) struct Sources {
     pub(super) board: Board,
     pub(super) account: Account,
+    /// How far registration has come.
+    pub(super) registered: watch::Receiver<Registration>,
     /// Nothing is ever sent where the run has no end.
     pub(super) way: watch::Receiver<Way>,
 }
@@ -65,7 +68,7 @@ impl Course {
 
     /// How far each topic is, by name.
     pub fn topics(&self) -> Vec<TopicCourse> {
-        let Some(Sources { board, account, way }) = self.0.get() else { return Vec::new() };
+        let Some(Sources { board, account, way, .. }) = self.0.get() else { return Vec::new() };
         let quarantined = account.quarantined();
         let mut topics = board.read(|state| topics(state, &way.borrow()));
         for topic in &mut topics {
@@ -74,9 +77,13 @@ impl Course {
         topics
     }
 
-    /// What the process can't work without at present, in a line each.
+    /// What the process waits for at present, in a line each: topics first, then what it can't work without.
     pub fn waiting(&self) -> Vec<String> {
-        self.0.get().map_or_else(Vec::new, |sources| sources.board.read(State::unready))
+        let Some(Sources { board, registered, .. }) = self.0.get() else { return Vec::new() };
+        let missing = |topic: &String| format!("topic {topic}: it doesn't exist, or this user may not describe it");
+        let mut waiting: Vec<_> = registered.borrow().missing.iter().map(missing).collect();
+        waiting.extend(board.read(State::unready));
+        waiting
     }
 }
 
@@ -116,7 +123,9 @@ mod tests {
     fn begun() -> (Course, Board, Account, watch::Sender<Way>) {
         let (board, account, course) = (Board::new("p", "a"), Account::default(), Course::default());
         let (way_in, way) = watch::channel(Way::default());
-        course.begin(Sources { board: board.clone(), account: account.clone(), way });
+        let missing = Registration { missing: vec!["refunds".to_owned()], ..Registration::default() };
+        let (_, registered) = watch::channel(missing);
+        course.begin(Sources { board: board.clone(), account: account.clone(), registered, way });
         (course, board, account, way_in)
     }
 
@@ -145,7 +154,9 @@ mod tests {
             halted,
         };
         assert_eq!(course.topics(), [topic("orders", 8, 7, 2, 0), topic("users", 0, 0, 0, 1)]);
-        assert!(course.waiting().iter().any(|line| line.starts_with("group: ")), "{:?}", course.waiting());
+        let waiting = course.waiting();
+        assert!(waiting[0].starts_with("topic refunds: it doesn't exist"), "{waiting:?}");
+        assert!(waiting.iter().any(|line| line.starts_with("group: ")), "{waiting:?}");
     }
 
     #[test]

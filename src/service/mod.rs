@@ -57,7 +57,7 @@ use crate::postgres::identifier::IdentifierError;
 use crate::postgres::ledger::Ledger;
 use crate::postgres::write::Writer;
 use crate::telemetry::account::Account;
-use crate::telemetry::board::{Board, State};
+use crate::telemetry::board::Board;
 use crate::telemetry::http;
 use crate::telemetry::metrics::Metrics;
 
@@ -184,7 +184,8 @@ pub async fn run(
         Parts { settings: &settings, connector: &connector, ledger: &ledger, audience: audience.clone() };
     let running = start(parts, properties, Arc::clone(&inspector), [desk(), desk()], registered_in, server)?;
     let (way_in, way) = watch::channel(Way::default());
-    course.begin(Sources { board: board.clone(), account: audience.account.clone(), way });
+    let account = audience.account.clone();
+    course.begin(Sources { board: board.clone(), account, registered: registered.clone(), way });
     let wait_for_topics = options.wait_for_topics;
     let goal = options.aim.map(|aim| {
         let desk = desk();
@@ -192,7 +193,7 @@ pub async fn run(
     });
     let run =
         Run { begun_at, options, running, audience, goal, desk: desk(), drain: settings.timeouts.drain };
-    Ok(run.finish(signals).await)
+    Ok(run.finish(signals, course).await)
 }
 
 /// A run on its way.
@@ -209,7 +210,7 @@ struct Run {
 
 impl Run {
     /// Waits for what ends it, drains, and says what it did.
-    async fn finish(mut self, mut signals: Signals) -> RunSummary {
+    async fn finish(mut self, mut signals: Signals, course: &Course) -> RunSummary {
         let (goal, timeout) = (&mut self.goal, self.options.timeout);
         let finish = async {
             match goal {
@@ -237,11 +238,12 @@ impl Run {
             }
             finish = finish => Cut::Finish(finish),
         };
-        let waiting = self.audience.board.read(State::unready);
+        let waiting = course.waiting();
         signals.end_at_last_of(if matches!(cut, Cut::Signal(_)) { 1 } else { 2 });
         let routes = self.running.routes.borrow().clone();
         self.running.end(self.drain).await;
         self.audience.rejects.tell_all();
+        tracing::info!("tidegate ends");
         let account = &self.audience.account;
         let share = match &mut self.goal {
             Some(goal) => {
@@ -421,6 +423,5 @@ impl Running {
         if tokio::time::timeout(Duration::from_secs(5), rest).await.is_err() {
             tracing::warn!("a lane didn't end in time; what it had in flight is fenced by its next owner");
         }
-        tracing::info!("tidegate ends");
     }
 }

@@ -161,6 +161,17 @@ fn a_run_that_never_sees_the_logs_says_why_in_its_last_line() {
 }
 
 #[test]
+fn a_run_whose_time_is_over_before_its_topics_exist_names_them() {
+    let mut place = Place::new("cli_never").with_table();
+    place.routes = place.routes.replace(&place.fresh.topic, "nobody.makes.this");
+    let output = place.call("run --until-caught-up --wait-for-topics 1h --timeout 5s");
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told = "waiting for topic nobody.makes.this: it doesn't exist, or this user may not describe it";
+    assert!(last_line(&errors).contains(told), "{errors}");
+}
+
+#[test]
 fn a_service_that_drains_tells_what_it_did_where_somebody_reads_it() {
     let place = filled("cli_drained");
     for (command, form) in [("run -o json", true), ("run", false)] {

@@ -7,6 +7,7 @@
 mod configuration;
 mod environment;
 mod files;
+mod goals;
 mod http;
 mod records;
 mod targets;

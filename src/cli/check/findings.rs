@@ -100,9 +100,8 @@ fn encoded(report: &RouteReport, route: &Route, blocks: &[RecordBlock]) -> Vec<F
 fn failing(report: &RouteReport) -> Vec<Finding> {
     let finding = |(first, count): (&SampleFailure, usize)| {
         let place = first.column.as_ref().map(|column| format!(" for column {column}")).unwrap_or_default();
-        let begins = first.excerpt.as_ref().map(|text| format!(" It begins `{text}`.")).unwrap_or_default();
         let text = format!(
-            "{count} of {} sampled would not be written: {}{place}, first {}[{}] offset {}: {}{begins}",
+            "{count} of {} sampled would not be written: {}{place}, first {}[{}] offset {}: {}",
             many(report.samples.read, "record"),
             first.code,
             report.topic,

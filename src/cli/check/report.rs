@@ -288,18 +288,19 @@ impl RouteReport {
         grid.text()
     }
 
-    /// How many records fail in which way; the findings tell an example of each.
+    /// How many records fail in which way, and how the first of each begins; the findings tell why.
     fn failures(&self, paper: &Paper) -> String {
         if self.failures.is_empty() {
             return String::new();
         }
-        let mut grid = paper.table(&["  failing", "code", "column", "first"]);
+        let mut grid = paper.table(&["  failing", "code", "column", "first", "begins"]).flexible(4);
         for (first, count) in kinds(&self.failures) {
             grid.row([
                 plain(format!("  {count}")),
                 (first.code.to_owned(), Tone::Bad),
                 plain(visible(first.column.as_deref().unwrap_or("-"))),
                 plain(format!("partition {}, offset {}", first.partition, first.offset)),
+                plain(visible(first.excerpt.as_deref().unwrap_or("-"))),
             ]);
         }
         grid.text()

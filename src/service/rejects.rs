@@ -191,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_is_due_is_not_lost_to_records_that_come_before_it_is_told() {
+        let lines = told(|rejects| {
+            let (begin, partition) = (Instant::now(), TopicPartition::new("orders", 0));
+            for seconds in [0, 30, 61] {
+                let now = begin + Duration::from_secs(seconds);
+                rejects.kept(&partition, Offset::new(1), &reject(RejectCode::BadJson), 2, now);
+            }
+            rejects.tell_due(begin + Duration::from_secs(62));
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].starts_with("5 more records are in the quarantine within 62 s"), "{lines:?}");
+    }
+
+    #[test]
     fn what_is_left_at_the_end_is_told_once() {
         let lines = told(|rejects| {
             let partition = TopicPartition::new("orders", 0);

@@ -76,6 +76,34 @@ fn a_run_with_an_end_that_a_signal_ends_before_it_says_what_is_left_and_ends_wit
 }
 
 #[test]
+fn what_another_process_brings_to_its_end_is_told_as_its_own() {
+    let mut scene = Scene::new("shared", 1);
+    let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();
+    scene.more = "limits: {batch_rows: 50}\n".to_owned();
+    scene.send(&Plan::events(20_000));
+    proxy.link(Link { delay: Duration::from_millis(20), ..Link::default() });
+    let direct = std::mem::replace(&mut scene.url, proxy.url(&scene.fresh.url));
+    let owner = scene.worker();
+    await_progress(&scene, &owner, 0);
+    scene.url = direct;
+    // The only partition has its owner, who keeps it.
+    let other = scene.program().args(["--until-caught-up", "-o", "json"]).start("run").unwrap();
+    Scene::await_log(&other, "running until the ends seen now are reached");
+    proxy.link(Link::default());
+    let ended = other.wait(SOON).unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let told: serde_json::Value = serde_json::from_str(&ended.output).unwrap();
+    let goal = &told["goal"];
+    assert_eq!((&goal["reached_elsewhere"], &goal["reached_here"]), (&1.into(), &0.into()), "{told:#}");
+    assert_eq!(told["totals"]["records"], 0, "{told:#}");
+    assert!(
+        told["sentence"].as_str().unwrap().ends_with("1 partition: 1 brought there by others"),
+        "{told:#}"
+    );
+    scene.prove();
+}
+
+#[test]
 fn a_run_with_an_end_whose_topic_goes_meanwhile_is_halted_by_name() {
     let mut scene = Scene::new("went", 1);
     let proxy = Proxy::postgres(&scene.fresh.postgres_address).unwrap();

@@ -166,7 +166,7 @@ impl Goal {
         let partitions = self.partitions?;
         let counts = [
             (self.reached_here?, "brought there by this process"),
-            (self.reached_elsewhere?, "by other processes"),
+            (self.reached_elsewhere?, "brought there by others"),
             (self.reached_before?, "there already"),
             (self.left.len(), "left"),
         ];

@@ -1,15 +1,16 @@
 //! Errors that a real broker gives rarely, injected by librdkafka's mock cluster.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tidegate::engine::position::NextOffset;
-use tidegate::kafka::{Inspector, ProblemKind};
+use tidegate::kafka::{Error, Inspector, ProblemKind};
 
 use super::cluster::{Cluster, Writer, unique};
-use super::{Member, partition};
+use super::{Member, partition, properties};
 
 struct Mock {
     cluster: MockCluster<'static, DefaultProducerContext>,
@@ -42,6 +43,25 @@ impl Mock {
             assert_eq!(member.offsets(&at), (0..end).collect::<Vec<_>>());
         }
     }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_no_place_in_the_log() {
+    let mock = mock(1, "late");
+    let properties = properties(&mock.cluster.bootstrap_servers(), "none", &[]);
+    let inspector = Inspector::connect(&properties, Duration::from_secs(2)).expect("valid");
+    let both = [0, 1].map(|number| partition(&mock.topic, number));
+    let marks = inspector.watermarks(&both).expect("answered");
+    assert_eq!(marks[&both[0]].end, NextOffset::new(10));
+    // The connection stands, and nothing comes over it in time.
+    mock.cluster.broker_round_trip_time(1, Duration::from_secs(60)).expect("set");
+    let late = inspector.watermarks(&both);
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    let each = inspector.glance(&both);
+    let are_late = |each: BTreeMap<_, Result<_, Error>>| {
+        each.values().all(|marks| matches!(marks, Err(Error::Timeout { .. })))
+    };
+    assert!(matches!(each, Err(Error::Timeout { .. })) || each.clone().is_ok_and(are_late), "{each:?}");
 }
 
 #[test]

@@ -164,10 +164,20 @@ pub(in crate::kafka) fn offsets(
         let read = |index| {
             let entry = c::rd_kafka_ListOffsetsResultInfo_topic_partition(*found.add(index));
             let (partition, offset, error) = read_entry(entry);
-            (partition, code(error).map(|()| offset))
+            (partition, code(error).and_then(|()| told(place, offset)))
         };
         Ok((0..count).map(read).collect())
     }
+}
+
+/// The offset of an entry without an error. Where a broker answers too late, librdkafka leaves what it
+/// began with in the entries, and no error.
+fn told(place: Place, offset: i64) -> Result<i64, Fault> {
+    let is_answer = match place {
+        Place::Beginning | Place::End => offset >= 0,
+        Place::Time(_) => offset >= -1,
+    };
+    if is_answer { Ok(offset) } else { Err(Fault::of(TIMED_OUT)) }
 }
 
 /// A member of a group: the name that the group gave it, its client id, the address that it connects from,

@@ -6,21 +6,38 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use crate::config::{BackoffStrategy, Settings};
 use crate::engine::backoff::{Backoff, Growth};
 use crate::engine::breaker::BreakerLimits;
+use crate::engine::instance::Instance;
 use crate::engine::machine::LaneLimits;
 use crate::postgres::connect::{Connector, ServerSettings, SessionTimeouts, SettingsError};
 use crate::postgres::identifier::IdentifierError;
 use crate::postgres::ledger::Ledger;
+
+/// The property by which brokers know a program.
+const CLIENT_ID: &str = "client.id";
+
+/// The name of this process among those of the pipeline.
+pub fn instance(settings: &Settings) -> Instance {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    // Its first field is random as a whole.
+    let (random, ..) = Uuid::new_v4().as_fields();
+    Instance::new(settings.pipeline.as_str(), &host, std::process::id(), random)
+}
 
 /// The connector of a pipeline's sessions. Files that the connection string is made of, and a service file,
 /// are read again for each of them.
 ///
 /// # Errors
 /// When the connection settings can't be used. `env` gives PG* variables and HOME.
-pub fn connector(settings: &Settings, env: &BTreeMap<String, String>) -> Result<Connector, SettingsError> {
+pub fn connector(
+    settings: &Settings,
+    env: &BTreeMap<String, String>,
+    instance: &Instance,
+) -> Result<Connector, SettingsError> {
     let (env, postgres) = (env.clone(), settings.postgres.clone());
     let resolve = move |url: &SecretString| {
         ServerSettings::resolve(url.expose_secret(), &|name| env.get(name).cloned())
@@ -33,12 +50,32 @@ pub fn connector(settings: &Settings, env: &BTreeMap<String, String>) -> Result<
         lock: settings.timeouts.lock,
         idle_in_transaction: settings.timeouts.idle_in_transaction,
     };
-    Connector::renewing(server, Some(Box::new(renew)), settings.pipeline.as_str(), timeouts)
+    let connector = Connector::renewing(server, Some(Box::new(renew)), settings.pipeline.as_str(), timeouts)?;
+    Ok(connector.of(instance))
 }
 
 /// The properties for Kafka's client, secrets included.
-pub fn kafka_properties(settings: &Settings) -> Vec<(String, String)> {
-    settings.kafka.expose().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+pub fn kafka_properties(settings: &Settings, instance: &Instance) -> Vec<(String, String)> {
+    let given = settings.kafka.expose().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    named(given.collect(), instance)
+}
+
+/// The same as the files that they are made of say now.
+///
+/// # Errors
+/// A sentence without secrets, where a file can't be read.
+pub fn current_kafka_properties(
+    settings: &Settings,
+    instance: &Instance,
+) -> Result<Vec<(String, String)>, String> {
+    Ok(named(settings.kafka.current()?, instance))
+}
+
+fn named(mut properties: Vec<(String, String)>, instance: &Instance) -> Vec<(String, String)> {
+    if !properties.iter().any(|(name, _)| name == CLIENT_ID) {
+        properties.push((CLIENT_ID.to_owned(), instance.client_id()));
+    }
+    properties
 }
 
 /// The pipeline's ledger.

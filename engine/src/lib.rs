@@ -34,3 +34,4 @@ pub mod commit;
 pub mod machine;
 pub mod ownership;
 pub mod agenda;
+pub mod instance;

@@ -129,7 +129,9 @@ pub(super) fn ledger(settings: &Settings) -> Result<Ledger, Failure> {
 }
 
 fn connector(settings: &Settings, config: &ConfigArgs) -> Result<Connector, Failure> {
-    assemble::connector(settings, &config.options().env)
+    let connector = assemble::connector(settings, &config.options().env, &assemble::instance(settings));
+    connector
+        .map(|connector| connector.named("command"))
         .map_err(|error| Failure::usage(anyhow!("postgres.url: {error}")))
 }
 
@@ -146,13 +148,15 @@ fn connecting(error: &ConnectError) -> Failure {
 
 /// Kafka's logs, looked at beside any group.
 pub(super) struct Logs {
+    pipeline: String,
     properties: Vec<(String, String)>,
 }
 
 impl Logs {
     /// Reads the properties; nothing connects yet.
     pub(super) fn of(settings: &Settings) -> Self {
-        Self { properties: assemble::kafka_properties(settings) }
+        let properties = assemble::kafka_properties(settings, &assemble::instance(settings));
+        Self { pipeline: settings.pipeline.to_string(), properties }
     }
 
     /// The end of each partition's committed log; `Err` says why Kafka doesn't tell it soon.
@@ -180,8 +184,9 @@ impl Logs {
 
     /// Who is in the consumer group; `Err` says why that isn't known.
     pub(super) async fn group(&self) -> Result<Group, String> {
-        let properties = self.properties.clone();
-        let looking = tokio::task::spawn_blocking(move || Inspector::connect(&properties, GLANCE)?.group());
+        let (pipeline, properties) = (self.pipeline.clone(), self.properties.clone());
+        let looking =
+            tokio::task::spawn_blocking(move || Inspector::connect(&properties, GLANCE)?.group(&pipeline));
         match looking.await {
             Ok(group) => group.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

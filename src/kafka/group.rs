@@ -1,11 +1,12 @@
 //! Who is in the consumer group, and which of them are strangers.
 //!
 //! Any program that knows a group's name can join it, and is given partitions that it doesn't write to our
-//! tables. A member is ours when its client id is the configured one: nothing else that a group tells of its
-//! members is the same for all processes of a pipeline and for nobody else.
+//! tables. A member is ours by its client id ([`Kin`]): nothing else that a group tells of its members is the
+//! pipeline's alone.
 
 use std::collections::BTreeSet;
 
+use crate::engine::instance::Kin;
 use crate::engine::position::TopicPartition;
 
 /// A member of the group.
@@ -24,15 +25,15 @@ pub struct Member {
 /// The group at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group {
-    ours: String,
+    ours: Kin,
     stable: bool,
     members: Vec<Member>,
 }
 
 impl Group {
-    /// A group of these members; those with the client id `ours` are of this pipeline.
-    pub fn new(ours: &str, stable: bool, members: Vec<Member>) -> Self {
-        Self { ours: ours.to_owned(), stable, members }
+    /// A group of these members, some of which are `ours`.
+    pub fn new(ours: Kin, stable: bool, members: Vec<Member>) -> Self {
+        Self { ours, stable, members }
     }
 
     /// Whether its assignment is settled. While it isn't, what members hold isn't told, or changes.
@@ -62,7 +63,7 @@ impl Group {
     }
 
     fn is_ours(&self, member: &Member) -> bool {
-        member.client == self.ours
+        self.ours.has(&member.client)
     }
 }
 
@@ -79,13 +80,13 @@ mod tests {
     fn members_are_ours_by_their_client_id_and_the_smallest_name_speaks() {
         let members =
             vec![member("c", "tidegate", &[0]), member("a", "other", &[1]), member("b", "tidegate", &[])];
-        let group = Group::new("tidegate", true, members);
+        let group = Group::new(Kin::new("orders", "tidegate"), true, members);
         assert_eq!(group.spokesman(), Some("b"));
         let at = |number| TopicPartition::new("events", number);
         assert_eq!([0, 1, 2].map(|number| group.holds(&at(number))), [true, false, false]);
         let strangers = [0, 1, 2].map(|number| group.stranger(&at(number)).map(|member| member.id.as_str()));
         assert_eq!(strangers, [None, Some("a"), None]);
         assert_eq!(group.strangers().count(), 1);
-        assert_eq!(Group::new("mine", true, Vec::new()).spokesman(), None);
+        assert_eq!(Group::new(Kin::new("orders", "mine"), true, Vec::new()).spokesman(), None);
     }
 }

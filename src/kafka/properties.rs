@@ -158,7 +158,7 @@ pub fn lapse_ms(session_ms: u64) -> u64 {
     (session_ms / 2).max(1)
 }
 
-/// The client id of every process of a pipeline: it tells the group's members that are ours from strangers.
+/// The client id of a process that is given these properties.
 pub fn client_id(user: &[(String, String)]) -> &str {
     let ours = DEFAULTS.iter().find(|(name, _)| *name == CLIENT_ID).map_or("", |(_, value)| value);
     user.iter().find(|(name, _)| name == CLIENT_ID).map_or(ours, |(_, value)| value)

@@ -31,7 +31,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::budget::Budget;
 use self::contact::Contact;
@@ -49,6 +48,7 @@ use self::shutdown::Signals;
 use crate::assemble;
 use crate::config::Settings;
 use crate::engine::halt::HaltCode;
+use crate::engine::instance::Instance;
 use crate::engine::machine::Machine;
 use crate::kafka::{self, Inspector};
 use crate::lane::{self, LaneSender};
@@ -153,20 +153,20 @@ pub async fn run(
     let begun_at = Instant::now();
     let signals = Signals::install()?;
     let settings = Arc::new(settings);
-    let properties = assemble::kafka_properties(&settings);
-    let instance = instance_name();
-    let connector = assemble::connector(&settings, env)?;
+    let instance = assemble::instance(&settings);
+    let properties = assemble::kafka_properties(&settings, &instance);
+    let connector = assemble::connector(&settings, env, &instance)?;
     let ledger = assemble::ledger(&settings)?;
     // Before anything else comes about: a port that is taken is told while nothing is open yet.
     let addresses = http::Addresses { listen: settings.http.listen, probes: settings.http.probes };
     let server = http::Server::bind(addresses, &settings.http.hosts, descriptors::raise())?;
     let addresses = server.addresses();
     let inspector = Arc::new(Inspector::connect(&properties, LOOK_UP)?);
-    let board = Board::new(settings.pipeline.as_str(), &instance);
+    let board = Board::new(settings.pipeline.as_str(), instance.name());
     let codes: Vec<_> = HaltCode::ALL.into_iter().map(HaltCode::code).collect();
     let metrics = Metrics::new(settings.pipeline.as_str(), &kafka::librdkafka_version(), &codes);
     tracing::info!(
-        pipeline = settings.pipeline.as_str(), instance, version = env!("CARGO_PKG_VERSION"),
+        pipeline = settings.pipeline.as_str(), instance = instance.name(), version = env!("CARGO_PKG_VERSION"),
         kafka = settings.kafka.bootstrap_servers(), postgres = connector.hosts(),
         http = %addresses.listen.map_or_else(|| "off".to_owned(), |address| address.to_string()),
         probes = addresses.probes.map(tracing::field::display), lanes = settings.workers.get(), "tidegate starts"
@@ -174,14 +174,20 @@ pub async fn run(
     tracing::debug!(settings = %settings.redacted(), "what the configuration comes to, secrets masked");
     let desk = || {
         let takeover = settings.timeouts.takeover;
-        Desk::new(connector.clone(), ledger.clone(), settings.pipeline.as_str(), &instance, takeover)
+        let connector = connector.named("desk");
+        Desk::new(connector, ledger.clone(), settings.pipeline.as_str(), instance.name(), takeover)
     };
     let (registered_in, registered) = watch::channel(Registration::default());
     let contact = Contact::new(board.clone(), metrics.clone());
     let (account, rejects) = (Account::default(), Rejects::new(&options.naming));
     let audience = Audience { board: board.clone(), metrics, contact, account, rejects };
-    let parts =
-        Parts { settings: &settings, connector: &connector, ledger: &ledger, audience: audience.clone() };
+    let parts = Parts {
+        settings: &settings,
+        instance: &instance,
+        connector: &connector,
+        ledger: &ledger,
+        audience: audience.clone(),
+    };
     let running = start(parts, properties, Arc::clone(&inspector), [desk(), desk()], registered_in, server)?;
     let (way_in, way) = watch::channel(Way::default());
     let account = audience.account.clone();
@@ -293,16 +299,9 @@ async fn open_quarantine(
     }
 }
 
-/// A name that tells operators where a partition's owner runs, and that no other process has.
-fn instance_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "unknown" } else { host.trim() };
-    let unique = Uuid::new_v4().simple().to_string();
-    format!("{host}/{}/{}", std::process::id(), &unique[..8])
-}
-
 struct Parts<'a> {
     settings: &'a Arc<Settings>,
+    instance: &'a Instance,
     connector: &'a Connector,
     ledger: &'a Ledger,
     audience: Audience,
@@ -316,7 +315,7 @@ fn start(
     registered: watch::Sender<Registration>,
     server: http::Server,
 ) -> Result<Running, StartError> {
-    let Parts { settings, audience, .. } = &parts;
+    let Parts { settings, instance, audience, .. } = &parts;
     let Audience { board, metrics, contact, .. } = audience.clone();
     let (poll_link, messages) = PollLink::new();
     let budget = Budget::new(settings.limits.memory.get());
@@ -370,7 +369,7 @@ fn start(
     let stop = CancellationToken::new();
     tokio::spawn(supervisor::tell(board.clone()));
     let (settings, properties, asking, poll) = secrets;
-    tokio::spawn(secrets::watch(settings, properties, asking, poll, stop.clone()));
+    tokio::spawn(secrets::watch(settings, (*instance).clone(), properties, asking, poll, stop.clone()));
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
     tokio::spawn(claims::run(claims_duty, looks, stop.clone()));
     let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
@@ -388,8 +387,8 @@ fn start_lanes(
         .map(|number| {
             let (sender, inbox) = lane::channel();
             let machine = Machine::new(limits, fastrand::u64(..));
-            let store =
-                Writer::new(parts.connector.clone(), parts.ledger.clone(), parts.settings.pipeline.as_str());
+            let connector = parts.connector.named(&format!("lane{number}"));
+            let store = Writer::new(connector, parts.ledger.clone(), parts.settings.pipeline.as_str());
             let beat = parts.audience.board.heartbeat(format!("lane {number}"), LANE_PULSE);
             let mut facts = Facts::new(parts.audience.clone(), beat, budget.surplus());
             let task =

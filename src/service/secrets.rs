@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{PollLink, PollMessage, Renewed};
+use crate::assemble;
 use crate::config::Settings;
+use crate::engine::instance::Instance;
 use crate::kafka::Inspector;
 
 /// Between looks.
@@ -76,6 +78,7 @@ impl Secrets {
 /// Looks again and again. `properties` are those that the clients were built with.
 pub(super) async fn watch(
     settings: Arc<Settings>,
+    instance: Instance,
     properties: Vec<(String, String)>,
     inspector: Arc<Inspector>,
     poll: PollLink,
@@ -92,8 +95,10 @@ pub(super) async fn watch(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let asked = Arc::clone(&settings);
-        let look = tokio::task::spawn_blocking(move || asked.kafka.current().map(Secrets::of));
+        let (asked, named) = (Arc::clone(&settings), instance.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            assemble::current_kafka_properties(&asked, &named).map(Secrets::of)
+        });
         let now = match look.await {
             Ok(Ok(now)) => now,
             Ok(Err(why)) => {

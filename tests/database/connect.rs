@@ -151,7 +151,8 @@ fn configured(url: &str, env: &[(&str, &str)]) -> Connector {
     let options = LoadOptions { path: None, sets: Vec::new(), env: env.clone() };
     let settings =
         Settings::parse(&text.to_string(), FileFormat::Json, std::path::Path::new("t.json"), &options);
-    assemble::connector(&settings.unwrap(), &env).unwrap()
+    let settings = settings.unwrap();
+    assemble::connector(&settings, &env, &assemble::instance(&settings)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

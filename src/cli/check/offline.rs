@@ -67,7 +67,8 @@ fn look(settings: &Settings, env: &BTreeMap<String, String>) -> CheckReport {
     let mut refused = |subject: &str, error: String| {
         findings.push(Finding::new(Severity::Error, CONFIGURATION, subject, error));
     };
-    if let Err(error) = Inspector::check(&assemble::kafka_properties(settings)) {
+    if let Err(error) = Inspector::check(&assemble::kafka_properties(settings, &assemble::instance(settings)))
+    {
         refused("kafka", error.to_string());
     }
     if let Err(error) = assemble::ledger(settings) {

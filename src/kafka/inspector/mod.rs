@@ -16,6 +16,7 @@ use super::ffi::{Client, Fault, code_name, lookup};
 use super::group::{Group, Member};
 use super::problem::ProblemKind;
 use super::properties;
+use crate::engine::instance::Kin;
 use crate::engine::position::{TopicId, TopicPartition};
 
 /// A client that belongs to no group.
@@ -173,15 +174,16 @@ impl Inspector {
         all(self.identities(topics)?)
     }
 
-    /// The consumer group that the properties name, as its coordinator knows it now.
+    /// The consumer group that the properties name, as its coordinator knows it now, with the processes of
+    /// `pipeline` among its members.
     ///
     /// # Errors
     /// [`Error::Timeout`] and [`Error::Refused`]: describing it needs the right DESCRIBE on the group.
-    pub fn group(&self) -> Result<Group, Error> {
+    pub fn group(&self, pipeline: &str) -> Result<Group, Error> {
         let now = self.now();
         let named = now.user.iter().find(|(name, _)| name == "group.id");
         let name = named.map_or("", |(_, value)| value.as_str());
-        let ours = properties::client_id(&now.user);
+        let ours = Kin::new(pipeline, properties::client_id(&now.user));
         let doing = format!("describing the consumer group {name}");
         let left = self.reach(&doing)?;
         let found = match lookup::group(&now.client, name, left) {

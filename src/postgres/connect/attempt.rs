@@ -121,7 +121,7 @@ impl Attempt<'_> {
 
     /// Connects to one host, with and without TLS as the mode asks.
     async fn open(&self, host: &Host) -> Result<Link, ConnectError> {
-        let (config, note) = configuration(self.server, &self.inner.application_name, host);
+        let (config, note) = configuration(self.server, self.inner.names.application_name(), host);
         let modes = match host.name {
             // As in libpq, a Unix-domain socket never uses TLS.
             HostName::Unix(_) => &[config::SslMode::Disable][..],

@@ -11,6 +11,7 @@ pub mod conninfo;
 mod environment;
 pub(super) mod error;
 pub(super) mod lineage;
+pub mod names;
 mod passfile;
 pub mod pooler;
 mod renewal;
@@ -22,13 +23,13 @@ pub(super) mod timeouts;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use self::attempt::Attempt;
 pub use self::error::{ConnectError, SettingsError};
 use self::lineage::Memory;
 pub use self::lineage::Stray;
+use self::names::Names;
 pub use self::renewal::Renew;
 use self::renewal::Renewal;
 use self::seats::{Next, Seats, Tried};
@@ -37,6 +38,7 @@ use self::settings::TargetSession;
 pub use self::timeouts::SessionTimeouts;
 use super::session::Session;
 use super::tls;
+use crate::engine::instance::Instance;
 
 /// Makes sessions of one pipeline.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ struct Inner {
     server: Arc<Renewal>,
     /// Which kind of server will do, whatever the settings say.
     target: Option<TargetSession>,
-    application_name: String,
+    names: Names,
     timeouts: SessionTimeouts,
     /// What all connectors of the process share.
     seats: Arc<Seats<Session>>,
@@ -83,11 +85,10 @@ impl Connector {
         timeouts: SessionTimeouts,
     ) -> Result<Self, SettingsError> {
         tls::connector(&server.tls)?;
-        let application_name = application_name(pipeline);
         Ok(Self(Arc::new(Inner {
             server: Arc::new(Renewal::new(server, renew)),
             target: None,
-            application_name,
+            names: Names::new(pipeline),
             timeouts,
             seats: Seats::new(),
             memory: Arc::default(),
@@ -152,6 +153,20 @@ impl Connector {
         Self(Arc::new(Inner { timeouts, ..(*self.0).clone() }))
     }
 
+    /// One whose sessions tell that they are this process's.
+    #[must_use]
+    pub fn of(&self, instance: &Instance) -> Self {
+        let inner = &*self.0;
+        Self(Arc::new(Inner { names: inner.names.of(instance), ..inner.clone() }))
+    }
+
+    /// One whose sessions tell who in the process uses them.
+    #[must_use]
+    pub fn named(&self, part: &str) -> Self {
+        let inner = &*self.0;
+        Self(Arc::new(Inner { names: inner.names.part(part), ..inner.clone() }))
+    }
+
     /// A session that was parked, or a new one.
     ///
     /// # Errors
@@ -192,7 +207,12 @@ impl Connector {
 
     /// The `application_name` of its sessions.
     pub fn application_name(&self) -> &str {
-        &self.0.application_name
+        self.0.names.application_name()
+    }
+
+    /// The names of its sessions, and those of the pipeline's other processes.
+    pub fn names(&self) -> &Names {
+        &self.0.names
     }
 
     /// The hosts, for messages.
@@ -201,37 +221,6 @@ impl Connector {
     }
 }
 
-/// The name by which sessions of a pipeline are recognised: `tidegate/<pipeline>`. PostgreSQL cuts it at 63
-/// bytes and alters what isn't printable ASCII, so that a name it would change ends in a hash instead.
-pub fn application_name(pipeline: &str) -> String {
-    let plain = format!("tidegate/{pipeline}");
-    if plain.len() <= 63 && plain.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return plain;
-    }
-    let head: String = pipeline.chars().filter(|c| (' '..='~').contains(c)).take(37).collect();
-    let hash = Sha256::digest(pipeline);
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("tidegate/{head}~{hash}")
-}
-
 fn is_open(session: &Session) -> bool {
     !session.is_closed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn application_names_survive_the_server_and_stay_distinct() {
-        assert_eq!(application_name("orders"), "tidegate/orders");
-        let long = "x".repeat(60);
-        let cases = [long.clone() + "a", long + "b", "größe".into(), "grüße".into(), "a\nb".into()];
-        let mut seen = std::collections::BTreeSet::new();
-        for pipeline in cases {
-            let name = application_name(&pipeline);
-            assert!(name.len() <= 63 && name.bytes().all(|b| (b' '..=b'~').contains(&b)), "{name}");
-            assert!(name.starts_with("tidegate/") && seen.insert(name.clone()), "{name}");
-        }
-    }
 }

@@ -239,7 +239,7 @@ fn check_keyword(keyword: &str) -> Result<(), SettingsError> {
     if matches!(keyword, "application_name" | "fallback_application_name") {
         return Err(SettingsError::Unsupported {
             keyword: keyword.to_owned(),
-            why: "Tidegate sets it to tidegate/<pipeline>, by which a new owner recognises a frozen one: \
+            why: "Tidegate sets it to tidegate/<pipeline>:<part>, by which a new owner recognises a frozen one: \
                 remove it"
                 .into(),
         });
@@ -474,7 +474,7 @@ mod tests {
     fn what_cannot_be_honoured_is_refused_by_name() {
         let cases = [
             ("sslmod=require", "did you mean sslmode?"),
-            ("application_name=x", "tidegate/<pipeline>"),
+            ("application_name=x", "tidegate/<pipeline>:<part>"),
             ("sslcrl=/x", "sslcrl"),
             ("sslmode=verify", "disable, allow, prefer, require, verify-ca, verify-full"),
             ("target_session_attrs=standby", "read-write, primary, any"),

@@ -15,6 +15,7 @@ use super::{Ledger, LedgerError};
 use crate::engine::claim::Claim;
 use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
 use crate::postgres::connect::Connector;
+use crate::postgres::connect::names::Names;
 use crate::postgres::session::Session;
 
 impl Ledger {
@@ -77,7 +78,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 async fn free_the_way(connector: &Connector, blocked: i32) -> Infallible {
     loop {
         let error: LedgerError = match connector.connect().await {
-            Ok(session) => keep_terminating(&session, connector.application_name(), blocked).await,
+            Ok(session) => keep_terminating(&session, connector.names(), blocked).await,
             Err(error) => error.into(),
         };
         tracing::warn!("a frozen owner can't be terminated: {error}");
@@ -85,9 +86,9 @@ async fn free_the_way(connector: &Connector, blocked: i32) -> Infallible {
     }
 }
 
-async fn keep_terminating(session: &Session, application_name: &str, blocked: i32) -> LedgerError {
+async fn keep_terminating(session: &Session, names: &Names, blocked: i32) -> LedgerError {
     loop {
-        match terminate_blockers(session, application_name, blocked).await {
+        match terminate_blockers(session, names, blocked).await {
             Ok(pids) if pids.is_empty() => {}
             Ok(pids) => {
                 tracing::warn!(?pids, "terminated sessions that held up the takeover of their partitions");
@@ -98,15 +99,11 @@ async fn keep_terminating(session: &Session, application_name: &str, blocked: i3
     }
 }
 
-/// Terminates the sessions of this role and application that a session waits for and that wait for no lock
+/// Terminates the sessions of this role and pipeline that a session waits for and that wait for no lock
 /// themselves; answers their process ids.
-async fn terminate_blockers(
-    session: &Session,
-    application_name: &str,
-    blocked: i32,
-) -> Result<Vec<i32>, LedgerError> {
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&blocked, Type::INT4), (&application_name, Type::TEXT)];
+async fn terminate_blockers(session: &Session, names: &Names, blocked: i32) -> Result<Vec<i32>, LedgerError> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&blocked, Type::INT4), (&names.bare(), Type::TEXT), (&names.prefix(), Type::TEXT)];
     let rows = session
         .client()
         .query_typed(include_str!("../sql/terminate_blockers.sql"), &parameters)

@@ -10,7 +10,7 @@ WITH RECURSIVE waited_for AS (
     JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid = waited_for.pid
     WHERE activity.usename = session_user
       AND activity.datname = pg_catalog.current_database()
-      AND activity.application_name = $2
+      AND (activity.application_name = $2 OR pg_catalog.starts_with(activity.application_name, $3))
       AND activity.wait_event_type IS DISTINCT FROM 'Lock'
       AND activity.pid <> $1
 )

@@ -95,7 +95,8 @@ impl Duties {
             return;
         }
         let inspector = Arc::clone(&self.with.inspector);
-        let group = blocking(move || inspector.group()).await;
+        let pipeline = self.with.board.read(|state| state.pipeline.clone());
+        let group = blocking(move || inspector.group(&pipeline)).await;
         // What was claimed meanwhile is here, whatever the answer says.
         self.take_messages();
         let group = match group {
@@ -212,6 +213,11 @@ fn tell_end(partition: &TopicPartition, holder: &Holder) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::instance::Kin;
+
+    fn ours() -> Kin {
+        Kin::new("orders", "tidegate")
+    }
 
     fn at(number: i32) -> TopicPartition {
         TopicPartition::new("events", number)
@@ -236,7 +242,7 @@ mod tests {
             Some(Holder { client: "other".to_owned(), host: "/10.0.0.7".to_owned() }),
         );
         let found = |stable, watch: &GroupWatch, here: &[i32]| {
-            let group = Group::new("tidegate", stable, members.clone());
+            let group = Group::new(ours(), stable, members.clone());
             watch.judge(&group, &topics, |partition| here.contains(&partition.partition))
         };
         let foreign = BTreeMap::from([(at(2), stranger.clone()), (at(3), None), (at(7), stranger.clone())]);
@@ -251,7 +257,7 @@ mod tests {
 
     #[test]
     fn topics_of_others_are_none_of_ours() {
-        let group = Group::new("tidegate", true, vec![member("a", "tidegate", &[]), member("b", "x", &[2])]);
+        let group = Group::new(ours(), true, vec![member("a", "tidegate", &[]), member("b", "x", &[2])]);
         let found = watch("a").judge(&group, &BTreeSet::new(), |_| false);
         assert_eq!(found, Finding::Foreign(BTreeMap::new()));
     }

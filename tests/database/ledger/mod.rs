@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lab::fixture::Fresh;
 use lab::sql;
+use tidegate::engine::instance::Instance;
 use tidegate::engine::outcome::Outcome;
 use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use tidegate::postgres::catalogue::{CatalogueError, load_table};
@@ -276,16 +277,20 @@ async fn a_frozen_owner_of_the_same_pipeline_is_terminated() {
     let fresh = Fresh::new("takeover");
     let (ledger, mut session) = ready(&fresh).await;
     register(&ledger, &mut session, &[(0, 5), (1, 5)]).await;
-    let connector = connector_to(&fresh.url, "p", TIMEOUTS);
-    let frozen = lock_row(&fresh, connector.application_name()).await;
-    let began = Instant::now();
+    let connector = connector_to(&fresh.url, "p", TIMEOUTS).of(&Instance::new("p", "a", 1, 1)).named("desk");
+    let frozen_lane = connector.of(&Instance::new("p", "b", 1, 2)).named("lane3");
     let takeover = Duration::from_millis(300);
-    let taken =
-        ledger.acquire(&connector, &session, "p", &partitions(&[0, 1]), "me", takeover).await.unwrap();
-    assert!(began.elapsed() >= takeover, "it was terminated before its time");
-    assert_eq!(taken.iter().map(|one| one.next().value()).collect::<Vec<_>>(), [5, 5]);
-    let error = frozen.batch_execute("COMMIT").await.unwrap_err();
-    assert!(error.is_closed() || error.code().is_some_and(|code| code.code() == "57P01"), "{error:?}");
+    // An older process says no more than the pipeline.
+    for name in [frozen_lane.application_name(), "tidegate/p"] {
+        let frozen = lock_row(&fresh, name).await;
+        let began = Instant::now();
+        let taken =
+            ledger.acquire(&connector, &session, "p", &partitions(&[0, 1]), "me", takeover).await.unwrap();
+        assert!(began.elapsed() >= takeover, "{name} was terminated before its time");
+        assert_eq!(taken.iter().map(|one| one.next().value()).collect::<Vec<_>>(), [5, 5]);
+        let error = frozen.batch_execute("COMMIT").await.unwrap_err();
+        assert!(error.is_closed() || error.code().is_some_and(|code| code.code() == "57P01"), "{error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,7 +299,7 @@ async fn strangers_and_other_pipelines_are_never_terminated() {
     let (ledger, mut session) = ready(&fresh).await;
     register(&ledger, &mut session, &[(0, 5)]).await;
     let timeouts = tidegate::postgres::connect::SessionTimeouts { lock: Duration::from_secs(2), ..TIMEOUTS };
-    for name in ["psql", "tidegate/other", "tidegate/p2"] {
+    for name in ["psql", "tidegate/other", "tidegate/p2", "tidegate/p2:lane0@a-1-00000001abcd"] {
         let connector = connector_to(&fresh.url, "p", timeouts);
         let impatient = connector.connect().await.unwrap();
         let stranger = lock_row(&fresh, name).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+pub(super) use crate::postgres::ledger::processes::{Beat, Doing, Trouble};
 pub(super) use crate::postgres::ledger::{Progress, Registered, Registration};
 
 use super::contact::{Contact, LATE};
@@ -87,6 +88,11 @@ impl Desk {
         Self { connector, ledger, pipeline, owner, takeover }
     }
 
+    /// The ledger's schema.
+    pub(super) fn schema(&self) -> &str {
+        self.ledger.schema()
+    }
+
     /// How long connecting may take.
     pub(super) fn connects_within(&self) -> Duration {
         self.connector.timeouts().connect
@@ -137,6 +143,31 @@ impl Desk {
         };
         // What comes of it is told by the contact.
         let _ = contact.ask(Dependency::Postgres, asked).await;
+    }
+
+    /// Tells that this process runs. A table that somebody has locked isn't waited for: the next beat comes
+    /// soon.
+    ///
+    /// # Errors
+    /// No connection, a failed statement, or no answer `within` the given time.
+    pub(super) async fn beat(&mut self, beat: &Beat<'_>, within: Duration) -> Result<(), DeskError> {
+        let session = self.open().await?;
+        let told = tokio::time::timeout(within, self.ledger.beat(&session, &self.pipeline, beat)).await;
+        let told = told.map_or(Err(DeskError::TimedOut(within)), |told| told.map_err(Into::into));
+        self.settle(session, told)
+    }
+
+    /// Tells that this process ends.
+    ///
+    /// # Errors
+    /// As [`Desk::beat`].
+    pub(super) async fn leave(&mut self, within: Duration) -> Result<(), DeskError> {
+        let leave = async {
+            let session = self.open().await?;
+            let told = self.ledger.leave(&session, &self.pipeline, &self.owner).await;
+            self.settle(session, told)
+        };
+        tokio::time::timeout(within, leave).await.unwrap_or(Err(DeskError::TimedOut(within)))
     }
 
     /// Creates or upgrades the ledger, if this role may.

@@ -356,6 +356,7 @@ fn start(
         desk: duties_desk,
         discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
         inspector: Arc::clone(&inspector),
+        instance: (*instance).clone(),
         routes: routes_in,
         poll: poll_link.clone(),
         lanes: senders,

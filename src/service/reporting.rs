@@ -1,7 +1,7 @@
 //! What lanes report, as metrics, board and log lines.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::budget::Surplus;
 use super::contact::{Answer, Contact};
@@ -95,6 +95,7 @@ impl Facts {
             | CommitOutcome::Reshaped(_)
             | CommitOutcome::Refused(_)
             | CommitOutcome::Sought(_) => {
+                self.board.works(self.beat.name());
                 self.contact.answers(Dependency::Postgres, self.begun_at, Answer::Work);
             }
             CommitOutcome::RolledBack(failure) | CommitOutcome::Unknown(failure, _) => match failure.class {
@@ -177,6 +178,7 @@ impl Facts {
             }
             Report::Failed(failure) => {
                 self.metrics.postgres_error(failure.class, failure.sqlstate.as_deref());
+                self.board.failed(self.beat.name(), &failure.message);
                 let (class, sqlstate) = (failure.class.name(), failure.sqlstate.as_deref());
                 tracing::warn!(
                     class,
@@ -192,6 +194,7 @@ impl Facts {
             }
             Report::Retrying { class, wait_ms } => {
                 self.metrics.retried(class);
+                self.board.tries_again(self.beat.name(), Duration::from_millis(wait_ms));
                 tracing::debug!(class = class.name(), wait_ms, "the transaction is tried again");
             }
             Report::AwaitsParents { partition, waits } => {

@@ -48,6 +48,20 @@ pub struct State {
     kafka_refuses: Option<String>,
     #[serde(skip)]
     beats: Vec<Beat>,
+    /// What went wrong last, by part of the process.
+    #[serde(skip)]
+    troubles: BTreeMap<String, Trouble>,
+}
+
+/// What went wrong last in a part of the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// A sentence without secrets.
+    pub message: String,
+    /// When it went wrong.
+    pub at: Instant,
+    /// When it is tried again; `None` where that isn't known, and once it worked.
+    pub next_try: Option<Instant>,
 }
 
 /// The conditions of readiness.
@@ -182,6 +196,16 @@ impl State {
         reasons
     }
 
+    /// Why Kafka can't be worked with at present.
+    pub fn kafka_trouble(&self) -> Option<&str> {
+        self.kafka_refuses.as_deref().or(self.kafka_away.as_deref())
+    }
+
+    /// What went wrong last in any part of the process.
+    pub fn last_trouble(&self) -> Option<&Trouble> {
+        self.troubles.values().max_by_key(|trouble| trouble.at)
+    }
+
     fn overlay(&mut self) {
         self.conditions.group = match self.kafka_refuses.as_ref().or(self.kafka_away.as_ref()) {
             Some(why) => Condition { ok: false, detail: Some(why.clone()) },
@@ -204,6 +228,7 @@ impl Board {
             kafka_away: None,
             kafka_refuses: None,
             beats: Vec::new(),
+            troubles: BTreeMap::new(),
         };
         Self { started: Instant::now(), state: Arc::new(watch::Sender::new(state)) }
     }
@@ -268,6 +293,29 @@ impl Board {
         });
     }
 
+    /// Something went wrong in a part of the process; `message` is a sentence without secrets.
+    pub fn failed(&self, part: &str, message: &str) {
+        let trouble = Trouble { message: message.to_owned(), at: Instant::now(), next_try: None };
+        self.state.send_modify(|board| _ = board.troubles.insert(part.to_owned(), trouble));
+    }
+
+    /// The part tries again after so long.
+    pub fn tries_again(&self, part: &str, after: Duration) {
+        let next_try = Instant::now().checked_add(after);
+        self.state.send_if_modified(|board| match board.troubles.get_mut(part) {
+            Some(trouble) => std::mem::replace(&mut trouble.next_try, next_try) != next_try,
+            None => false,
+        });
+    }
+
+    /// What the part does works.
+    pub fn works(&self, part: &str) {
+        self.state.send_if_modified(|board| match board.troubles.get_mut(part) {
+            Some(trouble) => trouble.next_try.take().is_some(),
+            None => false,
+        });
+    }
+
     /// Takes a partition off the board.
     pub fn forget(&self, partition: &TopicPartition) {
         self.state.send_if_modified(|board| board.partitions.remove(partition).is_some());
@@ -329,6 +377,11 @@ impl Heartbeat {
     /// The loop is alive.
     pub fn beat(&self) {
         self.last_ms.store(self.board.elapsed_ms(), Ordering::Relaxed);
+    }
+
+    /// The loop's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The loop ends in good order.
@@ -401,6 +454,29 @@ mod tests {
         assert_eq!(board.pulses().len(), 1);
         new.beat();
         assert!(!board.pulses()[0].stuck);
+    }
+
+    #[test]
+    fn the_newest_trouble_is_told_until_another_comes_and_its_next_try_until_it_works() {
+        let board = Board::new("orders", "a");
+        assert_eq!(board.read(|state| state.last_trouble().cloned()), None);
+        board.tries_again("lane 0", Duration::from_secs(9));
+        board.failed("lane 0", "no answer");
+        board.failed("lane 1", "deadlock");
+        board.tries_again("lane 1", Duration::from_secs(9));
+        let told = || {
+            board.read(|state| {
+                let trouble = state.last_trouble().unwrap();
+                (trouble.message.clone(), trouble.next_try.is_some())
+            })
+        };
+        assert_eq!(told(), ("deadlock".to_owned(), true));
+        board.works("lane 0");
+        assert_eq!(told(), ("deadlock".to_owned(), true));
+        board.works("lane 1");
+        assert_eq!(told(), ("deadlock".to_owned(), false));
+        board.failed("lane 0", "no answer");
+        assert_eq!(told(), ("no answer".to_owned(), false));
     }
 
     #[test]

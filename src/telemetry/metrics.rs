@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
@@ -314,6 +315,13 @@ impl Metrics {
         self.0.buffered_bytes.set(bytes as i64);
     }
 
+    /// Records of all topics that were settled, whatever became of them.
+    pub fn settled(&self) -> u64 {
+        let families = self.0.records.collect();
+        let counters = families.iter().flat_map(|family| family.get_metric());
+        counters.map(|metric| metric.get_counter().get_value() as u64).sum()
+    }
+
     /// The page in the Prometheus text format.
     pub fn page(&self) -> String {
         TextEncoder::new()
@@ -486,6 +494,7 @@ mod tests {
         tally.add(Outcome::Unchanged, 2);
         table.settled(&tally, 2_000, Some(1_500));
         topic.discarded(1);
+        assert_eq!(metrics.settled(), 6);
         let in_flight = 3.0;
         let by_topic = [("topic", "events")];
         let labels = [("table", "public.events"), ("topic", "events")];

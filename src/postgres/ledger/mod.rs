@@ -9,6 +9,7 @@ mod decisions;
 mod error;
 pub(super) mod moves;
 mod pipelines;
+pub mod processes;
 mod progress;
 pub(super) mod quarantine;
 mod register;

@@ -11,10 +11,11 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// The versions, oldest first; their numbers count from 1.
-const VERSIONS: [&str; 3] = [
+const VERSIONS: [&str; 4] = [
     include_str!("../sql/ledger_1.sql"),
     include_str!("../sql/ledger_2.sql"),
     include_str!("../sql/ledger_3.sql"),
+    include_str!("../sql/ledger_4.sql"),
 ];
 pub(super) const ROLES: &str = include_str!("../sql/ledger_roles.sql");
 

@@ -23,6 +23,7 @@ ALTER TABLE {ledger}.progress OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.decisions OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.spans OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.quarantine OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.processes OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.lag OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.outcomes OWNER TO tidegate_owner;
@@ -32,10 +33,11 @@ ALTER VIEW {ledger}.open_quarantine OWNER TO tidegate_owner;
 GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
 GRANT SELECT, INSERT ON {ledger}.pipelines, {ledger}.decisions, {ledger}.spans TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE ON {ledger}.progress, {ledger}.quarantine TO tidegate_writer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.processes TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
     TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.pipelines, {ledger}.progress, {ledger}.spans, {ledger}.decisions,
-    {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
+    {ledger}.processes, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
 -- Quarantined records may hold personal data: their bytes are not for readers.
 GRANT SELECT (pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, sqlstate,
     column_name, reason, attempts, first_at, resolved_at, resolution) ON {ledger}.quarantine TO tidegate_reader;

@@ -3,6 +3,7 @@
 
 pub(super) mod claims;
 mod ends;
+mod heartbeat;
 mod identities;
 mod ledger;
 mod quarantine;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::heartbeat::Life;
 use self::ledger::LedgerState;
 use self::shapes::Readings;
 use self::strangers::GroupWatch;
@@ -30,6 +32,7 @@ use super::messages::{DutyMessage, PollLink};
 use super::refusals::Refusals;
 use crate::engine::agenda::Agenda;
 use crate::engine::defect;
+use crate::engine::instance::Instance;
 use crate::engine::machine::Millis;
 use crate::engine::position::TopicPartition;
 use crate::kafka::Inspector;
@@ -45,6 +48,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Parts {
     /// Ledger and catalogue.
     pub(super) desk: Desk,
+    /// The name of this process.
+    pub(super) instance: Instance,
     /// Look-ups in Kafka.
     pub(super) inspector: Arc<Inspector>,
     /// Topics and routes.
@@ -83,11 +88,12 @@ enum Duty {
     Rows,
     Shapes,
     Quarantine,
+    Heartbeat,
 }
 
 impl Duty {
     /// All duties with the time between two of each, those first that others wait for.
-    const ALL: [(Self, Millis); 11] = [
+    const ALL: [(Self, Millis); 12] = [
         (Self::Ledger, ledger::EVERY),
         (Self::Ping, ledger::PING_EVERY),
         (Self::Topics, topics::SOON),
@@ -99,21 +105,31 @@ impl Duty {
         (Self::Rows, rows::EVERY),
         (Self::Shapes, shapes::LOOK_EVERY),
         (Self::Quarantine, quarantine::EVERY),
+        (Self::Heartbeat, heartbeat::EVERY),
     ];
 
     const fn asks_kafka(self) -> bool {
         match self {
             Self::Topics | Self::Ends | Self::Identities | Self::Refused | Self::Strangers => true,
-            Self::Ledger | Self::Ping | Self::ReadShapes | Self::Rows | Self::Shapes | Self::Quarantine => {
-                false
-            }
+            Self::Ledger
+            | Self::Ping
+            | Self::ReadShapes
+            | Self::Rows
+            | Self::Shapes
+            | Self::Quarantine
+            | Self::Heartbeat => false,
         }
     }
 
     /// Whether it is put off while PostgreSQL is silent. A question for a sign is what ends a silence.
     const fn asks_postgres(self) -> bool {
         match self {
-            Self::Topics | Self::ReadShapes | Self::Rows | Self::Shapes | Self::Quarantine => true,
+            Self::Topics
+            | Self::ReadShapes
+            | Self::Rows
+            | Self::Shapes
+            | Self::Quarantine
+            | Self::Heartbeat => true,
             Self::Ledger | Self::Ping | Self::Ends | Self::Identities | Self::Refused | Self::Strangers => {
                 false
             }
@@ -135,6 +151,7 @@ struct Duties {
     ledger: LedgerState,
     readings: Readings,
     group: GroupWatch,
+    life: Life,
     /// What stands in the way, as it was told last.
     told: Vec<String>,
 }
@@ -147,7 +164,7 @@ pub(super) async fn run(with: Parts, beat: Heartbeat, stop: CancellationToken) {
         while let Some(duty) = duties.next() {
             duties.beat.beat();
             tokio::select! {
-                () = stop.cancelled() => return duties.beat.retire(),
+                () = stop.cancelled() => return duties.end().await,
                 () = duties.perform(duty) => {}
             }
             duties.take_messages();
@@ -155,7 +172,7 @@ pub(super) async fn run(with: Parts, beat: Heartbeat, stop: CancellationToken) {
         duties.beat.beat();
         let pause = duties.pause();
         tokio::select! {
-            () = stop.cancelled() => return duties.beat.retire(),
+            () = stop.cancelled() => return duties.end().await,
             Some(message) = duties.with.messages.recv() => duties.take(message),
             () = tokio::time::sleep(pause) => {}
         }
@@ -177,6 +194,7 @@ impl Duties {
             ledger: LedgerState::default(),
             readings: Readings::default(),
             group: GroupWatch::default(),
+            life: Life::default(),
             told: Vec::new(),
         }
     }
@@ -218,7 +236,13 @@ impl Duties {
             Duty::Rows => self.look_at_rows().await,
             Duty::Shapes => self.look_at_shapes().await,
             Duty::Quarantine => self.count_quarantine().await,
+            Duty::Heartbeat => self.tell_life().await,
         }
+    }
+
+    async fn end(mut self) {
+        self.tell_end().await;
+        self.beat.retire();
     }
 
     fn take_messages(&mut self) {
@@ -276,6 +300,10 @@ impl Duties {
         if obstacles != self.told {
             for obstacle in &obstacles {
                 tracing::warn!("waiting: {obstacle}");
+                self.with.board.failed(self.beat.name(), &format!("waiting: {obstacle}"));
+            }
+            if obstacles.is_empty() {
+                self.with.board.works(self.beat.name());
             }
             self.told = obstacles;
         }

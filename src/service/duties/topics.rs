@@ -1,5 +1,7 @@
 //! Topics: those that the routes select are registered and subscribed to.
 
+use std::time::Duration;
+
 use super::ledger::LedgerUse;
 use super::{Duties, Duty};
 use crate::engine::machine::Millis;
@@ -47,6 +49,9 @@ impl Duties {
         }
         let soon = !self.told.is_empty() || self.with.discovery.wants_second_pass();
         let (now, every) = (self.now(), if soon { SOON } else { LATER });
+        if !self.told.is_empty() {
+            self.with.board.tries_again(self.beat.name(), Duration::from_millis(every));
+        }
         self.agenda.set_every(Duty::Topics, now, every);
         self.agenda.put_off(Duty::Topics, now + every);
     }

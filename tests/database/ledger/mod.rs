@@ -1,5 +1,6 @@
 //! The ledger's schema and operations.
 
+mod processes;
 mod readers;
 
 use std::time::{Duration, Instant};
@@ -70,6 +71,11 @@ async fn the_columns_are_those_of_the_contract() {
     let fresh = Fresh::new("columns");
     let (_, session) = ready(&fresh).await;
     let cases = [
+        (
+            "processes",
+            "pipeline instance host pid version state started_at beaten_at lanes partitions applied \
+             records_per_second kafka_away last_error last_error_at next_try_at",
+        ),
         (
             "progress",
             "pipeline topic partition topic_id epoch owner start_offset next_offset log_end_offset inserted \

@@ -18,7 +18,8 @@ async fn readers_list_the_quarantine_without_its_bytes_also_in_a_ledger_that_was
     sql::query(&fresh.superuser_url, &ledger.print_sql()).unwrap();
     let login: String = format!("reader_{}", fresh.database).chars().take(60).collect();
     let undo = "REVOKE ALL ON tidegate.open_quarantine FROM tidegate_reader; \
-                DELETE FROM tidegate.version WHERE number > 1; DROP FUNCTION tidegate.shape(oid)";
+                DELETE FROM tidegate.version WHERE number > 1; DROP FUNCTION tidegate.shape(oid); \
+                DROP TABLE tidegate.processes";
     let setup = format!("CREATE ROLE \"{login}\" LOGIN IN ROLE tidegate_reader; {undo}");
     sql::query(&fresh.superuser_url, &setup).unwrap();
     let url = fresh.superuser_url.replace("postgres://postgres@", &format!("postgres://{login}@"));

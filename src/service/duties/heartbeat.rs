@@ -1,0 +1,152 @@
+//! That this process runs, and how it fares, in the ledger: what `status` tells people from. Nothing waits
+//! for it and nothing is decided by it; where it can't be written, records are applied all the same.
+
+use std::time::{Duration, Instant};
+
+use super::Duties;
+use crate::engine::machine::Millis;
+use crate::service::desk::{Beat, DeskError, Doing, Trouble};
+use crate::telemetry::board::{State, Trouble as Told};
+use crate::telemetry::labels::Dependency;
+
+/// Between beats: a third of the time after which a silent process counts as dead.
+pub(super) const EVERY: Millis = 10_000;
+
+/// Longest wait for one, which the other duties wait out as well: somebody may have locked the table.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What is known of this process's life.
+#[derive(Default)]
+pub(super) struct Life {
+    /// It has been a member of its group.
+    has_joined: bool,
+    /// It may have a row.
+    has_row: bool,
+    /// When the last beat was made, and the records that were settled by then.
+    before: Option<(Instant, u64)>,
+    /// Why beats can't be written, as it was told last.
+    refusal: Option<String>,
+}
+
+impl Life {
+    /// Records settled in each second since the last beat, of so many settled by `now`.
+    fn rate(&mut self, now: Instant, settled: u64) -> f64 {
+        let before = self.before.replace((now, settled));
+        let Some((at, settled_before)) = before else { return 0.0 };
+        let seconds = now.saturating_duration_since(at).as_secs_f64();
+        if seconds > 0.0 { settled.saturating_sub(settled_before) as f64 / seconds } else { 0.0 }
+    }
+
+    fn doing(&mut self, state: &State) -> Doing {
+        self.has_joined |= state.conditions.group.ok;
+        match (state.draining, self.has_joined) {
+            (true, _) => Doing::Draining,
+            (false, true) => Doing::Running,
+            (false, false) => Doing::Starting,
+        }
+    }
+}
+
+fn trouble(told: &Told, now: Instant) -> Trouble {
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    Trouble {
+        message: told.message.clone(),
+        ago_ms: millis(now.saturating_duration_since(told.at)),
+        again_in_ms: told.next_try.map(|next| millis(next.saturating_duration_since(now))),
+    }
+}
+
+impl Duties {
+    pub(super) async fn tell_life(&mut self) {
+        let (now, settled) = (Instant::now(), self.with.metrics.settled());
+        let records_per_second = self.life.rate(now, settled);
+        let life = &mut self.life;
+        let (doing, partitions, kafka_away, told) = self.with.board.read(|state| {
+            let kafka_away = state.kafka_trouble().map(str::to_owned);
+            (life.doing(state), state.partitions.len(), kafka_away, state.last_trouble().cloned())
+        });
+        life.has_row = true;
+        let beat = Beat {
+            instance: &self.with.instance,
+            doing,
+            uptime_ms: i64::try_from(self.with.board.uptime().as_millis()).unwrap_or(i64::MAX),
+            lanes: self.with.lanes.len(),
+            partitions,
+            applied: settled,
+            records_per_second,
+            kafka_away,
+            trouble: told.as_ref().map(|told| trouble(told, now)),
+        };
+        match self.with.desk.beat(&beat, LIMIT).await {
+            Ok(()) => {
+                if self.life.refusal.take().is_some() {
+                    tracing::info!("the ledger is told again that this process runs");
+                }
+            }
+            Err(error) => self.beat_is_refused(&error),
+        }
+    }
+
+    /// Told once for each change of the reason. That PostgreSQL is away is the contact's to tell.
+    fn beat_is_refused(&mut self, error: &DeskError) {
+        let is_late = matches!(error, DeskError::TimedOut(_));
+        if error.is_outage() && !is_late {
+            return tracing::debug!("the ledger can't be told that this process runs: {error}");
+        }
+        let refusal = Some(error.to_string());
+        if self.life.refusal != refusal {
+            let table = format!("{}.processes", self.with.desk.schema());
+            let remedy = match is_late {
+                true => format!("somebody may have locked {table}"),
+                false => format!(
+                    "run `tidegate init` as the ledger's owner, then GRANT SELECT, INSERT, UPDATE, DELETE ON \
+                     {table} to this role"
+                ),
+            };
+            tracing::warn!(
+                "the ledger can't be told that this process runs, and `tidegate status` will miss it; records are \
+                 applied all the same: {error}; {remedy}"
+            );
+            self.life.refusal = refusal;
+        }
+    }
+
+    /// Takes the row back. One that stays counts as dead after a while.
+    pub(super) async fn tell_end(&mut self) {
+        if self.life.has_row
+            && !self.with.contact.is_silent(Dependency::Postgres)
+            && let Err(error) = self.with.desk.leave(LIMIT).await
+        {
+            tracing::debug!("the ledger can't be told that this process ends: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::board::{Board, ConditionName};
+
+    #[test]
+    fn a_rate_is_that_of_the_time_since_the_last_beat() {
+        let (mut life, start) = (Life::default(), Instant::now());
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(life.rate(start, 500), 0.0, "nothing is known of what came before");
+        assert_eq!(life.rate(later(10), 1500), 100.0);
+        assert_eq!(life.rate(later(10), 1500), 0.0);
+        assert_eq!(life.rate(later(60), 1500), 0.0);
+    }
+
+    #[test]
+    fn a_process_that_joined_runs_until_it_drains_whatever_comes_between() {
+        let (mut life, board) = (Life::default(), Board::new("orders", "a"));
+        let mut doing = |board: &Board| board.read(|state| life.doing(state));
+        assert_eq!(doing(&board), Doing::Starting);
+        board.condition(ConditionName::Group, Ok(()));
+        assert_eq!(doing(&board), Doing::Running);
+        board.kafka_away(Some("Kafka is away: refused".to_owned()));
+        assert_eq!(doing(&board), Doing::Running);
+        board.drain();
+        assert_eq!(doing(&board), Doing::Draining);
+    }
+}

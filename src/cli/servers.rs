@@ -10,10 +10,10 @@ use anyhow::anyhow;
 use crate::assemble;
 use crate::config::{Settings, TableName};
 use crate::engine::policy::FailureClass;
-use crate::engine::position::{NextOffset, TopicPartition};
-use crate::kafka::{self, Group, Inspector};
+use crate::kafka::{self, Inspector};
 use crate::postgres::classify;
 use crate::postgres::connect::{ConnectError, Connector};
+use crate::postgres::ledger::processes::Process;
 use crate::postgres::ledger::{
     Discrepancy, Ledger, LedgerError, Progress, QuarantineFilter, QuarantinedRecord,
 };
@@ -24,8 +24,6 @@ use super::exit::{Exit, Failure};
 
 /// How long a look-up in Kafka may take before the brokers count as unreachable.
 const LOOK_UP: Duration = Duration::from_secs(10);
-/// The same where the answer only makes a report fresher.
-const GLANCE: Duration = Duration::from_secs(5);
 
 /// A session and the pipeline's ledger in it.
 pub(super) struct Database {
@@ -33,6 +31,8 @@ pub(super) struct Database {
     pub(super) ledger: Ledger,
     pub(super) pipeline: String,
     config: ConfigArgs,
+    /// The server takes no writes, and may be behind.
+    pub(super) is_standby: bool,
 }
 
 impl Database {
@@ -40,27 +40,31 @@ impl Database {
     pub(super) async fn connect(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
         let connector = connector(settings, config)?;
         let session = connector.connect().await.map_err(|error| connecting(&error))?;
-        Self::of(settings, config, session)
+        Self::of(settings, config, session, false)
     }
 
     /// Connects for reading only: where no server takes writes, a standby will do.
     pub(super) async fn connect_to_read(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
         let connector = connector(settings, config)?;
-        let session = match connector.connect().await {
+        match connector.connect().await {
             Err(error) if error.met_a_reader() => {
                 let session = connector.connect_to_any().await.map_err(|error| connecting(&error))?;
                 tracing::warn!("reading from a server that takes no writes: what it tells can be behind");
-                session
+                Self::of(settings, config, session, true)
             }
-            connected => connected.map_err(|error| connecting(&error))?,
-        };
-        Self::of(settings, config, session)
+            connected => Self::of(settings, config, connected.map_err(|error| connecting(&error))?, false),
+        }
     }
 
-    fn of(settings: &Settings, config: &ConfigArgs, session: Session) -> Result<Self, Failure> {
+    fn of(
+        settings: &Settings,
+        config: &ConfigArgs,
+        session: Session,
+        is_standby: bool,
+    ) -> Result<Self, Failure> {
         let ledger = ledger(settings)?;
         let (pipeline, config) = (settings.pipeline.to_string(), config.clone());
-        Ok(Self { session, ledger, pipeline, config })
+        Ok(Self { session, ledger, pipeline, config, is_standby })
     }
 
     /// See [`ConfigArgs::command`].
@@ -71,6 +75,28 @@ impl Database {
     /// Where each partition stands.
     pub(super) async fn progress(&self) -> Result<Vec<Progress>, Failure> {
         self.ledger.progress(&self.session, &self.pipeline).await.map_err(|error| self.reading(error))
+    }
+
+    /// Who runs; `Err` says why that isn't known.
+    pub(super) async fn processes(&self) -> Result<Vec<Process>, String> {
+        let found = self.ledger.processes(&self.session, &self.pipeline).await;
+        found.map_err(|error| match error.failure().sqlstate.as_deref() {
+            Some("42P01") => {
+                let schema = self.ledger.schema();
+                format!("the ledger (schema {schema}) is of an older version; `{}` upgrades it", self.command("init"))
+            }
+            Some("42501") => {
+                let (schema, role) = (self.ledger.schema(), self.session.role());
+                format!("{error}: GRANT SELECT ON {schema}.processes TO {role}")
+            }
+            _ => error.to_string(),
+        })
+    }
+
+    /// How many records of each topic are open in the quarantine; `Err` says why that isn't known.
+    pub(super) async fn open_quarantine(&self) -> Result<BTreeMap<String, u64>, String> {
+        let found = self.ledger.open_quarantine(&self.session, &self.pipeline).await;
+        found.map_err(|error| error.to_string())
     }
 
     /// Rows of the ledger that don't add up.
@@ -148,68 +174,13 @@ fn connecting(error: &ConnectError) -> Failure {
 
 /// Kafka's logs, looked at beside any group.
 pub(super) struct Logs {
-    pipeline: String,
     properties: Vec<(String, String)>,
 }
 
 impl Logs {
     /// Reads the properties; nothing connects yet.
     pub(super) fn of(settings: &Settings) -> Self {
-        let properties = assemble::kafka_properties(settings, &assemble::instance(settings));
-        Self { pipeline: settings.pipeline.to_string(), properties }
-    }
-
-    /// The end of each partition's committed log; `Err` says why Kafka doesn't tell it soon.
-    pub(super) async fn ends(
-        &self,
-        partitions: Vec<TopicPartition>,
-    ) -> Result<BTreeMap<TopicPartition, i64>, String> {
-        if partitions.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let properties = self.properties.clone();
-        let looking = tokio::task::spawn_blocking(move || {
-            let inspector = Inspector::connect(&properties, GLANCE)?;
-            let mut ends = BTreeMap::new();
-            for (partition, marks) in inspector.watermarks(&partitions)? {
-                ends.insert(partition, marks.end.value());
-            }
-            Ok::<_, kafka::Error>(ends)
-        });
-        match looking.await {
-            Ok(ends) => ends.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// Who is in the consumer group; `Err` says why that isn't known.
-    pub(super) async fn group(&self) -> Result<Group, String> {
-        let (pipeline, properties) = (self.pipeline.clone(), self.properties.clone());
-        let looking =
-            tokio::task::spawn_blocking(move || Inspector::connect(&properties, GLANCE)?.group(&pipeline));
-        match looking.await {
-            Ok(group) => group.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// When the first record at or behind each of these places was written; of those that Kafka tells soon.
-    pub(super) async fn first_times(
-        &self,
-        places: Vec<(TopicPartition, NextOffset)>,
-    ) -> BTreeMap<TopicPartition, i64> {
-        let properties = self.properties.clone();
-        let looking = tokio::task::spawn_blocking(move || {
-            Inspector::connect(&properties, GLANCE)?.first_times(&places, GLANCE)
-        });
-        match looking.await {
-            Ok(Ok(times)) => times,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the times of waiting records aren't known");
-                BTreeMap::new()
-            }
-            Err(_) => BTreeMap::new(),
-        }
+        Self { properties: assemble::kafka_properties(settings, &assemble::instance(settings)) }
     }
 
     /// A client for look-ups that a command can't do without.

@@ -47,6 +47,11 @@ impl Group {
         self.members.iter().filter(|member| self.is_ours(member)).map(|member| member.id.as_str()).min()
     }
 
+    /// How many of its members are ours.
+    pub fn ours(&self) -> usize {
+        self.members.iter().filter(|member| self.is_ours(member)).count()
+    }
+
     /// The members that aren't ours and hold something.
     pub fn strangers(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| !self.is_ours(member) && !member.partitions.is_empty())
@@ -86,7 +91,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|number| group.holds(&at(number))), [true, false, false]);
         let strangers = [0, 1, 2].map(|number| group.stranger(&at(number)).map(|member| member.id.as_str()));
         assert_eq!(strangers, [None, Some("a"), None]);
-        assert_eq!(group.strangers().count(), 1);
+        assert_eq!((group.strangers().count(), group.ours()), (1, 2));
         assert_eq!(Group::new(Kin::new("orders", "mine"), true, Vec::new()).spokesman(), None);
     }
 }

@@ -11,6 +11,7 @@ mod distance;
 mod drain;
 mod failover;
 mod idle;
+mod life;
 mod log;
 mod outage;
 mod refusals;

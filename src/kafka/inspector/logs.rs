@@ -65,6 +65,14 @@ impl Inspector {
         self.marks(partitions, Patience::AsIs)
     }
 
+    /// The same; partitions whose leader is changing are waited for.
+    ///
+    /// # Errors
+    /// As [`Inspector::logs`].
+    pub fn look(&self, partitions: &[TopicPartition]) -> Result<Each<Watermarks>, Error> {
+        self.marks(partitions, Patience::Settled)
+    }
+
     /// Where all these partitions' logs begin and end; leaders that are changing are waited for.
     ///
     /// # Errors
@@ -74,7 +82,7 @@ impl Inspector {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Watermarks>, Error> {
-        all(self.marks(partitions, Patience::Settled)?)
+        all(self.look(partitions)?)
     }
 
     fn marks(&self, partitions: &[TopicPartition], patience: Patience) -> Result<Each<Watermarks>, Error> {

@@ -64,7 +64,11 @@ impl ConfigArgs {
 /// Runs the asynchronous part of a command that isn't the service.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?.block_on(work)
+    let runtime = runtime.map_err(|error| Failure::failed(error).context("can't start the runtime"))?;
+    let done = runtime.block_on(work);
+    // Nobody waits for the answer to a question whose asker left.
+    runtime.shutdown_background();
+    done
 }
 
 #[cfg(test)]

@@ -83,7 +83,10 @@ impl Database {
         found.map_err(|error| match error.failure().sqlstate.as_deref() {
             Some("42P01") => {
                 let schema = self.ledger.schema();
-                format!("the ledger (schema {schema}) is of an older version; `{}` upgrades it", self.command("init"))
+                format!(
+                    "the ledger (schema {schema}) is of an older version; `{}` upgrades it",
+                    self.command("init")
+                )
             }
             Some("42501") => {
                 let (schema, role) = (self.ledger.schema(), self.session.role());

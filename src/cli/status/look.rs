@@ -71,6 +71,11 @@ impl Looker {
         self.settings.pipeline.as_str()
     }
 
+    /// How a command is called for the same configuration.
+    pub(super) fn command(&self, words: &str) -> String {
+        self.config.command(words)
+    }
+
     /// Looks once.
     ///
     /// # Errors

@@ -5,15 +5,16 @@ mod life;
 mod look;
 mod paper;
 mod report;
+mod screen;
 mod standing;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use self::look::Looker;
-use self::report::StatusReport;
+use self::report::{Commands, StatusReport};
 use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, Form, OutputArgs};
@@ -21,7 +22,7 @@ use super::output::{self, Form, OutputArgs};
 const EXAMPLES: &str = "\
 Examples:
   tidegate status -c orders.yaml                  who runs, lag, partitions, owners, halts
-  tidegate status -c orders.yaml --watch          the same, again every 2 seconds
+  tidegate status -c orders.yaml --watch          a screen of it, renewed every 2 seconds
   tidegate status -c orders.yaml -o json | jq '.totals.lag_records'
 
 ";
@@ -47,6 +48,9 @@ pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failur
             return Ok(Exit::Done);
         };
         let pause = Duration::from_secs(seconds.into());
+        if form == Form::Table && std::io::stdout().is_terminal() {
+            return screen::show(looker, pause).await;
+        }
         tokio::select! {
             ended = watch(form, &mut looker, pause) => ended,
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
@@ -56,7 +60,8 @@ pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failur
 
 async fn report_of(looker: &mut Looker) -> Result<StatusReport, Failure> {
     let look = looker.look().await?;
-    Ok(StatusReport::of(looker.pipeline(), &look))
+    let commands = Commands { run: looker.command("run"), status: looker.command("status") };
+    Ok(StatusReport::of(looker.pipeline(), &look, commands))
 }
 
 /// Prints it again and again; what can't be reached for a while is told and doesn't end the watch.

@@ -21,7 +21,7 @@ impl Report for StatusReport {
     fn text(&self, paper: &Paper) -> String {
         let mut text = paper.wrap(&self.first_line(paper), 4) + "\n";
         if self.partitions.is_empty() {
-            text += "no partition is registered yet; `tidegate run` registers them\n";
+            text += &format!("no partition is registered yet; `{}` registers them\n", self.commands.run);
         } else {
             text += &(paper.wrap(&self.summary(paper), 4) + "\n\n" + &self.table(paper));
         }

@@ -42,6 +42,15 @@ pub(super) struct StatusReport {
     pub(super) totals: Totals,
     #[serde(skip)]
     pub(super) now_ms: i64,
+    #[serde(skip)]
+    pub(super) commands: Commands,
+}
+
+/// How commands that are named are called.
+#[derive(Clone, Debug)]
+pub(super) struct Commands {
+    pub(super) run: String,
+    pub(super) status: String,
 }
 
 /// Where the end of a log is from.
@@ -119,6 +128,9 @@ pub(super) struct PartitionStatus {
     pub(super) committed_at: Option<String>,
     pub(super) halt: Option<String>,
     pub(super) stranger: Option<Stranger>,
+    /// Records of all outcomes.
+    #[serde(skip)]
+    pub(super) records: u64,
 }
 
 impl PartitionStatus {
@@ -154,8 +166,8 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// How long the lag takes at a rate of records in each second, without what is written meanwhile. What stands
-    /// still has no end.
+    /// How long the lag takes at a rate of records in each second, without what is written meanwhile. What
+    /// stands still has no end.
     pub(super) fn eta(&self, records_per_second: f64) -> Option<f64> {
         let lag = self.lag_records;
         (lag > 0 && self.lag_unknown == 0 && self.stuck == 0 && records_per_second > 0.0)
@@ -165,7 +177,7 @@ impl Totals {
 
 impl StatusReport {
     /// What follows from a look.
-    pub(super) fn of(pipeline: &str, look: &Look) -> Self {
+    pub(super) fn of(pipeline: &str, look: &Look, commands: Commands) -> Self {
         let life = Life::new(&look.processes, &look.rows, look.now_ms);
         let partitions: Vec<_> = look.rows.iter().map(|row| partition(row, look, &life)).collect();
         let mut totals = totals(&partitions, &look.rows);
@@ -189,6 +201,7 @@ impl StatusReport {
             partitions,
             totals,
             now_ms: look.now_ms,
+            commands,
         }
     }
 }
@@ -254,6 +267,7 @@ fn partition(row: &Progress, look: &Look, life: &Life<'_>) -> PartitionStatus {
         committed_at: row.committed_at_ms.map(output::time),
         halt: row.halt.clone(),
         stranger: look.kafka.group.as_ref().and_then(|group| stranger(group.as_ref().ok()?, &row.partition)),
+        records: row.tally.total(),
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::life::{Life, OwnerState, RunState};
 use super::look::{Look, Seen};
-use super::report::{LagSource, StatusReport};
+use super::report::{Commands, LagSource, StatusReport};
 use crate::cli::output::{Paper, Report};
 use crate::engine::instance::{Instance, Kin};
 use crate::engine::outcome::{Outcome, Tally};
@@ -128,7 +128,8 @@ pub(super) fn troubled() -> Look {
 
 /// The report on a look.
 pub(super) fn report(look: &Look) -> StatusReport {
-    StatusReport::of("orders", look)
+    let commands = Commands { run: "tidegate run".to_owned(), status: "tidegate status".to_owned() };
+    StatusReport::of("orders", look, commands)
 }
 
 fn text(look: &Look) -> String {

@@ -56,10 +56,13 @@ impl ConfigArgs {
     pub(super) fn logs_to_report(&self) -> Result<(), Failure> {
         let environment = logging::Environment::of(&self.options().env);
         let (format, silenced) = (logging::Format::Text, Some(SERVER_MESSAGES));
-        let started = logging::init(format, "warn", silenced, &environment, std::io::stderr);
+        let started = logging::init(format, QUIET, silenced, &environment, std::io::stderr);
         started.map(drop).map_err(Failure::usage)
     }
 }
+
+/// What librdkafka repeats of brokers that are out of reach is told once, by the error that follows.
+const QUIET: &str = "warn,kafka=off";
 
 /// Runs the asynchronous part of a command that isn't the service.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

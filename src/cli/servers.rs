@@ -188,7 +188,7 @@ impl Logs {
 
     /// A client for look-ups that a command can't do without.
     pub(super) fn inspector(&self) -> Result<Inspector, Failure> {
-        Inspector::connect(&self.properties, LOOK_UP).map_err(looking_up)
+        Inspector::connect(&self.properties, LOOK_UP).map(Inspector::hurried).map_err(looking_up)
     }
 }
 

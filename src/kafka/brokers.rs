@@ -107,6 +107,8 @@ impl Brokers {
             return seen.troubles.remove(broker).is_some();
         }
         let cause = Cause::of(words, seen.verdicts.get(broker).copied(), self.has_certificate);
+        // The advice behind a length that makes no sense is none.
+        let told = if cause == Cause::NoKafka { told.split(": increase").next().unwrap_or(told) } else { told };
         let trouble = BrokerTrouble { broker: broker.to_owned(), cause, words: told.to_owned() };
         seen.troubles.insert(broker.to_owned(), trouble.clone()) != Some(trouble)
     }
@@ -149,10 +151,13 @@ impl Brokers {
 
     /// Waits until there is somebody to ask, or it is certain that there is nobody; at most until then.
     /// `configured` are the addresses that the client began with.
-    pub(super) fn reach(&self, configured: &[String], until: Instant) -> Reach {
+    /// Who is in a `hurry` waits that long for brokers that have all told why they can't be used.
+    pub(super) fn reach(&self, configured: &[String], until: Instant, hurry: Option<Duration>) -> Reach {
+        let hopeless_at = hurry.map(|hurry| (Instant::now() + hurry).min(until));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let reach = seen.reach(configured);
+            let until = hopeless_at.filter(|_| seen.is_plainly_out_of_reach(configured)).unwrap_or(until);
             let left = until.saturating_duration_since(Instant::now());
             if reach != Reach::Waiting || left == Duration::ZERO {
                 return reach;
@@ -164,6 +169,12 @@ impl Brokers {
 }
 
 impl Seen {
+    /// Whether each broker has told why it can't be used.
+    fn is_plainly_out_of_reach(&self, configured: &[String]) -> bool {
+        let is_plain = |broker: &String| self.troubles.get(broker).is_some_and(|it| it.cause.is_plain());
+        self.up.is_empty() && !configured.is_empty() && configured.iter().all(is_plain)
+    }
+
     fn reach(&self, configured: &[String]) -> Reach {
         let refuses = |broker: &str| self.troubles.get(broker).is_some_and(|it| it.cause.is_lasting());
         if !self.up.is_empty() {
@@ -213,7 +224,7 @@ mod tests {
     fn nobody_is_waited_for_where_all_refuse_for_good() {
         let configured = ["a:1".to_owned(), "b:2".to_owned()];
         let brokers = Brokers::default();
-        let now = |brokers: &Brokers| brokers.reach(&configured, Instant::now());
+        let now = |brokers: &Brokers| brokers.reach(&configured, Instant::now(), None);
         hear(&brokers, "STATE", "[thrd::0/internal]: :0/internal: Broker changed state INIT -> UP");
         assert_eq!(now(&brokers), Reach::Waiting);
         hear(&brokers, "FAIL", "a:1/bootstrap: SASL authentication error: no");
@@ -233,9 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn who_looks_on_waits_less_where_all_have_told_why() {
+        let configured = ["a:1".to_owned(), "b:2".to_owned()];
+        let brokers = Brokers::default();
+        let far = Instant::now() + Duration::from_secs(3600);
+        let reach = |brokers: &Brokers| brokers.reach(&configured, far, Some(Duration::ZERO));
+        for broker in &configured {
+            hear(&brokers, "FAIL", &format!("{broker}/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused"));
+        }
+        assert_eq!(reach(&brokers), Reach::Waiting);
+        hear(&brokers, "STATE", "b:2/bootstrap: Broker changed state APIVERSION_QUERY -> UP");
+        assert_eq!(reach(&brokers), Reach::Connected);
+    }
+
+    #[test]
     fn of_two_names_for_one_address_one_may_go() {
         let brokers = Brokers::default();
-        let now = || brokers.reach(&["a:1".to_owned()], Instant::now());
+        let now = || brokers.reach(&["a:1".to_owned()], Instant::now(), None);
         hear(
             &brokers,
             "STATE",

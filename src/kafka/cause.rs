@@ -42,6 +42,8 @@ pub enum Cause {
     NoToken,
     /// It is too old for this client.
     Outdated,
+    /// What listens there is no Kafka broker.
+    NoKafka,
     /// Something else, told in librdkafka's own words.
     Other,
 }
@@ -55,7 +57,7 @@ const PHRASES: [(&str, Cause); 25] = [
     ("packet length too long", Cause::NoTls),
     ("unexpected eof while reading", Cause::NoTls),
     // The broker's notice that what it got is no TLS, read as a length: type 21 and version 3.
-    ("Invalid response size 35", Cause::WantsTls),
+    (TLS_NOTICE, Cause::WantsTls),
     ("alert number 116", Cause::WantsCertificate),
     ("client SSL authentication might be required", Cause::WantsCertificate),
     ("alert number 42", Cause::CertificateRefused),
@@ -76,6 +78,12 @@ const PHRASES: [(&str, Cause); 25] = [
     ("No route to host", Cause::Silent),
 ];
 
+/// The first four bytes of TLS's answer to what is no TLS, read as a length.
+const TLS_NOTICE: &str = "Invalid response size 35";
+
+/// An answer to the first question of all that makes no sense: its length, and when it came.
+const NONSENSE: (&str, &str) = ("Invalid response size", "in state APIVERSION_QUERY");
+
 /// How librdkafka begins to tell of a connection that the other side closed.
 const CLOSED: &str = "Disconnected";
 
@@ -88,6 +96,9 @@ impl Cause {
     pub(super) fn of(words: &str, verdict: Option<i32>, has_certificate: bool) -> Self {
         if words.starts_with(CLOSED) {
             return Self::of_closing(words);
+        }
+        if words.contains(NONSENSE.0) && words.contains(NONSENSE.1) && !words.contains(TLS_NOTICE) {
+            return Self::NoKafka;
         }
         let found = PHRASES.iter().find(|(phrase, _)| words.contains(phrase));
         match (found.map_or(Self::Other, |(_, cause)| *cause), verdict) {
@@ -141,8 +152,14 @@ impl Cause {
             | Self::NoTls
             | Self::WantsLogin
             | Self::Outdated
+            | Self::NoKafka
             | Self::Other => false,
         }
+    }
+
+    /// Whether more of the same is to be expected within seconds, so that a command needn't wait for it.
+    pub(super) const fn is_plain(self) -> bool {
+        !matches!(self, Self::Silent | Self::Other | Self::Outdated)
     }
 
     /// What follows the broker's name in a sentence.
@@ -164,6 +181,7 @@ impl Cause {
             Self::Credentials => "refused our credentials",
             Self::NoToken => "can't be logged in to without a token",
             Self::Outdated => "may be too old for this client",
+            Self::NoKafka => "answers what no Kafka broker does: another program seems to listen there",
             Self::Other => "can't be used",
         }
     }
@@ -197,6 +215,7 @@ impl Cause {
             Self::Credentials => "check kafka.sasl.username and kafka.sasl.password",
             Self::NoToken => "check the keys kafka.sasl.oauthbearer.*",
             Self::Outdated => "Kafka 3.9 or newer is needed",
+            Self::NoKafka => "check host and port in kafka.bootstrap.servers",
         }
     }
 }
@@ -277,7 +296,7 @@ mod tests {
     const CLOSED_WITH: &str = "Disconnected: connection closed by peer: receive 0 after POLLIN (after ";
 
     /// As librdkafka 2.12 and OpenSSL 3 say it: the words, OpenSSL's verdict, whether we have a certificate.
-    const LINES: [(&str, Option<i32>, bool, Cause); 17] = [
+    const LINES: [(&str, Option<i32>, bool, Cause); 19] = [
         (
             "Failed to resolve 'nosuch.invalid:9092': Name or service not known",
             None,
@@ -315,6 +334,20 @@ mod tests {
             None,
             false,
             Cause::Credentials,
+        ),
+        (
+            "Receive failed: Invalid response size 1157627904 (0..100000000): increase receive.message.max.bytes \
+             (after 2ms in state APIVERSION_QUERY)",
+            None,
+            false,
+            Cause::NoKafka,
+        ),
+        (
+            "Receive failed: Invalid response size 157627904 (0..100000000): increase receive.message.max.bytes \
+             (after 2000ms in state UP)",
+            None,
+            false,
+            Cause::Other,
         ),
         ("OAUTHBEARER cannot log in because there is no token available", None, false, Cause::NoToken),
         ("ApiVersionRequest failed: probably due to broker version < 0.10", None, false, Cause::Outdated),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::brokers::Brokers;
 use super::cause::BrokerTrouble;
-use super::error::Error;
+use super::error::{self, Error};
 use super::ffi::{Client, Event, Message};
 use super::identity::Identities;
 use super::problem::Problem;
@@ -401,6 +401,13 @@ impl Consumer {
     /// The brokers that this member can't use at present, each with the cause.
     pub fn troubles(&self) -> Vec<BrokerTrouble> {
         self.client.brokers().map(Brokers::troubles).unwrap_or_default()
+    }
+
+    /// What keeps this member from the brokers and what to look at, in a sentence; `None` where nothing is
+    /// known of it.
+    pub fn why_unreached(&self) -> Option<String> {
+        let troubles = self.troubles();
+        (!troubles.is_empty()).then(|| error::sentence(&troubles))
     }
 
     /// The name under which the group knows this member; `None` until it has joined.

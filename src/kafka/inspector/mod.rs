@@ -23,6 +23,8 @@ use crate::engine::position::{TopicId, TopicPartition};
 pub struct Inspector {
     current: RwLock<Arc<Current>>,
     timeout: Duration,
+    /// Waits that long for brokers of which all have told why they can't be used.
+    hurry: Option<Duration>,
 }
 
 /// A client and what it was made of; secrets that rotate make another one.
@@ -50,6 +52,9 @@ pub struct TopicInfo {
     pub partitions: Vec<i32>,
 }
 
+/// How long brokers that can't be used are tried again for somebody who looks on.
+const HURRY: Duration = Duration::from_secs(2);
+
 /// The least time for a look-up once a broker is connected.
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -59,7 +64,14 @@ impl Inspector {
     /// # Errors
     /// [`Error::Property`] and [`Error::Client`]: the configuration must change.
     pub fn connect(user: &[(String, String)], timeout: Duration) -> Result<Self, Error> {
-        Ok(Self { current: RwLock::new(Current::new(user)?), timeout })
+        Ok(Self { current: RwLock::new(Current::new(user)?), timeout, hurry: None })
+    }
+
+    /// The same for somebody who looks on: where each broker has told why it can't be used, it is tried for
+    /// two seconds more and not for the whole time.
+    #[must_use]
+    pub fn hurried(self) -> Self {
+        Self { hurry: Some(HURRY), ..self }
     }
 
     /// Whether a member of the group could be made of these properties, one by one. Nothing connects, and
@@ -98,7 +110,7 @@ impl Inspector {
         let Some(brokers) = now.client.brokers().filter(|_| !now.configured.is_empty()) else {
             return Ok(self.timeout);
         };
-        match brokers.reach(&now.configured, until) {
+        match brokers.reach(&now.configured, until, self.hurry) {
             Reach::Connected => {
                 let left = until.saturating_duration_since(Instant::now());
                 Ok(left.max(self.timeout.min(LEAST)))
@@ -109,7 +121,8 @@ impl Inspector {
 
     fn unanswered(&self, doing: &str) -> Error {
         let brokers = self.now().client.brokers().map(Brokers::troubles).unwrap_or_default();
-        Error::Timeout { doing: doing.to_owned(), waited: self.timeout, brokers }
+        let waited = self.hurry.filter(|_| !brokers.is_empty()).unwrap_or(self.timeout);
+        Error::Timeout { doing: doing.to_owned(), waited, brokers }
     }
 
     /// All topics that this user may describe, internal ones included, by name.

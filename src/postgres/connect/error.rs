@@ -56,8 +56,9 @@ pub enum SettingsError {
 pub enum ConnectError {
     /// The whole attempt took too long.
     #[error(
-        "connecting to PostgreSQL at {hosts} took longer than {limit:?} (timeouts.connect): is it reachable \
-         from here?"
+        "connecting to PostgreSQL at {hosts} took longer than {} s (timeouts.connect): nothing answers there, or \
+         another program than PostgreSQL; check postgres.url and the network",
+        limit.as_secs_f64().round()
     )]
     TimedOut {
         /// The hosts.
@@ -66,7 +67,10 @@ pub enum ConnectError {
         limit: Duration,
     },
     /// The connection was refused or broke.
-    #[error("can't connect to PostgreSQL at {host}: {}{}", classify::describe(error), hint(note.as_deref()))]
+    #[error(
+        "can't connect to PostgreSQL at {host}: {}{}{}",
+        classify::describe(error), hint(note.as_deref()), remedy(error)
+    )]
     Failed {
         /// The host.
         host: String,
@@ -156,6 +160,36 @@ fn suggest(nearest: Option<&str>) -> String {
 fn hint(note: Option<&str>) -> String {
     note.map(|note| format!(" ({note})")).unwrap_or_default()
 }
+
+/// What to look at, behind the error itself.
+fn remedy(error: &tokio_postgres::Error) -> String {
+    let words = classify::describe(error);
+    let remedy = match error.as_db_error().map(|db| db.code().code()) {
+        Some("3D000") => "create the database, or name another one in postgres.url",
+        Some("28P01") => "check user and password: postgres.url, PGPASSWORD or the password file",
+        Some("28000") => "check the user in postgres.url, and pg_hba.conf on the server",
+        Some(_) => return String::new(),
+        None => {
+            let known = REMEDIES.iter().find(|(phrase, _)| words.contains(phrase));
+            known.map_or("check postgres.url and the network", |(_, remedy)| *remedy)
+        }
+    };
+    format!("; {remedy}")
+}
+
+/// What the client says without the server, with what to look at.
+const REMEDIES: [(&str, &str); 6] = [
+    ("Connection refused", "nobody listens there: check host and port in postgres.url, and that the server runs"),
+    ("No such file or directory", "no server listens at that socket: check the host in postgres.url"),
+    ("failed to lookup address", "the name leads to no address: check the host in postgres.url"),
+    (
+        "password missing",
+        "the server asks for a password, and there is none in postgres.url, PGPASSWORD, a service file or the \
+         password file",
+    ),
+    ("server does not support TLS", "the server speaks no TLS: check sslmode in postgres.url, or its own setting ssl"),
+    ("certificate", "check sslmode, sslrootcert and the host in postgres.url"),
+];
 
 /// Whether an error says that there are too many connections: SQLSTATE 53300 of PostgreSQL, and the words of
 /// PgBouncer, whose own errors are all 08P01 and come in English only.

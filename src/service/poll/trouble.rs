@@ -21,7 +21,8 @@ impl Thread {
         match kind {
             // The client says so again with each failed try to connect.
             ProblemKind::Informational if code == ALL_BROKERS_DOWN => {
-                self.with.contact.silent(Dependency::Kafka, message);
+                let why = self.consumer.as_ref().and_then(|consumer| consumer.why_unreached());
+                self.with.contact.silent(Dependency::Kafka, why.as_deref().unwrap_or(message));
             }
             // The client has logged the same by itself.
             ProblemKind::Informational if UNREACHED.contains(&code.as_str()) => {

@@ -10,6 +10,7 @@ mod files;
 mod goals;
 mod http;
 mod records;
+mod servers;
 mod targets;
 mod usage;
 

@@ -121,6 +121,9 @@ fn a_right_on_the_heartbeat_that_is_missing_stops_no_record() {
     scene.send(&Plan::events(100));
     scene.await_caught_up();
     assert_eq!(status(&scene)["state"], "stopped", "nothing is made up");
+    let checked = scene.program().args(["-o", "json"]).call("check", SOON).unwrap();
+    assert_eq!(checked.code, Some(0), "it is only warned of: {}{}", checked.output, checked.errors);
+    assert!(checked.output.contains("INSERT on tidegate.processes"), "{}", checked.output);
     sql::query(&scene.fresh.url, "GRANT INSERT ON tidegate.processes TO CURRENT_USER").unwrap();
     Scene::await_log(&worker, "the ledger is told again that this process runs");
     assert_eq!(status(&scene)["state"], "running");

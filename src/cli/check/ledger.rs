@@ -8,10 +8,19 @@ use crate::config::{RouteSettings, Settings};
 use crate::engine::position::{TopicId, TopicPartition, Watermarks};
 use crate::engine::progress::{LogStanding, against_log};
 use crate::kafka::{Inspector, TopicInfo};
-use crate::postgres::ledger::{Ledger, LedgerError, LedgerRights, Progress, RegisteredRoute};
+use crate::postgres::ledger::{Ledger, LedgerError, LedgerRights, MissingRight, Progress, RegisteredRoute};
 use crate::routing;
 
 use super::report::{Finding, Severity};
+
+fn lacks(missing: MissingRight, schema: &str, role: &str) -> Finding {
+    let text = format!("role {role} lacks {}", missing.right);
+    let (severity, text) = match missing.is_vital {
+        true => (Severity::Error, text),
+        false => (Severity::Warning, format!("{text}: `tidegate status` can't tell that its process runs")),
+    };
+    Finding::new(severity, "privilege", schema.to_owned(), text).remedy(missing.grant + ";")
+}
 
 /// Compares what the ledger remembers with the configuration, and progress with the logs.
 pub(super) async fn look(
@@ -22,6 +31,7 @@ pub(super) async fn look(
 ) -> Result<Vec<Finding>, Failure> {
     let (ledger, session) = (&database.ledger, &database.session);
     let schema = format!("ledger {}", ledger.schema());
+    let mut findings = Vec::new();
     match ledger.rights(session).await.map_err(|error| database.reading(error))? {
         LedgerRights::Absent { may_create: false } => {
             let text = format!("it isn't there, and role {} may not create it", session.role());
@@ -31,14 +41,14 @@ pub(super) async fn look(
                 finding.remedy(format!("as an owner of the database, run the SQL of `{print}`")),
             ]);
         }
-        LedgerRights::Lacking(lacking) if !lacking.is_empty() => {
-            let finding = |(right, grant): (String, String)| {
-                let text = format!("role {} lacks {right}", session.role());
-                Finding::new(Severity::Error, "privilege", schema.clone(), text).remedy(grant + ";")
-            };
-            return Ok(lacking.into_iter().map(finding).collect());
+        LedgerRights::Lacking(lacking) => {
+            let stops = lacking.iter().any(|missing| missing.is_vital);
+            findings.extend(lacking.into_iter().map(|missing| lacks(missing, &schema, session.role())));
+            if stops {
+                return Ok(findings);
+            }
         }
-        LedgerRights::Absent { may_create: true } | LedgerRights::Lacking(_) => {}
+        LedgerRights::Absent { may_create: true } => {}
     }
     let missing = match ledger.version(session).await {
         Ok(Ledger::VERSION) => None,
@@ -54,7 +64,6 @@ pub(super) async fn look(
         let (init, run) = (database.command("init"), database.command("run"));
         return Ok(vec![finding.remedy(format!("run `{init}`; `{run}` does it too where it may"))]);
     }
-    let mut findings = Vec::new();
     let registered = ledger.routes(session, settings.pipeline.as_str()).await;
     let registered = registered.map_err(|error| database.reading(error))?;
     for (topic, route) in meant {

@@ -26,7 +26,7 @@ pub use self::pipelines::RegisteredRoute;
 pub use self::progress::Progress;
 pub use self::quarantine::{QuarantineFilter, QuarantinedRecord};
 pub use self::register::{Registered, Registration};
-pub use self::rights::LedgerRights;
+pub use self::rights::{LedgerRights, MissingRight};
 pub use self::verify::Discrepancy;
 
 use super::identifier::{self, IdentifierError};

@@ -7,14 +7,18 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// What a running process needs of the ledger's tables, as `tidegate_writer` is granted it; a test compares.
-const TABLES: [(&str, &[&str]); 6] = [
+const TABLES: [(&str, &[&str]); 7] = [
     ("version", &["SELECT"]),
     ("pipelines", &["SELECT", "INSERT"]),
     ("decisions", &["SELECT", "INSERT"]),
     ("spans", &["SELECT", "INSERT"]),
     ("progress", &["SELECT", "INSERT", "UPDATE"]),
     ("quarantine", &["SELECT", "INSERT", "UPDATE"]),
+    (PROCESSES, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
+
+/// The table without which records are applied all the same.
+const PROCESSES: &str = "processes";
 
 const LACKING: &str = "SELECT wanted.name, wanted.privilege \
      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY \
@@ -36,8 +40,19 @@ pub enum LedgerRights {
         /// CREATE on the database.
         may_create: bool,
     },
-    /// Rights that are missing, in words, each with the statement that grants it; empty where all is well.
-    Lacking(Vec<(String, String)>),
+    /// Rights that are missing; empty where all is well.
+    Lacking(Vec<MissingRight>),
+}
+
+/// A right that the role lacks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MissingRight {
+    /// The right, in words.
+    pub right: String,
+    /// The statement that grants it.
+    pub grant: String,
+    /// Whether no record is applied without it.
+    pub is_vital: bool,
 }
 
 impl Ledger {
@@ -57,7 +72,8 @@ impl Ledger {
         let mut lacking = Vec::new();
         if !usage {
             let grant = self.sql(&format!("GRANT USAGE ON SCHEMA {{ledger}} TO {role}"));
-            lacking.push((format!("USAGE on the schema {}", self.schema()), grant));
+            let right = format!("USAGE on the schema {}", self.schema());
+            lacking.push(MissingRight { right, grant, is_vital: true });
         }
         let pairs = || TABLES.iter().flat_map(|(name, rights)| rights.iter().map(|right| (*name, *right)));
         let (names, rights): (Vec<&str>, Vec<&str>) = pairs().unzip();
@@ -66,7 +82,8 @@ impl Ledger {
         for row in client.query_typed(LACKING, &wanted).await.map_err(&failed)? {
             let (name, right): (&str, &str) = (row.get(0), row.get(1));
             let grant = self.sql(&format!("GRANT {right} ON {{ledger}}.{name} TO {role}"));
-            lacking.push((format!("{right} on {}.{name}", self.schema()), grant));
+            let right = format!("{right} on {}.{name}", self.schema());
+            lacking.push(MissingRight { right, grant, is_vital: name != PROCESSES });
         }
         Ok(LedgerRights::Lacking(lacking))
     }

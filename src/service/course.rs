@@ -77,6 +77,11 @@ impl Course {
         topics
     }
 
+    /// Whether the run has begun to end.
+    pub fn is_draining(&self) -> bool {
+        self.0.get().is_some_and(|sources| sources.board.read(|state| state.draining))
+    }
+
     /// What the process waits for at present, in a line each: topics first, then what it can't work without.
     pub fn waiting(&self) -> Vec<String> {
         let Some(Sources { board, registered, .. }) = self.0.get() else { return Vec::new() };

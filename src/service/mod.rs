@@ -235,7 +235,7 @@ impl Run {
         };
         let cut = tokio::select! {
             signal = signals.next() => {
-                tracing::info!(signal, "shutting down: draining");
+                tracing::info!(signal, "shutting down: draining; a further signal ends at once");
                 Cut::Signal(signal)
             }
             time = time_is_over => {

@@ -73,6 +73,11 @@ async fn paint(foot: &ProgressBar, course: &Course) -> Infallible {
     let (mut paces, mut tick) = (Paces::default(), tokio::time::interval(PAINT_EVERY));
     loop {
         tick.tick().await;
+        if course.is_draining() {
+            // A further signal ends the process on the spot, and nobody would take the lines away.
+            foot.finish_and_clear();
+            return std::future::pending().await;
+        }
         let topics = paces.look(course.topics(), Instant::now());
         // A line that reaches the edge would be two on some terminals.
         let width = usize::from(Term::stderr().size().1).saturating_sub(1);

@@ -206,6 +206,7 @@ impl Connector {
     }
 
     /// The `application_name` of its sessions.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub fn application_name(&self) -> &str {
         self.0.names.application_name()
     }

@@ -29,6 +29,7 @@ pub enum Doing {
 
 impl Doing {
     /// All of them.
+    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "a door for tests"))]
     pub const ALL: [Self; 3] = [Self::Starting, Self::Running, Self::Draining];
 
     /// The word for it.

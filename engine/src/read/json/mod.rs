@@ -6,6 +6,8 @@ mod literal;
 mod object;
 mod paths;
 mod scan;
+#[cfg(all(test, beside_sonic))]
+mod beside;
 #[cfg(test)]
 mod tests;
 

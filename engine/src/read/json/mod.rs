@@ -6,8 +6,6 @@ mod literal;
 mod object;
 mod paths;
 mod scan;
-#[cfg(all(test, beside_sonic))]
-mod beside;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,8 @@
 //! The quick reading of an object held to the slow one.
 
+#[cfg(beside_sonic)]
+mod beside;
+
 use proptest::prelude::*;
 
 use super::scan::scan;

@@ -1,11 +1,11 @@
 //! The reader beside sonic-rs, which finds the same fields in the same record:
 //!
-//! `RUSTFLAGS='--cfg beside_sonic' cargo test --release --package tidegate-engine --lib beside_sonic -- --nocapture`
+//! `RUSTFLAGS='--cfg beside_sonic' cargo test --release -p tidegate-engine --lib beside_sonic -- --nocapture`
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::Reader;
+use super::super::Reader;
 use crate::read::Unmatched;
 
 const RECORD: &str = r#"{"event_id":"7f1c2a52-6f0e-4d0c-9a3a-0d6f5f1a0001","customer_id":17123,"kind":"order",

@@ -14,6 +14,7 @@ use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::engine::route::Route;
+use crate::nearest::nearest;
 use crate::kafka::{Error as KafkaError, Inspector, TopicInfo};
 use crate::postgres::ledger::LedgerError;
 use crate::routing::{self, Choice, Misfit, Seen};
@@ -25,8 +26,17 @@ pub(super) type RouteMap = Arc<BTreeMap<String, Arc<Route>>>;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Obstacle {
     /// It doesn't exist.
-    #[error("topic {0} does not exist yet, or this user may not describe it; it is waited for")]
-    Missing(String),
+    #[error(
+        "topic {topic} does not exist yet, or this user may not describe it{}; create it, correct its name, or \
+         grant DESCRIBE on it",
+        meant(nearest.as_deref())
+    )]
+    Missing {
+        /// Its name.
+        topic: String,
+        /// One that exists and is spelt nearly so.
+        nearest: Option<String>,
+    },
     /// Two routes match.
     #[error("topic {topic} matches two routes, into {one} and into {other}; narrow one of the patterns")]
     Ambiguous {
@@ -61,7 +71,16 @@ pub(super) enum Obstacle {
     Kafka(#[from] KafkaError),
 }
 
+fn meant(nearest: Option<&str>) -> String {
+    nearest.map(|known| format!(" (is {known} meant?)")).unwrap_or_default()
+}
+
 impl Obstacle {
+    /// The topic is gone, or not there yet.
+    fn missing_of(topic: &str) -> Self {
+        Self::Missing { topic: topic.to_owned(), nearest: None }
+    }
+
     /// The halt that a run with an end stops with: what neither Kafka nor PostgreSQL coming back would cure.
     pub(super) fn refusal(&self) -> Option<String> {
         let mismatch = || Some(Halt::new(HaltCode::SchemaMismatch, self.to_string()).to_string());
@@ -73,14 +92,14 @@ impl Obstacle {
             {
                 mismatch()
             }
-            Self::Missing(_) | Self::Database { .. } | Self::Kafka(_) => None,
+            Self::Missing { .. } | Self::Database { .. } | Self::Kafka(_) => None,
         }
     }
 
     /// The topic, where it is one that doesn't exist.
     pub(super) fn missing(&self) -> Option<String> {
         match self {
-            Self::Missing(topic) => Some(topic.clone()),
+            Self::Missing { topic, .. } => Some(topic.clone()),
             _ => None,
         }
     }
@@ -183,7 +202,11 @@ impl Discovery {
         let missing =
             routes.iter().flat_map(|route| routing::topics(route, listed, |info| &info.name).missing);
         let missing = missing.filter(|name| !self.routes.contains_key(*name));
-        obstacles.extend(missing.map(|name| Obstacle::Missing(name.to_owned())));
+        let meant = |name| nearest(name, listed.iter().map(|info| info.name.as_str())).map(str::to_owned);
+        obstacles.extend(missing.map(|name| {
+            let (topic, nearest) = (name.to_owned(), meant(name));
+            Obstacle::Missing { topic, nearest }
+        }));
         wanted
     }
 
@@ -232,7 +255,7 @@ impl Discovery {
         let inspector = Arc::clone(&self.inspector);
         let name = topic.to_owned();
         let ids = blocking(move || inspector.topic_ids(&[name.as_str()])).await?;
-        let Some(topic_id) = ids.get(topic).copied() else { return Err(Obstacle::Missing(topic.to_owned())) };
+        let Some(topic_id) = ids.get(topic).copied() else { return Err(Obstacle::missing_of(topic)) };
         let starts = self.starts(topic, route, listed).await?;
         let remembered =
             routing::remembered(route, topic).map_err(|error| Obstacle::of(topic, Misfit::Name(error)))?;

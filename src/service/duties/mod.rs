@@ -12,6 +12,7 @@ mod rows;
 mod shapes;
 mod strangers;
 mod topics;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use self::heartbeat::Life;
 use self::ledger::LedgerState;
 use self::shapes::Readings;
 use self::strangers::GroupWatch;
+use self::waiting::Waiting;
 pub(super) use self::topics::Registration;
 use super::contact::Contact;
 use super::desk::Desk;
@@ -152,8 +154,7 @@ struct Duties {
     readings: Readings,
     group: GroupWatch,
     life: Life,
-    /// What stands in the way, as it was told last.
-    told: Vec<String>,
+    waiting: Waiting,
 }
 
 /// Runs until `stop`.
@@ -195,7 +196,7 @@ impl Duties {
             readings: Readings::default(),
             group: GroupWatch::default(),
             life: Life::default(),
-            told: Vec::new(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -295,17 +296,15 @@ impl Duties {
         }
     }
 
-    /// Logs what stands in the way, once for each change of it.
+    /// Logs what stands in the way.
     fn tell(&mut self, obstacles: Vec<String>) {
-        if obstacles != self.told {
-            for obstacle in &obstacles {
-                tracing::warn!("waiting: {obstacle}");
-                self.with.board.failed(self.beat.name(), &format!("waiting: {obstacle}"));
-            }
-            if obstacles.is_empty() {
-                self.with.board.works(self.beat.name());
-            }
-            self.told = obstacles;
+        let (now, waited) = (self.now(), self.waiting.is_on());
+        for line in self.waiting.take(now, obstacles) {
+            tracing::warn!("{line}");
+            self.with.board.failed(self.beat.name(), &line);
+        }
+        if waited && !self.waiting.is_on() {
+            self.with.board.works(self.beat.name());
         }
     }
 }

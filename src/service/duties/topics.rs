@@ -47,9 +47,9 @@ impl Duties {
                 self.tell(obstacles.iter().map(ToString::to_string).collect());
             }
         }
-        let soon = !self.told.is_empty() || self.with.discovery.wants_second_pass();
+        let soon = self.waiting.is_on() || self.with.discovery.wants_second_pass();
         let (now, every) = (self.now(), if soon { SOON } else { LATER });
-        if !self.told.is_empty() {
+        if self.waiting.is_on() {
             self.with.board.tries_again(self.beat.name(), Duration::from_millis(every));
         }
         self.agenda.set_every(Duty::Topics, now, every);
@@ -71,7 +71,7 @@ impl Duties {
                     kafka.get_or_insert(error.to_string());
                 }
                 Obstacle::Database { source, .. } if source.is_outage() => self.blame_database(source),
-                Obstacle::Missing(_) => {}
+                Obstacle::Missing { .. } => {}
                 other => {
                     ledger.get_or_insert(other.to_string());
                 }

@@ -103,7 +103,7 @@ fn last_error(process: &ProcessStatus, now_ms: i64) -> Option<Standing> {
             };
             Standing::new(Tone::Warning, subject, format!("{error}; {next}"))
         }
-        None => Standing::new(Tone::Faint, subject, format!("{error}; it has worked since, or is left")),
+        None => Standing::new(Tone::Faint, subject, format!("{error}; it has passed")),
     })
 }
 

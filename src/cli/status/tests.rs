@@ -259,6 +259,28 @@ fn a_process_that_runs_and_is_no_member_is_told() {
 }
 
 #[test]
+fn a_last_error_says_when_it_is_tried_again() {
+    let told = |next_try_at_ms| {
+        let failed = Process {
+            last_error: Some("no answer".to_owned()),
+            last_error_at_ms: Some(NOW_MS - 65_000),
+            next_try_at_ms,
+            ..process("db1", 1)
+        };
+        text(&look(vec![row("orders", 0, "db1", 5, 9)], vec![failed]))
+    };
+    let cases = [
+        (Some(NOW_MS + 2_500), "no answer; next try in 3 s"),
+        (Some(NOW_MS - 100), "no answer; it is being tried again"),
+        (None, "no answer; it has passed"),
+    ];
+    for (next, words) in cases {
+        let shown = told(next);
+        assert!(shown.contains("db1/4711, last error 65 s ago: ") && shown.contains(words), "{shown}");
+    }
+}
+
+#[test]
 fn a_calm_pipeline_on_paper() {
     let rows = vec![row("orders", 0, "db1", 100, 100), row("orders", 1, "db2", 120, 120)];
     insta::assert_snapshot!("calm", text(&look(rows, vec![process("db1", 1), process("db2", 2)])));

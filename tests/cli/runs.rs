@@ -136,7 +136,7 @@ fn a_run_whose_time_is_over_drains_and_says_what_is_left() {
         "  - {{topic: {topic}, table: public.children, key: [id], on_missing_parent: {{wait: 1h}}}}\n"
     );
     place.put(0, &[r#"{"id":1}"#, r#"{"id":2,"parent":5}"#, r#"{"id":3}"#]);
-    let run = place.json("run --until-caught-up --timeout 12s", 1);
+    let run = place.json("run --until-caught-up --timeout 25s", 1);
     assert_eq!(run["end"], "timed_out");
     let [left] = &run["goal"]["left"].as_array().unwrap()[..] else { panic!("{run:#}") };
     let number = |name: &str| left[name].as_i64().unwrap();
@@ -152,19 +152,19 @@ fn a_run_that_never_sees_the_logs_says_why_in_its_last_line() {
     let config = std::fs::read_to_string(place.config()).unwrap();
     let config = config.replace(&place.fresh.bootstrap, "127.0.0.1:1");
     let program = Tidegate::new(Path::new(env!("CARGO_BIN_EXE_tidegate")), &config).unwrap();
-    let ended = program.call("run --until-caught-up --timeout 4s", SOON).unwrap();
+    let ended = program.call("run --until-caught-up --timeout 10s", SOON).unwrap();
     assert_eq!(ended.code, Some(1), "{}", ended.errors);
     let last = last_line(&ended.errors);
-    assert!(last.starts_with("timed out: after 4s the ends of the logs were not seen yet"), "{last}");
+    assert!(last.starts_with("timed out: after 10s the ends of the logs were not seen yet"), "{last}");
     assert!(last.contains("; waiting for group: Kafka is away"), "{last}");
-    assert!(ended.output.contains("timed out after 4s: 0 records"), "{}", ended.output);
+    assert!(ended.output.contains("timed out after 10s: 0 records"), "{}", ended.output);
 }
 
 #[test]
 fn a_run_whose_time_is_over_before_its_topics_exist_names_them() {
     let mut place = Place::new("cli_never").with_table();
     place.routes = place.routes.replace(&place.fresh.topic, "nobody.makes.this");
-    let output = place.call("run --until-caught-up --wait-for-topics 1h --timeout 5s");
+    let output = place.call("run --until-caught-up --wait-for-topics 1h --timeout 15s");
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let told = "waiting for topic nobody.makes.this: it doesn't exist, or this user may not describe it";

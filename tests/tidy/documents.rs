@@ -300,6 +300,23 @@ fn the_readme_explains_every_outcome() {
 }
 
 #[test]
+fn the_commands_explain_every_code_of_a_finding() {
+    let page: BTreeSet<String> = quoted(&read("docs/COMMANDS.md")).into_iter().collect();
+    let mut codes = BTreeSet::new();
+    for path in files(&["src/cli/check"]) {
+        let source = Source::new(&path, read(&path));
+        let text = source.text.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in text.split("Finding::new(Severity::").skip(1) {
+            let code = call.split_once(", \"").filter(|(level, _)| !level.contains([',', '(']));
+            codes.extend(code.and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned));
+        }
+    }
+    assert!(codes.contains("stage") && codes.len() > 15, "{codes:?}");
+    let missing: Vec<_> = codes.difference(&page).collect();
+    assert!(missing.is_empty(), "docs/COMMANDS.md: the table of a finding's codes lacks {missing:?}");
+}
+
+#[test]
 fn diagrams_are_of_a_known_kind_and_fences_close() {
     const KINDS: [&str; 4] = ["sequenceDiagram", "flowchart", "stateDiagram-v2", "graph"];
     for path in pages() {

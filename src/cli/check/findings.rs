@@ -152,7 +152,7 @@ pub(super) fn bounded(parent: &Bounded) -> Finding {
     let last = last.map(|last| format!(" … {last}")).unwrap_or_default();
     let text = format!(
         "it has no DEFAULT partition: a row outside of the bounds of its {} ({first}{last}) is refused \
-         (23514), and its record is bad",
+         (23514), and what brings it halts in front of it (TG-303)",
         many(bounds.len(), "partition"),
     );
     let remedy = "create partitions ahead of time, or a DEFAULT partition that takes the rest";

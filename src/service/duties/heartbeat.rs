@@ -37,6 +37,12 @@ impl Life {
         if seconds > 0.0 { settled.saturating_sub(settled_before) as f64 / seconds } else { 0.0 }
     }
 
+    /// Whether the ledger was last told that this process starts: that it joined is told at once, because
+    /// people look right after a start.
+    pub(super) const fn is_starting(&self) -> bool {
+        !self.has_joined
+    }
+
     fn doing(&mut self, state: &State) -> Doing {
         self.has_joined |= state.conditions.group.ok;
         match (state.draining, self.has_joined) {
@@ -140,13 +146,15 @@ mod tests {
     #[test]
     fn a_process_that_joined_runs_until_it_drains_whatever_comes_between() {
         let (mut life, board) = (Life::default(), Board::new("orders", "a"));
+        assert_eq!(board.read(|state| life.doing(state)), Doing::Starting);
+        assert!(life.is_starting(), "joining is still to be told");
         let mut doing = |board: &Board| board.read(|state| life.doing(state));
-        assert_eq!(doing(&board), Doing::Starting);
         board.condition(ConditionName::Group, Ok(()));
         assert_eq!(doing(&board), Doing::Running);
         board.kafka_away(Some("Kafka is away: refused".to_owned()));
         assert_eq!(doing(&board), Doing::Running);
         board.drain();
         assert_eq!(doing(&board), Doing::Draining);
+        assert!(!life.is_starting(), "a rebalance makes no further beat");
     }
 }

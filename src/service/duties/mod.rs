@@ -277,6 +277,9 @@ impl Duties {
             DutyMessage::Member(member) => {
                 self.group.member = member;
                 self.agenda.hurry(Duty::Strangers, now);
+                if self.life.is_starting() {
+                    self.agenda.hurry(Duty::Heartbeat, now);
+                }
             }
             DutyMessage::ReadShape(topic) => self.want_shape(&topic),
         }

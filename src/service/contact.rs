@@ -218,7 +218,10 @@ fn spoken(dependency: Dependency) -> &'static str {
 fn waiting(state: &State) -> String {
     let partitions = state.partitions.len();
     let records: i64 = state.partitions.values().filter_map(|partition| partition.lag()).sum();
-    format!("{partitions} partitions and {records} records known of wait")
+    let plural = |one: bool| if one { "" } else { "s" };
+    let (of_partitions, of_records) = (plural(partitions == 1), plural(records == 1));
+    let verb = if partitions == 1 && records == 0 { "waits" } else { "wait" };
+    format!("{partitions} partition{of_partitions} and {records} record{of_records} known of {verb}")
 }
 
 #[cfg(test)]
@@ -288,6 +291,8 @@ mod tests {
     #[test]
     fn what_waits_is_counted_from_the_board() {
         let board = Board::new("orders", "a");
+        board.partition(&TopicPartition::new("events", 0), |_| ());
+        assert_eq!(board.read(waiting), "1 partition and 0 records known of waits");
         for number in 0..2 {
             board.partition(&TopicPartition::new("events", number), |state| {
                 (state.next_offset, state.log_end_offset) = (Some(5), Some(9));

@@ -100,9 +100,10 @@ impl Rejects {
         let naming = &self.0.naming;
         for (topic, code, records, seconds) in due {
             let code = code.name();
+            let (are, them) = if records == 1 { ("record is", "it") } else { ("records are", "them") };
             tracing::warn!(
                 target: QUARANTINE, %topic, code, records, seconds,
-                "{records} more records are in the quarantine within {seconds} s; to see them: \
+                "{records} more {are} in the quarantine within {seconds} s; to see {them}: \
                  `tidegate quarantine list --topic {topic} --reason {code}{naming}`"
             );
         }
@@ -179,14 +180,15 @@ mod tests {
                  --topic {topic} --partition 3 --offset {offset} -c orders.yaml`"
             )
         };
-        let list = |records| {
+        let list = |records: &str, them: &str| {
             format!(
-                "{records} more records are in the quarantine within 60 s; to see them: \
+                "{records} in the quarantine within 60 s; to see {them}: \
                  `tidegate quarantine list --topic orders --reason bad_json -c orders.yaml`"
             )
         };
+        let (several, one) = (list("7 more records are", "them"), list("1 more record is", "it"));
         let expected =
-            [show("orders", 41), show("orders", 60), show("users", 7), list(7), list(1), show("orders", 80)];
+            [show("orders", 41), show("orders", 60), show("users", 7), several, one, show("orders", 80)];
         assert_eq!(lines, expected);
     }
 

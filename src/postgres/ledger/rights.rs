@@ -30,7 +30,11 @@ const LACKING: &str = "SELECT wanted.name, wanted.privilege \
 
 const SCHEMA: &str = "SELECT (SELECT pg_catalog.has_schema_privilege(oid, 'USAGE') \
      FROM pg_catalog.pg_namespace WHERE nspname = $1), \
-     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')";
+     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), \
+     EXISTS (SELECT FROM pg_catalog.pg_roles AS writer, pg_catalog.pg_namespace AS home \
+     WHERE writer.rolname = 'tidegate_writer' AND home.nspname = $1 \
+     AND pg_catalog.has_schema_privilege(writer.oid, home.oid, 'USAGE') \
+     AND NOT pg_catalog.pg_has_role(writer.oid, 'MEMBER'))";
 
 /// What the session's role may do with the ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,6 +74,12 @@ impl Ledger {
         };
         let role = identifier::quote(session.role()).expect("a role's name from the server holds no NUL");
         let mut lacking = Vec::new();
+        if !usage && row.get(2) {
+            // One grant, where a list of all that the role brings would hide what is to be done.
+            let right = format!("USAGE on the schema {}, and the rights on its tables", self.schema());
+            let grant = format!("GRANT tidegate_writer TO {role}");
+            return Ok(LedgerRights::Lacking(vec![MissingRight { right, grant, is_vital: true }]));
+        }
         if !usage {
             let grant = self.sql(&format!("GRANT USAGE ON SCHEMA {{ledger}} TO {role}"));
             let right = format!("USAGE on the schema {}", self.schema());

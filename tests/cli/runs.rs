@@ -1,6 +1,7 @@
 //! What a run tells of what it did, and how runs with a goal end.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use lab::process::Tidegate;
 use lab::sql;
@@ -122,6 +123,17 @@ fn a_time_to_come_is_waited_for_and_the_logs_ends_are_the_goal_then() {
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     assert!(jiff::Timestamp::now() >= soon);
     assert!(ended.output.contains(&format!("reached {soon}: 3 records")), "{}", ended.output);
+}
+
+#[test]
+fn a_reader_of_standard_error_that_went_away_does_not_change_the_exit_code() {
+    let place = Place::new("cli_unread").with_table();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["run", "--until-caught-up", "--timeout", "1s", "-c"]).arg(place.config());
+    command.args(["--set", "kafka.bootstrap.servers=127.0.0.1:1"]);
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(run.stderr.take());
+    assert_eq!(run.wait().unwrap().code(), Some(1));
 }
 
 #[test]

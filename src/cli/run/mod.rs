@@ -128,7 +128,7 @@ pub(super) fn run(args: &RunArgs, config: &ConfigArgs) -> Result<Exit, Failure> 
         Some(form) => print(form, &report)?,
         None => report.log(),
     }
-    ended(&report, args.fail_on_quarantine, &naming)
+    Ok(ended(&report, args.fail_on_quarantine, &naming))
 }
 
 /// Prints the report. A reader that went away doesn't change how the run ended.

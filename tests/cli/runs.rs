@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use lab::process::Tidegate;
 use lab::sql;
+use lab::topics::Topics;
 use serde_json::Value;
 
 use super::servers::Place;
@@ -123,6 +124,19 @@ fn a_time_to_come_is_waited_for_and_the_logs_ends_are_the_goal_then() {
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
     assert!(jiff::Timestamp::now() >= soon);
     assert!(ended.output.contains(&format!("reached {soon}: 3 records")), "{}", ended.output);
+}
+
+#[test]
+fn a_topic_that_goes_before_its_goal_is_seen_halts_the_run() {
+    let place = Place::new("cli_vanished").with_table();
+    place.put(0, &[r#"{"id":1,"amount":1}"#]);
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_secs(8);
+    let run = start(&place, &format!("run --until {soon} --wait-for-topics 1s"));
+    run.await_output("the offsets to reach are those that the logs have at", SOON).unwrap();
+    Topics::of(&place.fresh.bootstrap).delete(&place.fresh.topic).unwrap();
+    let ended = run.wait(SOON).unwrap();
+    assert_eq!(ended.code, Some(5), "{}", ended.errors);
+    assert!(last_line(&ended.errors).contains("TG-108"), "{}", ended.errors);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::AGAIN;
 use crate::engine::position::{NextOffset, TopicId, TopicPartition};
@@ -52,24 +52,49 @@ pub(super) async fn come(time: jiff::Timestamp) {
 }
 
 /// Only what is configured now counts: the ledger also remembers topics that nobody reads any more.
-pub(super) async fn see(inspector: &Arc<Inspector>, topics: Vec<String>, aim: Aim) -> Seen {
+///
+/// # Errors
+/// The topics that have gone since they were registered, and didn't come back in `patience`.
+pub(super) async fn see(
+    inspector: &Arc<Inspector>,
+    topics: Vec<String>,
+    aim: Aim,
+    patience: Duration,
+) -> Result<Seen, Vec<String>> {
+    let mut gone_since = None;
     loop {
         let (inspector, topics) = (Arc::clone(inspector), topics.clone());
         match blocking(move || look(&inspector, &topics, aim)).await {
-            Ok(seen) => return seen,
+            Ok(Looked::Seen(seen)) => return Ok(seen),
+            Ok(Looked::Gone(topics)) => {
+                if gone_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+                    return Err(topics);
+                }
+            }
             Err(error) => tracing::info!(%error, "the ends can't be looked up; it is tried again"),
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn look(inspector: &Inspector, topics: &[String], aim: Aim) -> Result<Seen, Error> {
+/// What one look at the logs gives.
+enum Looked {
+    Seen(Seen),
+    /// These topics aren't there: nothing says that there is nothing to reach in them.
+    Gone(Vec<String>),
+}
+
+fn look(inspector: &Inspector, topics: &[String], aim: Aim) -> Result<Looked, Error> {
     let mut partitions = Vec::new();
     let mut there = Vec::new();
     for info in inspector.topics()?.into_iter().filter(|info| topics.contains(&info.name)) {
         partitions
             .extend(info.partitions.iter().map(|number| TopicPartition::new(info.name.as_str(), *number)));
         there.push(info.name);
+    }
+    let gone: Vec<_> = topics.iter().filter(|topic| !there.contains(topic)).cloned().collect();
+    if !gone.is_empty() {
+        return Ok(Looked::Gone(gone));
     }
     let ids = inspector.topic_ids(&there.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut aims = BTreeMap::new();
@@ -87,7 +112,7 @@ fn look(inspector: &Inspector, topics: &[String], aim: Aim) -> Result<Seen, Erro
         };
         (partition, End { next, low: marks.low, filled: next > marks.low })
     };
-    Ok(Seen { ends: marks.into_iter().map(end).collect(), ids })
+    Ok(Looked::Seen(Seen { ends: marks.into_iter().map(end).collect(), ids }))
 }
 
 /// The first millisecond that isn't before this time, since the Unix epoch.

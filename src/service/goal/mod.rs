@@ -87,7 +87,13 @@ impl Goal {
         }
         self.await_time().await;
         let topics = self.with.registered.borrow().topics.clone();
-        let seen = see(&self.with.inspector, topics, self.with.aim).await;
+        let patience = self.with.wait_for_topics;
+        let seen = match see(&self.with.inspector, topics, self.with.aim, patience).await {
+            Ok(seen) => seen,
+            Err(gone) => {
+                return Finish::Halted(gone.iter().map(|topic| missing(topic, patience)).collect());
+            }
+        };
         let partitions = seen.ends.len();
         match self.with.aim {
             Aim::Ends => tracing::info!(partitions, "running until the ends seen now are reached"),
@@ -156,11 +162,13 @@ impl Goal {
             if now.missing.is_empty() {
                 missing_since = None;
             } else {
-                missing_since.get_or_insert_with(tokio::time::Instant::now);
+                missing_since.get_or_insert_with(Instant::now);
             }
             let too_long = async {
                 match missing_since {
-                    Some(since) => tokio::time::sleep_until(since + self.with.wait_for_topics).await,
+                    Some(since) => {
+                        tokio::time::sleep(self.with.wait_for_topics.saturating_sub(since.elapsed())).await;
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -180,22 +188,22 @@ impl Goal {
     /// Who brought how many partitions to their goals and what is left, or why that isn't known. Where it
     /// is told that all are reached, the last look says it; else another one, behind the drain.
     pub(super) async fn share(&mut self, ours: &Positions, is_reached: bool) -> Result<Share, String> {
-        let Some(Seen { ends, .. }) = self.seen.clone() else {
+        let Some(Seen { ends, ids }) = self.seen.clone() else {
             return Err("the ends of the logs were not seen yet, so what is left isn't known".to_owned());
         };
         let stored = match is_reached {
             true => self.with.way.borrow().stored.clone(),
-            false => self.stored().await?,
+            false => self.stored(&ids).await?,
         };
         Ok(share(&ends, self.first.as_ref().unwrap_or(&stored), &stored, ours))
     }
 
-    async fn stored(&mut self) -> Result<Positions, String> {
+    async fn stored(&mut self, ids: &BTreeMap<String, TopicId>) -> Result<Positions, String> {
         let rows =
             tokio::time::timeout(self.with.desk.connects_within() + LAST_LOOK, self.with.desk.progress())
                 .await;
         match rows {
-            Ok(Ok(rows)) => Ok(positions(&rows)),
+            Ok(Ok(rows)) => Ok(positions_in(ids, &rows)),
             Ok(Err(error)) => Err(format!("what is left isn't known: {error}")),
             Err(_) => Err("what is left isn't known: PostgreSQL gives no answer".to_owned()),
         }
@@ -241,6 +249,16 @@ fn recreated(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Vec<String> 
         .collect();
     reasons.dedup();
     reasons
+}
+
+/// Where the ledger has the partitions of these incarnations: a position in another one reaches nothing.
+fn positions_in(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Positions {
+    let is_other = |row: &Progress| ids.get(&*row.partition.topic).is_some_and(|id| *id != row.topic_id);
+    let mut stored = positions(rows);
+    for row in rows.iter().filter(|row| is_other(row)) {
+        stored.remove(&row.partition);
+    }
+    stored
 }
 
 /// The reasons, if every partition that is left stands still in this process; `None` otherwise.
@@ -300,5 +318,7 @@ mod tests {
         let rows = [row("a", 0, 1, 9), row("b", 0, 2, 9), row("b", 1, 2, 9), row("gone", 0, 3, 9)];
         let reasons = recreated(&ids, &rows);
         assert!(reasons.len() == 1 && reasons[0].starts_with("TG-101: topic b has id"), "{reasons:?}");
+        let counted: Vec<_> = positions_in(&ids, &rows).into_keys().map(|it| it.topic).collect();
+        assert_eq!(counted, ["a".into(), "gone".into()]);
     }
 }

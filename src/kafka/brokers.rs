@@ -149,6 +149,11 @@ impl Brokers {
         seen.troubles.values().cloned().collect()
     }
 
+    /// Whether one of them is connected.
+    pub(super) fn is_any_up(&self) -> bool {
+        !self.seen.lock().unwrap_or_else(PoisonError::into_inner).up.is_empty()
+    }
+
     /// Waits until there is somebody to ask, or it is certain that there is nobody; at most until then.
     /// `configured` are the addresses that the client began with.
     /// Who is in a `hurry` waits that long for brokers that have all told why they can't be used.

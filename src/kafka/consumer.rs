@@ -403,6 +403,11 @@ impl Consumer {
         self.client.brokers().map(Brokers::troubles).unwrap_or_default()
     }
 
+    /// Whether a broker is connected, as far as the client tells.
+    pub fn is_connected(&self) -> bool {
+        self.client.brokers().is_none_or(Brokers::is_any_up)
+    }
+
     /// What keeps this member from the brokers and what to look at, in a sentence; `None` where nothing is
     /// known of it.
     pub fn why_unreached(&self) -> Option<String> {

@@ -376,3 +376,29 @@ fn a_topic_created_anew_behind_an_outage_halts_by_name() {
     worker.await_condition("both partitions halted by name", SOON, halted).unwrap();
     prove_untouched(&scene, &ends);
 }
+
+/// Whether the cluster tells a new client of this topic.
+fn is_listed(bootstrap: &str, topic: &str) -> bool {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let found = client.fetch_metadata(Some(topic), SOON);
+    found.is_ok_and(|found| found.topics().iter().any(|found| !found.partitions().is_empty()))
+}
+
+#[test]
+fn a_member_that_is_told_of_no_brokers_when_kafka_thaws_finds_them_again() {
+    let kafka = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut fresh = Fresh::new("kafka hangs");
+    fresh.bootstrap = kafka.bootstrap().to_owned();
+    let mut scene = Scene::of(fresh, 300, &[], &Options::default());
+    let worker = scene.worker();
+    scene.send(&Plan::events(300));
+    prove_recovered(&scene, &worker);
+    kafka.pause().unwrap();
+    // Longer than the cluster takes to count the broker as gone: it then tells clients of none for a moment.
+    std::thread::sleep(Duration::from_secs(20));
+    kafka.resume().unwrap();
+    let listed = |_: &Running| is_listed(&scene.fresh.bootstrap, &scene.fresh.topic);
+    worker.await_condition("the topic is listed", RECOVERED, listed).unwrap();
+    scene.send(&Plan::events(300));
+    prove_recovered(&scene, &worker);
+}

@@ -8,6 +8,7 @@ mod events;
 mod follow;
 mod group;
 mod pace;
+mod stranded;
 mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::stranded::Stranded;
 use super::blocks::Blocks;
 use super::budget::{Budget, client_bytes};
 use super::contact::Contact;
@@ -116,6 +118,7 @@ pub(super) struct Thread {
     unanswered: VecDeque<Instant>,
     /// How often the brokers' troubles had changed at the last look.
     trouble_changes: u64,
+    stranded: Stranded,
     full_since: Option<Instant>,
     paused: bool,
     stopping: bool,
@@ -159,6 +162,7 @@ impl Thread {
             advised_at: now,
             unanswered: VecDeque::new(),
             trouble_changes: 0,
+            stranded: Stranded::default(),
             full_since: None,
             paused: false,
             stopping: false,
@@ -183,6 +187,10 @@ impl Thread {
         self.tell_wait();
         self.outlast();
         self.look_at_brokers();
+        self.look_for_connection();
+        if self.consumer.is_none() {
+            return;
+        }
         if self.hold_back() {
             return;
         }

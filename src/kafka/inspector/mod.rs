@@ -121,7 +121,8 @@ impl Inspector {
 
     fn unanswered(&self, doing: &str) -> Error {
         let brokers = self.now().client.brokers().map(Brokers::troubles).unwrap_or_default();
-        let waited = self.hurry.filter(|_| !brokers.is_empty()).unwrap_or(self.timeout);
+        let is_plain = !brokers.is_empty() && brokers.iter().all(|trouble| trouble.cause.is_plain());
+        let waited = self.hurry.filter(|_| is_plain).unwrap_or(self.timeout);
         Error::Timeout { doing: doing.to_owned(), waited, brokers }
     }
 

@@ -3,19 +3,29 @@
 --   tidegate_owner   owns the ledger and runs `tidegate init`
 --   tidegate_writer  is what `tidegate run` needs of the ledger
 --   tidegate_reader  is for status, dashboards and people
+-- Roles belong to the whole cluster: another database's script may create them at the same moment, which each
+-- EXCEPTION below takes for what it is, done.
 DO $$
 DECLARE
     role_name text;
 BEGIN
     FOREACH role_name IN ARRAY ARRAY['tidegate_owner', 'tidegate_writer', 'tidegate_reader'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
         END IF;
     END LOOP;
+    BEGIN
+        GRANT tidegate_owner TO CURRENT_USER;
+    EXCEPTION WHEN unique_violation THEN
+        NULL;
+    END;
 END
 $$;
 
-GRANT tidegate_owner TO CURRENT_USER;
 ALTER SCHEMA {ledger} OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.version OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.pipelines OWNER TO tidegate_owner;

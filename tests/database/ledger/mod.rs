@@ -2,6 +2,7 @@
 
 mod processes;
 mod readers;
+mod roles;
 
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use lab::fixture::Fresh;
 use lab::sql;
-use tidegate::postgres::ledger::{Ledger, LedgerRights, QuarantineFilter};
+use tidegate::postgres::ledger::{Ledger, QuarantineFilter};
 
 use super::{SOME_PROGRESS, ready, register};
 use crate::database::{TIMEOUTS, connector_to};
@@ -40,34 +40,6 @@ async fn readers_list_the_quarantine_without_its_bytes_also_in_a_ledger_that_was
     assert_eq!(ledger.quarantine(&mut owner, "p", &filter).await.unwrap()[0].key.as_deref(), Some(&b"k"[..]));
     reader.close().await;
     sql::query(&fresh.superuser_url, &format!("DROP ROLE \"{login}\"")).unwrap();
-}
-
-#[tokio::test]
-async fn a_login_that_lacks_everything_is_told_the_role_that_has_it() {
-    let fresh = Fresh::new("newlogin");
-    let ledger = Ledger::new("tidegate").unwrap();
-    let login: String = format!("login_{}", fresh.database).chars().take(60).collect();
-    let run = |text: &str| sql::query(&fresh.superuser_url, text).unwrap();
-    run(&ledger.print_sql());
-    run(&format!("CREATE ROLE \"{login}\" LOGIN NOINHERIT"));
-    let url = fresh.superuser_url.replace("postgres://postgres@", &format!("postgres://{login}@"));
-    let session = connector_to(&url, "p", TIMEOUTS).connect().await.unwrap();
-    let grants = async || match ledger.rights(&session).await.unwrap() {
-        LedgerRights::Lacking(lacking) => {
-            lacking.into_iter().map(|missing| missing.grant).collect::<Vec<_>>()
-        }
-        absent => panic!("{absent:?}"),
-    };
-    let grant = format!("GRANT tidegate_writer TO \"{login}\"");
-    assert_eq!(grants().await, [&*grant]);
-    run(&grant);
-    let single = grants().await;
-    assert!(single.len() > 10, "a member that doesn't inherit needs them itself: {single:?}");
-    // From PostgreSQL 16 on, a grant remembers whether it is inherited.
-    run(&format!("REVOKE tidegate_writer FROM \"{login}\"; ALTER ROLE \"{login}\" INHERIT; {grant}"));
-    assert_eq!(grants().await, [""; 0]);
-    session.close().await;
-    run(&format!("DROP ROLE \"{login}\""));
 }
 
 #[tokio::test]

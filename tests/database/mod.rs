@@ -4,7 +4,7 @@ mod catalogue;
 mod certificates;
 mod classify;
 mod connect;
-mod ledger;
+pub(crate) mod ledger;
 mod lineage;
 pub(crate) mod pooler;
 mod round_trip;

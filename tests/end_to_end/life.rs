@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 
 use super::{SOON, Scene};
+use crate::database::ledger::older::back_to;
 
 /// A beat comes every ten seconds.
 const BEATEN: Duration = Duration::from_secs(60);
@@ -143,8 +144,7 @@ fn a_ledger_of_an_older_version_is_read_as_far_as_it_goes() {
     let mut scene = Scene::new("older ledger", 1);
     scene.send(&Plan::events(20));
     scene.run_to_end();
-    let older = "DROP TABLE tidegate.processes; DELETE FROM tidegate.version WHERE number > 3";
-    sql::query(&scene.fresh.url, older).unwrap();
+    sql::query(&scene.fresh.url, &back_to("tidegate", 3)).unwrap();
     let told = status(&scene);
     assert_eq!((&told["state"], &told["totals"]["partitions"]), (&"unknown".into(), &1.into()), "{told:#}");
     assert!(told["headline"].as_str().unwrap().contains("tidegate init"), "{told:#}");

@@ -4,7 +4,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::{Ledger, LedgerError};
-use crate::engine::position::TopicPartition;
 use crate::postgres::session::Session;
 
 /// A row of `decisions`.
@@ -12,8 +11,10 @@ use crate::postgres::session::Session;
 pub struct Decision {
     /// Its number.
     pub id: i64,
-    /// The partition.
-    pub partition: TopicPartition,
+    /// The topic; none where it is about the whole pipeline.
+    pub topic: Option<String>,
+    /// The partition; none where it is about the whole topic.
+    pub partition: Option<i32>,
     /// What was decided.
     pub action: String,
     /// The database role that did.
@@ -41,7 +42,8 @@ impl Ledger {
         let rows = self.read(session, "reading decisions", sql, &[(&pipeline, Type::TEXT)]).await?;
         let read = |row: &Row| Decision {
             id: row.get(0),
-            partition: TopicPartition::new(row.get::<_, &str>(1), row.get(2)),
+            topic: row.get(1),
+            partition: row.get(2),
             action: row.get(3),
             made_by: row.get(4),
             made_at_ms: row.get(5),

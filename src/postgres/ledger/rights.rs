@@ -7,13 +7,15 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// What a running process needs of the ledger's tables, as `tidegate_writer` is granted it; a test compares.
-const TABLES: [(&str, &[&str]); 7] = [
+const TABLES: [(&str, &[&str]); 9] = [
     ("version", &["SELECT"]),
     ("pipelines", &["SELECT", "INSERT"]),
     ("decisions", &["SELECT", "INSERT"]),
     ("spans", &["SELECT", "INSERT"]),
     ("progress", &["SELECT", "INSERT", "UPDATE"]),
     ("quarantine", &["SELECT", "INSERT", "UPDATE"]),
+    ("pauses", &["SELECT", "INSERT", "DELETE"]),
+    ("skips", &["SELECT", "INSERT", "DELETE"]),
     (PROCESSES, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 

@@ -11,11 +11,12 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// The versions, oldest first; their numbers count from 1.
-const VERSIONS: [&str; 4] = [
+const VERSIONS: [&str; 5] = [
     include_str!("../sql/ledger_1.sql"),
     include_str!("../sql/ledger_2.sql"),
     include_str!("../sql/ledger_3.sql"),
     include_str!("../sql/ledger_4.sql"),
+    include_str!("../sql/ledger_5.sql"),
 ];
 pub(super) const ROLES: &str = include_str!("../sql/ledger_roles.sql");
 

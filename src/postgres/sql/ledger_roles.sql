@@ -34,6 +34,8 @@ ALTER TABLE {ledger}.decisions OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.spans OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.quarantine OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.processes OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.pauses OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.skips OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.lag OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.outcomes OWNER TO tidegate_owner;
@@ -44,13 +46,16 @@ GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
 GRANT SELECT, INSERT ON {ledger}.pipelines, {ledger}.decisions, {ledger}.spans TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE ON {ledger}.progress, {ledger}.quarantine TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.processes TO tidegate_writer;
+GRANT SELECT, INSERT, DELETE ON {ledger}.pauses, {ledger}.skips TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
     TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.pipelines, {ledger}.progress, {ledger}.spans, {ledger}.decisions,
-    {ledger}.processes, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
+    {ledger}.processes, {ledger}.pauses, {ledger}.skips,
+    {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
 -- Quarantined records may hold personal data: their bytes are not for readers.
 GRANT SELECT (pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, sqlstate,
-    column_name, reason, attempts, first_at, resolved_at, resolution) ON {ledger}.quarantine TO tidegate_reader;
+    column_name, reason, attempts, first_at, resolved_at, resolution, span, backfill,
+    relayed_at) ON {ledger}.quarantine TO tidegate_reader;
 GRANT SELECT (pipeline, topic, partition, record_offset, record_at, target, code, sqlstate, column_name, reason,
     truncated, attempts, first_at) ON {ledger}.open_quarantine TO tidegate_reader;
 

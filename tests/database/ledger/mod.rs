@@ -1,6 +1,8 @@
 //! The ledger's schema and operations.
 
+pub(crate) mod older;
 mod processes;
+mod quarantine;
 mod readers;
 mod roles;
 
@@ -10,7 +12,7 @@ use lab::fixture::Fresh;
 use lab::sql;
 use tidegate::engine::instance::Instance;
 use tidegate::engine::outcome::Outcome;
-use tidegate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
+use tidegate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
 use tidegate::postgres::catalogue::{CatalogueError, load_table};
 use tidegate::postgres::ledger::{
     Ledger, LedgerError, QuarantineFilter, Registered, RegisteredRoute, Registration,
@@ -81,13 +83,13 @@ async fn the_columns_are_those_of_the_contract() {
             "progress",
             "pipeline topic partition topic_id epoch owner start_offset next_offset log_end_offset inserted \
              updated unchanged superseded ignored stale deleted quarantined filtered gaps newest_at \
-             committed_at halt",
+             committed_at halt halt_offset decision_id paused_at span anchor_offset anchor_at_ms anchor_sum",
         ),
         (
             "quarantine",
             "pipeline topic topic_id partition record_offset record_key record_value header_names \
              header_values record_at target truncated record_sha256 code sqlstate column_name reason \
-             attempts first_at resolved_at resolution",
+             attempts first_at resolved_at resolution span backfill relayed_at",
         ),
     ];
     for (table, expected) in cases {
@@ -396,7 +398,12 @@ async fn accounting_is_verified_span_by_span() {
         &fresh.url,
         "INSERT INTO tidegate.decisions (pipeline, topic, partition, action, reason, from_offset, to_offset) \
              VALUES ('p', 't', 0, 'set', 'why not', 20, 5); \
-         INSERT INTO tidegate.spans SELECT 1, p.* FROM tidegate.progress p WHERE partition = 0; \
+         INSERT INTO tidegate.spans (decision_id, pipeline, topic, partition, topic_id, epoch, start_offset, \
+             next_offset, inserted, updated, unchanged, superseded, ignored, stale, deleted, quarantined, \
+             filtered, gaps) \
+         SELECT 1, pipeline, topic, partition, topic_id, epoch, start_offset, next_offset, inserted, updated, \
+             unchanged, superseded, ignored, stale, deleted, quarantined, filtered, gaps \
+             FROM tidegate.progress WHERE partition = 0; \
          UPDATE tidegate.progress SET next_offset = 5, start_offset = 5, inserted = 0, updated = 0, \
              quarantined = 0, gaps = 0 WHERE partition = 0",
     )
@@ -418,55 +425,6 @@ async fn accounting_is_verified_span_by_span() {
     let found = ledger.verify(&session, "p").await.unwrap();
     let places: Vec<_> = found.iter().map(|one| (one.partition.to_string(), one.decision)).collect();
     assert_eq!(places, [("t[0]".to_owned(), Some(1)), ("t[1]".to_owned(), None)], "{found:?}");
-}
-
-#[tokio::test]
-async fn the_quarantine_is_filtered() {
-    let fresh = Fresh::new("quarantine");
-    let (ledger, mut session) = ready(&fresh).await;
-    register(&ledger, &mut session, &[(0, 5)]).await;
-    sql::query(&fresh.url, SOME_PROGRESS).unwrap();
-    let all = ledger.quarantine(&mut session, "p", &QuarantineFilter::default()).await.unwrap();
-    assert_eq!(all.iter().map(|entry| entry.offset.value()).collect::<Vec<_>>(), [7, 9]);
-    assert_eq!((all[0].key.as_deref(), all[0].value.as_deref()), (Some(&b"k"[..]), Some(&[0, 255][..])));
-    assert_eq!(all[0].headers, [(b"a".to_vec(), Some(b"x".to_vec())), (b"b".to_vec(), None)]);
-    assert_eq!(all[0].record_at_ms, Some(1_767_323_045_678));
-    let none = QuarantineFilter::default;
-    let cases = [
-        (QuarantineFilter { offset: Some(Offset::new(9)), ..none() }, vec![9]),
-        (QuarantineFilter { partition: Some(1), ..none() }, vec![]),
-        (QuarantineFilter { reason: Some("22003".into()), ..none() }, vec![7]),
-        (QuarantineFilter { reason: Some("tombstone".into()), ..none() }, vec![9]),
-        (QuarantineFilter { reason: Some("PRICE".into()), ..none() }, vec![7]),
-        (QuarantineFilter { topic: Some("other".into()), ..none() }, vec![]),
-        (QuarantineFilter { since_ms: Some(4_000_000_000_000), ..none() }, vec![]),
-        (QuarantineFilter { limit: Some(1), ..none() }, vec![7]),
-        (QuarantineFilter { condition: Some("column_name = 'price' -- so".into()), ..none() }, vec![7]),
-        (
-            QuarantineFilter { condition: Some("false) OR (true".into()), partition: Some(1), ..none() },
-            vec![],
-        ),
-    ];
-    for (filter, expected) in cases {
-        let found = ledger.quarantine(&mut session, "p", &filter).await.unwrap();
-        let offsets: Vec<_> = found.iter().map(|entry| entry.offset.value()).collect();
-        assert_eq!(offsets, expected, "{filter:?}");
-    }
-    for condition in
-        ["no_such_column = 1", "tru", "true; DELETE FROM tidegate.quarantine", "nextval('tidegate.n') > 0"]
-    {
-        let filter = QuarantineFilter { condition: Some(condition.into()), ..none() };
-        sql::query(&fresh.url, "CREATE SEQUENCE IF NOT EXISTS tidegate.n").unwrap();
-        let error = ledger.quarantine(&mut session, "p", &filter).await.unwrap_err();
-        assert!(matches!(error, LedgerError::Condition(_)), "{condition}: {error}");
-    }
-    assert_eq!(ledger.open_quarantine(&session, "p").await.unwrap().get("t"), Some(&2));
-    sql::query(&fresh.url, "UPDATE tidegate.quarantine SET resolved_at = now(), resolution = 'discarded'")
-        .unwrap();
-    assert!(ledger.open_quarantine(&session, "p").await.unwrap().is_empty());
-    assert!(ledger.quarantine(&mut session, "p", &none()).await.unwrap().is_empty());
-    let settled = QuarantineFilter { settled: true, ..none() };
-    assert_eq!(ledger.quarantine(&mut session, "p", &settled).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

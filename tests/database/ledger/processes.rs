@@ -7,6 +7,7 @@ use tidegate::postgres::ledger::Ledger;
 use tidegate::postgres::ledger::processes::{Beat, Doing, Process, Trouble};
 use tidegate::postgres::session::Session;
 
+use super::older::back_to;
 use super::ready;
 use crate::database::{TIMEOUTS, connector_to};
 
@@ -126,12 +127,13 @@ async fn who_may_write_progress_may_beat_also_in_a_ledger_that_was_there() {
     let role = |what: &str| -> String { format!("{what}_{}", fresh.database).chars().take(60).collect() };
     let (writer, reader, owner) = (role("w"), role("r"), role("o"));
     let schema = "\"my \"\"ledger\"";
+    let older = back_to(schema, 3);
     // As an owner of their own made it, before there were processes.
     let setup = format!(
         "CREATE ROLE \"{owner}\"; CREATE ROLE \"{writer}\" LOGIN; CREATE ROLE \"{reader}\" LOGIN; \
          GRANT USAGE ON SCHEMA {schema} TO \"{writer}\", \"{reader}\"; \
          GRANT SELECT, UPDATE ON {schema}.progress TO \"{writer}\"; GRANT SELECT ON {schema}.progress TO \"{reader}\"; \
-         DROP TABLE {schema}.processes; DELETE FROM {schema}.version WHERE number > 3; \
+         {older}; \
          ALTER SCHEMA {schema} OWNER TO \"{owner}\"; ALTER TABLE {schema}.progress OWNER TO \"{owner}\""
     );
     sql::query(&fresh.superuser_url, &setup).unwrap();

@@ -4,6 +4,7 @@ use lab::fixture::Fresh;
 use lab::sql;
 use tidegate::postgres::ledger::{Ledger, QuarantineFilter};
 
+use super::older::back_to;
 use super::{SOME_PROGRESS, ready, register};
 use crate::database::{TIMEOUTS, connector_to};
 
@@ -17,9 +18,8 @@ async fn readers_list_the_quarantine_without_its_bytes_also_in_a_ledger_that_was
     let ledger = Ledger::new("tidegate").unwrap();
     sql::query(&fresh.superuser_url, &ledger.print_sql()).unwrap();
     let login: String = format!("reader_{}", fresh.database).chars().take(60).collect();
-    let undo = "REVOKE ALL ON tidegate.open_quarantine FROM tidegate_reader; \
-                DELETE FROM tidegate.version WHERE number > 1; DROP FUNCTION tidegate.shape(oid); \
-                DROP TABLE tidegate.processes";
+    let older = back_to("tidegate", 1);
+    let undo = format!("REVOKE ALL ON tidegate.open_quarantine FROM tidegate_reader; {older}");
     let setup = format!("CREATE ROLE \"{login}\" LOGIN IN ROLE tidegate_reader; {undo}");
     sql::query(&fresh.superuser_url, &setup).unwrap();
     let url = fresh.superuser_url.replace("postgres://postgres@", &format!("postgres://{login}@"));

@@ -48,7 +48,7 @@ impl QuarantineInsert {
         pipeline: &str,
         repertoire: Repertoire,
     ) -> Result<Self, Error> {
-        let statement = client.prepare(&insert(&ledger.sql("{ledger}.quarantine"))).await?;
+        let statement = client.prepare(&ledger.sql(&insert())).await?;
         Ok(Self { pipeline: pipeline.to_owned(), statement, repertoire })
     }
 
@@ -147,7 +147,7 @@ fn weight(record: &QuarantineRecord) -> usize {
 }
 
 /// Headers come as array literals, since an array can't hold arrays of different lengths.
-fn insert(quarantine: &str) -> String {
+fn insert() -> String {
     const ARRAYS: [(&str, &str, &str); 16] = [
         ("topic", "text", ""),
         ("topic_id", "uuid", ""),
@@ -171,9 +171,11 @@ fn insert(quarantine: &str) -> String {
         ARRAYS.into_iter().map(|(name, _, cast)| format!("s.\"{name}\"{cast}")).collect();
     let values = values.join(", ");
     format!(
-        "INSERT INTO {quarantine} AS q (pipeline, {names}) \
-         SELECT $1, {values} FROM ROWS FROM ({arrays}) AS s({names}) \
-         ON CONFLICT (pipeline, topic, topic_id, partition, record_offset) DO UPDATE SET \
+        "INSERT INTO {{ledger}}.quarantine AS q (pipeline, {names}, span) \
+         SELECT $1, {values}, p.span FROM ROWS FROM ({arrays}) AS s({names}) \
+         JOIN {{ledger}}.progress AS p ON p.pipeline OPERATOR(pg_catalog.=) $1 \
+         AND p.topic OPERATOR(pg_catalog.=) s.topic AND p.partition OPERATOR(pg_catalog.=) s.partition \
+         ON CONFLICT (pipeline, topic, topic_id, partition, record_offset, span, backfill) DO UPDATE SET \
          target = excluded.target, code = excluded.code, sqlstate = excluded.sqlstate, \
          column_name = excluded.column_name, reason = excluded.reason, \
          resolved_at = NULL, resolution = NULL"

@@ -1,0 +1,88 @@
+-- Decisions of people: about a partition, a topic (partition is null) or the pipeline (topic is null, too).
+ALTER TABLE {ledger}.decisions ALTER COLUMN topic DROP NOT NULL;
+ALTER TABLE {ledger}.decisions ALTER COLUMN partition DROP NOT NULL;
+ALTER TABLE {ledger}.decisions ADD CHECK (topic IS NOT NULL OR partition IS NULL);
+COMMENT ON TABLE {ledger}.decisions IS
+    'What operators decided, and why: about a partition, a topic, or the whole pipeline where both are null.';
+
+-- halt_offset: the one record that a partition stands still before. decision_id: the decision that took the
+-- partition from its owner. paused_at: since when a pause holds it. span: the decision behind which an offset
+-- may mean another record than before, 0 where there is none. anchor_*: the last record applied, by which a
+-- log is known again: one that was cut and has grown past the position has another record there.
+ALTER TABLE {ledger}.progress
+    ADD COLUMN halt_offset   bigint,
+    ADD COLUMN decision_id   bigint,
+    ADD COLUMN paused_at     timestamptz,
+    ADD COLUMN span          bigint NOT NULL DEFAULT 0,
+    ADD COLUMN anchor_offset bigint,
+    ADD COLUMN anchor_at_ms  bigint,
+    ADD COLUMN anchor_sum    bigint;
+ALTER TABLE {ledger}.spans ADD COLUMN span bigint NOT NULL DEFAULT 0;
+
+-- How many partitions the topic was seen with, and in which cluster; null in rows of an older program.
+ALTER TABLE {ledger}.pipelines
+    ADD COLUMN partitions integer,
+    ADD COLUMN cluster_id text;
+
+CREATE TABLE {ledger}.pauses (
+    decision_id bigint PRIMARY KEY REFERENCES {ledger}.decisions (id),
+    pipeline    text NOT NULL,
+    topic       text,
+    partition   integer,
+    CHECK (topic IS NOT NULL OR partition IS NULL)
+);
+CREATE UNIQUE INDEX pauses_scope ON {ledger}.pauses (pipeline, COALESCE(topic, ''), COALESCE(partition, -1));
+COMMENT ON TABLE {ledger}.pauses IS
+    'What stands still because somebody said so: a partition, a topic, or the whole pipeline where both are null.';
+
+CREATE TABLE {ledger}.skips (
+    pipeline      text NOT NULL,
+    topic         text NOT NULL,
+    partition     integer NOT NULL,
+    topic_id      uuid NOT NULL,
+    record_offset bigint NOT NULL,
+    decision_id   bigint NOT NULL REFERENCES {ledger}.decisions (id),
+    PRIMARY KEY (pipeline, topic, partition)
+);
+COMMENT ON TABLE {ledger}.skips IS
+    'Records that a partition''s owner is to put into the quarantine instead of halting; it removes the row with that.';
+
+-- An offset of another span or of a backfill is another record. relayed_at: when the dead-letter topic had it.
+ALTER TABLE {ledger}.quarantine
+    ADD COLUMN span       bigint NOT NULL DEFAULT 0,
+    ADD COLUMN backfill   text NOT NULL DEFAULT '',
+    ADD COLUMN relayed_at timestamptz;
+ALTER TABLE {ledger}.quarantine DROP CONSTRAINT quarantine_pkey;
+ALTER TABLE {ledger}.quarantine
+    ADD PRIMARY KEY (pipeline, topic, topic_id, partition, record_offset, span, backfill);
+
+-- Who may write progress may decide, and who may read it may see what was decided: whatever roles were granted.
+DO $$
+DECLARE
+    progress CONSTANT oid := (SELECT typrelid FROM pg_type WHERE oid = pg_typeof(CAST(NULL AS {ledger}.progress)));
+    pauses CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.pauses)) AS text);
+    skips CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.skips)) AS text);
+    kept record;
+BEGIN
+    FOR kept IN
+        SELECT CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END AS grantee,
+               bool_or(acl.privilege_type = 'UPDATE') AS writes
+        FROM pg_class AS class CROSS JOIN LATERAL aclexplode(class.relacl) AS acl
+        WHERE class.oid = progress AND acl.privilege_type IN ('SELECT', 'UPDATE')
+        GROUP BY acl.grantee
+    LOOP
+        EXECUTE 'GRANT SELECT' || CASE WHEN kept.writes THEN ', INSERT, DELETE' ELSE '' END
+            || ' ON ' || pauses || ', ' || skips || ' TO ' || kept.grantee;
+    END LOOP;
+    SELECT pg_get_userbyid(relowner) AS owner INTO kept FROM pg_class WHERE oid = progress;
+    IF kept.owner <> current_user THEN
+        BEGIN
+            EXECUTE 'ALTER TABLE ' || pauses || ' OWNER TO ' || quote_ident(kept.owner);
+            EXECUTE 'ALTER TABLE ' || skips || ' OWNER TO ' || quote_ident(kept.owner);
+        EXCEPTION
+            -- Who isn't a member of that role keeps the tables.
+            WHEN insufficient_privilege THEN NULL;
+        END;
+    END IF;
+END
+$$;

@@ -96,12 +96,14 @@ pub(super) fn run(args: &InitArgs, config: &ConfigArgs) -> Result<Exit, Failure>
         return Ok(Exit::Done);
     }
     block_on(async {
+        // Topics first: who misspelt one has changed nothing.
+        let sampling = args.create_tables.then(|| Sampling::of(&settings, args.sample)).transpose()?;
         let mut database = Database::connect(&settings, config).await?;
         let changes = !args.print && !args.dry_run;
         let ledger = ledger(&mut database, changes).await?;
-        let tables = match args.create_tables {
-            true => tables(&settings, &mut database, args.sample, changes).await?,
-            false => Vec::new(),
+        let tables = match sampling {
+            Some(sampling) => tables(sampling, &mut database, changes).await?,
+            None => Vec::new(),
         };
         if args.print {
             return print_sql(&database.ledger, &tables);
@@ -154,16 +156,30 @@ struct Target<'s> {
     topics: Vec<TopicInfo>,
 }
 
+/// Which tables are wanted, and where records to make them up from are found.
+struct Sampling<'s> {
+    inspector: Inspector,
+    targets: Vec<Target<'s>>,
+    /// Newest records of each partition.
+    records: u16,
+}
+
+impl<'s> Sampling<'s> {
+    fn of(settings: &'s Settings, records: u16) -> Result<Self, Failure> {
+        let inspector = Logs::of(settings).inspector()?;
+        let known = inspector.topics().map_err(looking_up)?;
+        Ok(Self { targets: targets(settings, &known)?, inspector, records })
+    }
+}
+
 async fn tables(
-    settings: &Settings,
+    sampling: Sampling<'_>,
     database: &mut Database,
-    sample: u16,
     changes: bool,
 ) -> Result<Vec<TableReport>, Failure> {
-    let inspector = Logs::of(settings).inspector()?;
-    let known = inspector.topics().map_err(looking_up)?;
+    let Sampling { inspector, targets, records } = sampling;
     let mut reports = Vec::new();
-    for target in targets(settings, &known)? {
+    for target in targets {
         let mut report = TableReport {
             table: target.name.to_string(),
             topics: target.topics.iter().map(|topic| topic.name.clone()).collect(),
@@ -174,7 +190,7 @@ async fn tables(
         };
         if !database.has_table(&target.name).await? {
             let repertoire = database.session.repertoire();
-            match make_up(&inspector, &target, repertoire, sample.into())? {
+            match make_up(&inspector, &target, repertoire, records.into())? {
                 Ok(inferred) => {
                     let done = if changes { database.execute(&inferred.sql).await } else { Ok(()) };
                     report.action = if done.is_ok() { Action::Created } else { Action::Failed };

@@ -90,7 +90,9 @@ impl Database {
             }
             Some("42501") => {
                 let (schema, role) = (self.ledger.schema(), self.session.role());
-                format!("{error}: GRANT SELECT ON {schema}.processes TO {role}")
+                format!(
+                    "this role may not read {schema}.processes: GRANT SELECT ON {schema}.processes TO {role}"
+                )
             }
             _ => error.to_string(),
         })

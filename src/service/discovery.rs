@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::desk::{Desk, DeskError, Registration};
+use super::desk::{Desk, DeskError, Registered, Registration};
 use super::look_up::blocking;
 use crate::config::{RouteSettings, Settings, Start, TableName, TopicSelector};
 use crate::engine::halt::{Halt, HaltCode};
@@ -267,7 +267,11 @@ impl Discovery {
         };
         let registered = desk.register(&registration).await;
         let registered = registered.map_err(|source| Obstacle::at_registration(topic, source))?;
-        tracing::info!(topic, table = %resolved.table, ?registered, "topic registered");
+        let table = &resolved.table;
+        match registered {
+            Registered::Created => tracing::info!(topic, %table, "topic registered"),
+            Registered::Known => tracing::info!(topic, %table, "topic found registered"),
+        }
         Ok(resolved)
     }
 

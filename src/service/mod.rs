@@ -289,8 +289,10 @@ async fn open_quarantine(
     has_goal: bool,
 ) -> Result<BTreeMap<String, u64>, String> {
     let silent = || "PostgreSQL gives no answer".to_owned();
-    if !board.read(|state| state.conditions.database.ok) {
-        return Err(silent());
+    let [ledger, database] =
+        board.read(|state| [&state.conditions.ledger, &state.conditions.database].map(Clone::clone));
+    if !database.ok {
+        return Err(ledger.detail.filter(|_| !ledger.ok).unwrap_or_else(silent));
     }
     let within = if has_goal { desk.connects_within() + goal::LAST_LOOK } else { LAST_GLANCE };
     match tokio::time::timeout(within, desk.open_quarantine()).await {

@@ -92,7 +92,7 @@ impl Rejects {
             if counted.more == 0 {
                 return false;
             }
-            due.push((Arc::clone(topic), *code, counted.more, since.as_secs()));
+            due.push((Arc::clone(topic), *code, counted.more, since.as_secs().max(1)));
             (counted.told_at, counted.more) = (now, 0);
             true
         });

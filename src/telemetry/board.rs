@@ -43,6 +43,9 @@ pub struct State {
     membership: Condition,
     #[serde(skip)]
     kafka_away: Option<String>,
+    /// Since when Kafka is away or refuses, whatever the reason.
+    #[serde(skip)]
+    kafka_troubled_since: Option<Instant>,
     /// What Kafka refuses this process; it lies over both.
     #[serde(skip)]
     kafka_refuses: Option<String>,
@@ -201,12 +204,19 @@ impl State {
         self.kafka_refuses.as_deref().or(self.kafka_away.as_deref())
     }
 
+    /// For how long Kafka can't be worked with.
+    pub fn kafka_troubled_for(&self) -> Option<Duration> {
+        self.kafka_troubled_since.map(|since| since.elapsed())
+    }
+
     /// What went wrong last in any part of the process.
     pub fn last_trouble(&self) -> Option<&Trouble> {
         self.troubles.values().max_by_key(|trouble| trouble.at)
     }
 
     fn overlay(&mut self) {
+        self.kafka_troubled_since =
+            self.kafka_trouble().is_some().then(|| self.kafka_troubled_since.unwrap_or_else(Instant::now));
         self.conditions.group = match self.kafka_refuses.as_ref().or(self.kafka_away.as_ref()) {
             Some(why) => Condition { ok: false, detail: Some(why.clone()) },
             None => self.membership.clone(),
@@ -226,6 +236,7 @@ impl Board {
             strangers: Vec::new(),
             membership: Condition::default(),
             kafka_away: None,
+            kafka_troubled_since: None,
             kafka_refuses: None,
             beats: Vec::new(),
             troubles: BTreeMap::new(),

@@ -226,6 +226,12 @@ fn tables_are_made_up_from_a_sample() {
     let place = Place::new("cli_tables");
     let empty = place.call("init --create-tables");
     assert_eq!(empty.status.code(), Some(1));
+    let mut misspelt = Place::new("cli_misspelt");
+    misspelt.routes = misspelt.routes.replace(&misspelt.fresh.topic, "orders_of_nobody");
+    let refused = misspelt.call("init --create-tables");
+    assert!(stderr(&refused).contains("orders_of_nobody"), "{}", stderr(&refused));
+    let ledgers = "SELECT count(*) FROM pg_namespace WHERE nspname = 'tidegate'";
+    assert_eq!(sql::number(&misspelt.fresh.url, ledgers).unwrap(), 0, "nothing was created");
     assert!(stdout(&empty).contains("produce a few records first"), "{}", stdout(&empty));
     place.put(0, &[r#"{"id":1,"at":"2026-01-31T12:00:00Z","ok":true,"n":1.5,"o":{"x":1}}"#]);
     place.put(1, &[r#"{"id":2,"at":"2026-01-31T13:00:00Z","n":2,"late":"x"}"#]);

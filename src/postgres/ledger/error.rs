@@ -1,5 +1,7 @@
 //! What can be wrong with the ledger.
 
+use tokio_postgres::error::SqlState;
+
 use crate::engine::policy::{Failure, FailureClass};
 use crate::postgres::classify::{self, Phase};
 use crate::postgres::connect::ConnectError;
@@ -9,7 +11,7 @@ use crate::postgres::identifier::IdentifierError;
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// A statement failed.
-    #[error("{doing} failed: {}", classify::describe(error))]
+    #[error("{doing} failed: {}{}", classify::describe(error), remedy(error))]
     Database {
         /// What was being done, as in "reading the ledger's progress".
         doing: &'static str,
@@ -75,6 +77,14 @@ pub enum LedgerError {
          column_name is null"
     )]
     Condition(String),
+}
+
+/// What to do about a missing privilege; nothing for what isn't one.
+fn remedy(error: &tokio_postgres::Error) -> &'static str {
+    match error.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => "; `tidegate check` names the grants that are missing",
+        _ => "",
+    }
 }
 
 impl LedgerError {

@@ -22,6 +22,8 @@ pub(super) struct Life {
     has_joined: bool,
     /// It may have a row.
     has_row: bool,
+    /// How many partitions were told last.
+    told_partitions: usize,
     /// When the last beat was made, and the records that were settled by then.
     before: Option<(Instant, u64)>,
     /// Why beats can't be written, as it was told last.
@@ -43,6 +45,11 @@ impl Life {
         !self.has_joined
     }
 
+    /// Whether the ledger was last told that nothing is read here: that something is, is told at once.
+    pub(super) const fn holds_nothing(&self) -> bool {
+        self.told_partitions == 0
+    }
+
     fn doing(&mut self, state: &State) -> Doing {
         self.has_joined |= state.conditions.group.ok;
         match (state.draining, self.has_joined) {
@@ -50,6 +57,14 @@ impl Life {
             (false, true) => Doing::Running,
             (false, false) => Doing::Starting,
         }
+    }
+}
+
+/// A state with its age, in full seconds: who reads it in the ledger knows only when the process beat.
+fn since(why: &str, age: Option<Duration>) -> String {
+    match age {
+        Some(age) => format!("{why} (for {} s)", age.as_secs()),
+        None => why.to_owned(),
     }
 }
 
@@ -68,10 +83,10 @@ impl Duties {
         let records_per_second = self.life.rate(now, settled);
         let life = &mut self.life;
         let (doing, partitions, kafka_away, told) = self.with.board.read(|state| {
-            let kafka_away = state.kafka_trouble().map(str::to_owned);
+            let kafka_away = state.kafka_trouble().map(|why| since(why, state.kafka_troubled_for()));
             (life.doing(state), state.partitions.len(), kafka_away, state.last_trouble().cloned())
         });
-        life.has_row = true;
+        (life.has_row, life.told_partitions) = (true, partitions);
         let beat = Beat {
             instance: &self.with.instance,
             doing,
@@ -156,5 +171,17 @@ mod tests {
         board.drain();
         assert_eq!(doing(&board), Doing::Draining);
         assert!(!life.is_starting(), "a rebalance makes no further beat");
+    }
+    #[test]
+    fn that_kafka_is_away_has_an_age() {
+        let board = Board::new("orders", "a");
+        assert_eq!(board.read(State::kafka_troubled_for), None);
+        board.kafka_away(Some("Kafka is away: refused".to_owned()));
+        let first = board.read(State::kafka_troubled_for).expect("it is away");
+        board.kafka_away(Some("Kafka is away: no route".to_owned()));
+        assert!(board.read(State::kafka_troubled_for) >= Some(first), "another reason is the same outage");
+        assert_eq!(since("it is away", Some(Duration::from_millis(61_900))), "it is away (for 61 s)");
+        board.kafka_away(None);
+        assert_eq!(board.read(State::kafka_troubled_for), None);
     }
 }

@@ -259,6 +259,9 @@ impl Duties {
                 self.came_here(&partition);
                 self.here.insert(partition);
                 self.agenda.hurry(Duty::Ends, now);
+                if self.life.holds_nothing() {
+                    self.agenda.hurry(Duty::Heartbeat, now);
+                }
             }
             DutyMessage::Fenced(partition) => {
                 self.here.insert(partition.clone());

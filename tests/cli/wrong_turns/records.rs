@@ -116,6 +116,9 @@ fn a_member_that_doesn_t_inherit_is_told_what_lets_it() {
          GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT, INSERT, UPDATE ON public.events TO {group}"
     ));
     place.fresh.url = place.fresh.url.replace("app@", &format!("{role}@"));
+    let refused = place.call("init");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("`tidegate check` names the grants"), "{}", stderr(&refused));
     let report = place.json("check", 3);
     let findings = report["findings"].as_array().unwrap().iter();
     let insert = findings

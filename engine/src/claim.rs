@@ -13,6 +13,7 @@ use super::progress::{Expected, NoMove, PartitionMove, ProgressDelta};
 pub struct Claim {
     partition: TopicPartition,
     expected: Expected,
+    is_paused: bool,
 }
 
 impl Claim {
@@ -24,7 +25,18 @@ impl Claim {
         epoch: Epoch,
         next: NextOffset,
     ) -> Self {
-        Self { partition, expected: Expected { topic_id, epoch, next } }
+        Self { partition, expected: Expected { topic_id, epoch, next }, is_paused: false }
+    }
+
+    /// The same, as it is granted while a pause stands or doesn't.
+    pub const fn while_paused(mut self, is_paused: bool) -> Self {
+        self.is_paused = is_paused;
+        self
+    }
+
+    /// Whether a pause stood when it was granted: nothing is written under it then.
+    pub const fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// The partition.

@@ -27,6 +27,7 @@ pub mod progress;
 pub mod claim;
 pub mod segment;
 pub mod halt;
+pub mod pause;
 pub mod backoff;
 pub mod breaker;
 pub mod policy;

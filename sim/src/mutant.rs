@@ -55,6 +55,8 @@ mutants! {
     GapsNotCounted,
     /// Counters hold the last batch's outcomes instead of all.
     TalliesNotChained,
+    /// A partition that is paused is claimed and written all the same.
+    ClaimIgnoresPauses,
     /// A claim reads the row without raising its epoch.
     EpochNotRaised,
     /// A claim does not wait for the transaction that holds the row.

@@ -16,6 +16,7 @@ mod init;
 mod man;
 mod numbers;
 mod output;
+mod pauses;
 mod quarantine;
 mod run;
 mod samples;
@@ -67,6 +68,8 @@ enum Command {
     Init(init::InitArgs),
     Status(status::StatusArgs),
     Verify(verify::VerifyArgs),
+    Pause(pauses::pause::PauseArgs),
+    Resume(pauses::resume::ResumeArgs),
     Quarantine(quarantine::QuarantineArgs),
     Health(health::HealthArgs),
     Completions(completions::CompletionsArgs),
@@ -112,6 +115,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(&args, &cli.config),
         Command::Status(args) => status::run(&args, &cli.config),
         Command::Verify(args) => verify::run(&args, &cli.config),
+        Command::Pause(args) => pauses::pause::run(&args, &cli.config),
+        Command::Resume(args) => pauses::resume::run(&args, &cli.config),
         Command::Quarantine(args) => quarantine::run(&args, &cli.config),
         Command::Health(args) => health::run(&args, &cli.config),
         Command::Completions(args) => completions::run(&args),

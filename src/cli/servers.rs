@@ -9,6 +9,7 @@ use anyhow::anyhow;
 
 use crate::assemble;
 use crate::config::{Settings, TableName};
+use crate::engine::pause::Pauses;
 use crate::engine::policy::FailureClass;
 use crate::kafka::{self, Inspector};
 use crate::postgres::classify;
@@ -80,22 +81,50 @@ impl Database {
     /// Who runs; `Err` says why that isn't known.
     pub(super) async fn processes(&self) -> Result<Vec<Process>, String> {
         let found = self.ledger.processes(&self.session, &self.pipeline).await;
-        found.map_err(|error| match error.failure().sqlstate.as_deref() {
-            Some("42P01") => {
-                let schema = self.ledger.schema();
-                format!(
-                    "the ledger (schema {schema}) is of an older version; `{}` upgrades it",
-                    self.command("init")
-                )
-            }
+        found.map_err(|error| self.not_known(&error, &["processes"]))
+    }
+
+    /// The pauses that stand; `Err` says why they aren't known.
+    pub(super) async fn standing_pauses(&self) -> Result<Pauses, String> {
+        let found = self.ledger.pauses(&self.session, &self.pipeline).await;
+        found.map_err(|error| self.not_known(&error, &["pauses", "decisions"]))
+    }
+
+    /// Why something isn't known that these tables of the ledger tell.
+    fn not_known(&self, error: &LedgerError, tables: &[&str]) -> String {
+        let schema = self.ledger.schema();
+        match error.failure().sqlstate.as_deref() {
+            Some("42P01") => format!(
+                "the ledger (schema {schema}) is of an older version; `{}` upgrades it",
+                self.command("init")
+            ),
             Some("42501") => {
-                let (schema, role) = (self.ledger.schema(), self.session.role());
-                format!(
-                    "this role may not read {schema}.processes: GRANT SELECT ON {schema}.processes TO {role}"
-                )
+                let tables: Vec<_> = tables.iter().map(|table| format!("{schema}.{table}")).collect();
+                let (tables, role) = (tables.join(", "), self.session.role());
+                format!("this role may not read {tables}: GRANT SELECT ON {tables} TO {role}")
             }
             _ => error.to_string(),
-        })
+        }
+    }
+
+    /// The pauses that stand.
+    pub(super) async fn pauses(&self) -> Result<Pauses, Failure> {
+        self.ledger.pauses(&self.session, &self.pipeline).await.map_err(|error| self.reading(error))
+    }
+
+    /// Refuses a ledger that lacks what decisions need.
+    pub(super) async fn demand_newest(&self) -> Result<(), Failure> {
+        let version = self.ledger.version(&self.session).await.map_err(|error| self.reading(error))?;
+        if version == Ledger::VERSION {
+            return Ok(());
+        }
+        let (schema, init) = (self.ledger.schema(), self.command("init"));
+        Err(Failure::failed(match version {
+            0 => anyhow!("the ledger (schema {schema}) isn't there; `{init}` creates it"),
+            _ => anyhow!(
+                "the ledger (schema {schema}) is of the older version {version}; `{init}` upgrades it"
+            ),
+        }))
     }
 
     /// How many records of each topic are open in the quarantine; `Err` says why that isn't known.

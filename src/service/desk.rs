@@ -14,6 +14,7 @@ pub(super) use crate::postgres::ledger::{Progress, Registered, Registration};
 
 use super::contact::{Contact, LATE};
 use crate::engine::claim::Claim;
+use crate::engine::pause::Pauses;
 use crate::engine::policy::FailureClass;
 use crate::engine::position::TopicPartition;
 use crate::engine::shape::Table;
@@ -64,6 +65,13 @@ impl DeskError {
     /// Whether the database is away, or out of something: waiting cures it.
     pub(super) fn is_outage(&self) -> bool {
         matches!(self.class(), FailureClass::Unavailable | FailureClass::Resources)
+    }
+
+    /// Whether it says that the ledger isn't there, or lacks a table of its newest version.
+    pub(super) fn is_about_no_ledger(&self) -> bool {
+        // undefined_table, invalid_schema_name
+        let is_absent = |state: &str| matches!(state, "42P01" | "3F000");
+        matches!(self, Self::Ledger(error) if error.failure().sqlstate.as_deref().is_some_and(is_absent))
     }
 
     /// Tells that something could not be had.
@@ -233,6 +241,17 @@ impl Desk {
         let session = self.open().await?;
         let result = self.ledger.progress(&session, &self.pipeline).await;
         self.settle(session, result)
+    }
+
+    /// The pauses that stand. A table that somebody has locked isn't waited for: the next look comes soon.
+    ///
+    /// # Errors
+    /// No connection, a failed statement, or no answer `within` the given time.
+    pub(super) async fn pauses(&mut self, within: Duration) -> Result<Pauses, DeskError> {
+        let session = self.open().await?;
+        let read = tokio::time::timeout(within, self.ledger.pauses(&session, &self.pipeline)).await;
+        let read = read.map_or(Err(DeskError::TimedOut(within)), |read| read.map_err(Into::into));
+        self.settle(session, read)
     }
 
     /// Open quarantine records by topic.

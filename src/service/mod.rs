@@ -17,6 +17,7 @@ mod course;
 mod goal;
 mod look_up;
 mod messages;
+mod pauses;
 mod poll;
 mod refusals;
 mod secrets;
@@ -37,7 +38,7 @@ use self::contact::Contact;
 use self::course::{Sources, Way};
 use self::desk::Desk;
 use self::discovery::{Discovery, RouteMap};
-use self::duties::{Registration, claims};
+use self::duties::{Registration, claims, decisions};
 use self::goal::{Finish, Goal};
 use self::messages::{LaneLink, PollLink, PollMessage};
 use self::poll::Poll;
@@ -187,15 +188,19 @@ pub async fn run(
         connector: &connector,
         ledger: &ledger,
         audience: audience.clone(),
+        naming: &options.naming,
     };
-    let running = start(parts, properties, Arc::clone(&inspector), [desk(), desk()], registered_in, server)?;
+    let desks = [desk(), desk(), desk()];
+    let running = start(parts, properties, Arc::clone(&inspector), desks, registered_in, server)?;
     let (way_in, way) = watch::channel(Way::default());
     let account = audience.account.clone();
     course.begin(Sources { board: board.clone(), account, registered: registered.clone(), way });
     let wait_for_topics = options.wait_for_topics;
     let goal = options.aim.map(|aim| {
         let desk = desk();
-        Goal::new(goal::Parts { aim, inspector, desk, board, registered, wait_for_topics, way: way_in })
+        let naming = options.naming.clone();
+        let way = way_in;
+        Goal::new(goal::Parts { aim, inspector, desk, board, registered, wait_for_topics, way, naming })
     });
     let run =
         Run { begun_at, options, running, audience, goal, desk: desk(), drain: settings.timeouts.drain };
@@ -307,13 +312,15 @@ struct Parts<'a> {
     connector: &'a Connector,
     ledger: &'a Ledger,
     audience: Audience,
+    /// See [`RunOptions::naming`].
+    naming: &'a str,
 }
 
 fn start(
     parts: Parts<'_>,
     properties: Vec<(String, String)>,
     inspector: Arc<Inspector>,
-    [poll_desk, duties_desk]: [Desk; 2],
+    [poll_desk, duties_desk, decisions_desk]: [Desk; 3],
     registered: watch::Sender<Registration>,
     server: http::Server,
 ) -> Result<Running, StartError> {
@@ -345,15 +352,14 @@ fn start(
         refusals: refusals.clone(),
         board: board.clone(),
         metrics: metrics.clone(),
+        naming: parts.naming.to_owned(),
     };
     let poll_beat = board.heartbeat("poll", POLL_PULSE + settings.timeouts.drain * 2);
     let poll_thread =
         std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(|| poll::run(poll, poll_beat))?;
-    let claims_duty = claims::Claims {
-        inspector: Arc::clone(&inspector),
-        contact: contact.clone(),
-        poll: poll_link.clone(),
-    };
+    let claims = claims::Claims::new(Arc::clone(&inspector), contact.clone(), poll_link.clone());
+    let decisions =
+        decisions::Decisions::new(decisions_desk, contact.clone(), poll_link.clone(), parts.naming);
     let duties = duties::Parts {
         desk: duties_desk,
         discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
@@ -374,7 +380,8 @@ fn start(
     let (settings, properties, asking, poll) = secrets;
     tokio::spawn(secrets::watch(settings, (*instance).clone(), properties, asking, poll, stop.clone()));
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
-    tokio::spawn(claims::run(claims_duty, looks, stop.clone()));
+    tokio::spawn(claims::run(claims, looks, stop.clone()));
+    tokio::spawn(decisions::run(decisions, stop.clone()));
     let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
     Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes: routes_read, stop, board })

@@ -112,6 +112,8 @@ pub struct PartitionState {
     pub log_end_offset: Option<i64>,
     /// Why it stands still.
     pub halt: Option<Halt>,
+    /// Who made it stand still, and why.
+    pub paused: Option<Pause>,
 }
 
 /// A partition of our topics that a program which isn't ours holds.
@@ -133,6 +135,23 @@ pub struct Halt {
     /// The code, such as `TG-101`.
     pub code: String,
     /// What happened and what to do about it.
+    pub message: String,
+}
+
+/// A pause that holds a partition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Pause {
+    /// The number of the decision.
+    pub decision: i64,
+    /// What it covers.
+    pub scope: String,
+    /// Who decided.
+    pub made_by: String,
+    /// When.
+    pub made_at: String,
+    /// Why.
+    pub reason: String,
+    /// All of it, with what lets the partition go on.
     pub message: String,
 }
 

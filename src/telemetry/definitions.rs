@@ -98,6 +98,8 @@ definitions! {
         "Partitions that this process owns now.";
     PARTITIONS_HALTED: Gauge "partitions_halted" ["code"]
         "Partitions of this process that stand still, by the code of the halt.";
+    PARTITIONS_PAUSED: Gauge "partitions_paused" []
+        "Partitions of this process that people made stand still.";
     QUARANTINE_OPEN: Gauge "quarantine_open" ["topic"]
         "Records in the quarantine that nobody has decided on, over all processes of the pipeline.";
     DEPENDENCY_UP: Gauge "dependency_up" ["dependency"]
@@ -120,7 +122,7 @@ mod tests {
         records_consumed_total records_discarded_total records_total duplicates_total transaction_seconds \
         end_to_end_seconds stage_seconds batch_rows batch_bytes transactions_total retries_total \
         errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
-        partitions_halted quarantine_open dependency_up defects_total buffered_bytes build_info";
+        partitions_halted partitions_paused quarantine_open dependency_up defects_total buffered_bytes build_info";
 
     #[test]
     fn names_are_those_of_the_contract_in_its_order() {

@@ -20,8 +20,9 @@ use super::definitions::{
     BATCH_BYTES, BATCH_ROWS, BUFFERED_BYTES, BUILD_INFO, COMMIT_UNKNOWN, CONSUMED, DEFECTS, DEPENDENCY_UP,
     DISCARDED, DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT,
     LOG_END_OFFSET,
-    NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, QUARANTINE_OPEN, REBALANCES, RECORDS,
-    RETENTION_MARGIN, RETRIES, STAGE_SECONDS, TRANSACTION_SECONDS, TRANSACTIONS,
+    NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, PARTITIONS_PAUSED,
+    QUARANTINE_OPEN, REBALANCES, RECORDS, RETENTION_MARGIN, RETRIES, STAGE_SECONDS, TRANSACTION_SECONDS,
+    TRANSACTIONS,
 };
 pub use super::labels::{Dependency, RebalanceEvent, Resolved, Stage, TransactionResult};
 use super::registrar::{CAUGHT_UP, LagSeconds, Registrar, int_gauges, now_ms};
@@ -61,6 +62,7 @@ struct Inner {
     rebalances: Vec<IntCounter>,
     partitions_assigned: IntGauge,
     partitions_halted: IntGaugeVec,
+    partitions_paused: IntGauge,
     quarantine_open: IntGaugeVec,
     dependency_up: Vec<IntGauge>,
     buffered_bytes: IntGauge,
@@ -152,6 +154,7 @@ impl Metrics {
                 .counters_of(&REBALANCES, RebalanceEvent::ALL.iter().map(|event| event.name())),
             partitions_assigned: registrar.int_gauge(&PARTITIONS_ASSIGNED),
             partitions_halted,
+            partitions_paused: registrar.int_gauge(&PARTITIONS_PAUSED),
             quarantine_open: registrar.int_gauges(&QUARANTINE_OPEN),
             dependency_up: registrar
                 .int_gauges_of(&DEPENDENCY_UP, Dependency::ALL.iter().map(|dependency| dependency.name())),
@@ -303,6 +306,11 @@ impl Metrics {
     /// A partition that was halted with this code goes on, or is another process's.
     pub fn unhalted(&self, code: &str) {
         self.0.partitions_halted.with_label_values(&[code]).dec();
+    }
+
+    /// So many partitions of this process are paused now.
+    pub fn paused(&self, partitions: usize) {
+        self.0.partitions_paused.set(partitions as i64);
     }
 
     /// A dependency answers, or doesn't.

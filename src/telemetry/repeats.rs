@@ -35,8 +35,10 @@ const OWN: &str = module_path!();
 pub const QUARANTINE: &str = "tidegate::quarantine";
 /// The target of lines that tell how far a run is: each says something new.
 pub const PROGRESS: &str = "tidegate::progress";
+/// The target of lines that tell what people decided: each is another decision.
+pub const DECISIONS: &str = "tidegate::decisions";
 /// Lines that pass as they are.
-const PASS: [&str; 3] = [OWN, QUARANTINE, PROGRESS];
+const PASS: [&str; 4] = [OWN, QUARANTINE, PROGRESS, DECISIONS];
 
 /// Holds back what repeats. All clones are one. Lines come from any thread, as they do to standard error,
 /// and wait for each other for a look into a table at most.

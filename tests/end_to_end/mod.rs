@@ -14,6 +14,7 @@ mod idle;
 mod life;
 mod log;
 mod outage;
+mod pauses;
 mod refusals;
 mod stranger;
 mod reshape;

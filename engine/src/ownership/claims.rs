@@ -63,6 +63,10 @@ impl Ownership {
         let Grant { claim, fetched_id, route } = grant;
         let (partition, topic_id) = (claim.partition().clone(), claim.topic_id());
         let (epoch, next) = (claim.epoch(), claim.next());
+        if claim.is_paused() {
+            self.hold_paused(&partition, epoch, next, turn);
+            return None;
+        }
         let Some(route) = route else {
             self.ask_later(&partition, turn);
             return None;
@@ -120,8 +124,12 @@ impl Ownership {
 
     /// Tells that the partition doesn't stand still any more, if it does.
     pub(super) fn pass(partition: &TopicPartition, held: &Held, turn: &mut Turn) {
-        if let Some(code) = held.life.stop() {
-            turn.tell(partition, News::Passed(code));
+        let news = match held.life {
+            Life::Paused { told: Some(_) } => Some(News::Resumed),
+            _ => held.life.stop().map(News::Passed),
+        };
+        if let Some(news) = news {
+            turn.tell(partition, news);
         }
     }
 

@@ -52,8 +52,8 @@ pub(super) enum Life {
     Fenced(FenceWatch),
     /// It stands still with a name, and is tried again at this time, if ever by itself.
     Halted { code: HaltCode, probe_at: Option<Millis>, reads_shape: bool },
-    /// An operator wants it to stand still.
-    Paused,
+    /// People made it stand still, by the decision that was told of it, if any was.
+    Paused { told: Option<i64> },
 }
 
 impl Life {
@@ -61,7 +61,7 @@ impl Life {
     pub(super) fn hold(&self) -> Option<&Hold> {
         match self {
             Self::Validating { hold, .. } | Self::Active { hold } => Some(hold),
-            Self::Unclaimed { .. } | Self::Fenced(_) | Self::Halted { .. } | Self::Paused => None,
+            Self::Unclaimed { .. } | Self::Fenced(_) | Self::Halted { .. } | Self::Paused { .. } => None,
         }
     }
 
@@ -69,7 +69,7 @@ impl Life {
     pub(super) fn hold_mut(&mut self) -> Option<&mut Hold> {
         match self {
             Self::Validating { hold, .. } | Self::Active { hold } => Some(hold),
-            Self::Unclaimed { .. } | Self::Fenced(_) | Self::Halted { .. } | Self::Paused => None,
+            Self::Unclaimed { .. } | Self::Fenced(_) | Self::Halted { .. } | Self::Paused { .. } => None,
         }
     }
 
@@ -78,7 +78,9 @@ impl Life {
         match self {
             Self::Fenced(_) => Some(HaltCode::OwnedElsewhere),
             Self::Halted { code, .. } => Some(*code),
-            Self::Unclaimed { .. } | Self::Validating { .. } | Self::Active { .. } | Self::Paused => None,
+            Self::Unclaimed { .. } | Self::Validating { .. } | Self::Active { .. } | Self::Paused { .. } => {
+                None
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::claim::Claim;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::Input;
+use crate::pause::{Pause, Pauses};
 use crate::position::{Assignment, Epoch, NextOffset, TopicId, TopicPartition};
 use crate::route::Route;
 
@@ -83,10 +84,8 @@ pub enum Event {
     Fenced(Assignment, StoredProgress),
     /// The stored position isn't the one that the lane held.
     Strayed(Assignment),
-    /// An operator wants these partitions to stand still.
-    Paused(Vec<TopicPartition>),
-    /// An operator wants them to go on.
-    Resumed(Vec<TopicPartition>),
+    /// The pauses that stand, as last read; those that they don't cover go on.
+    Pauses(Pauses),
     /// The group takes partitions away: lanes finish what is in flight.
     Taken(Vec<TopicPartition>),
     /// The lane has let go.
@@ -134,6 +133,10 @@ pub enum News {
     Fenced(StoredProgress),
     /// It doesn't stand still for this reason any more.
     Passed(HaltCode),
+    /// People made it stand still.
+    Paused(Pause),
+    /// No pause holds it any more.
+    Resumed,
     /// It is claimed once more, for this reason.
     ClaimedAnew(&'static str),
     /// It isn't ours any more.

@@ -20,6 +20,7 @@ mod fence;
 mod life;
 mod log;
 mod message;
+mod paused;
 mod refusal;
 mod stops;
 #[cfg(test)]
@@ -99,8 +100,7 @@ impl Ownership {
             Event::Halted(assignment, halt) => self.stopped(&assignment, halt, &mut turn),
             Event::Fenced(assignment, stored) => self.fenced(&assignment, stored, &mut turn),
             Event::Strayed(assignment) => self.strayed(&assignment, &mut turn),
-            Event::Paused(partitions) => self.pause(&partitions, &mut turn),
-            Event::Resumed(partitions) => self.resume(&partitions, &turn),
+            Event::Pauses(standing) => self.pauses(&standing, &mut turn),
             Event::Taken(partitions) => self.taken(&partitions, &mut turn),
             Event::Released(assignment) => self.released(&assignment),
             Event::Gone(partitions) => self.gone(&partitions, &mut turn),

@@ -114,23 +114,4 @@ impl Ownership {
             self.claim_again(&partition, 0, turn);
         }
     }
-
-    pub(super) fn pause(&mut self, partitions: &[TopicPartition], turn: &mut Turn) {
-        for partition in partitions {
-            self.claim_again(partition, 0, turn);
-            if let Some(held) = self.held.get_mut(partition) {
-                held.life = Life::Paused;
-            }
-        }
-    }
-
-    pub(super) fn resume(&mut self, partitions: &[TopicPartition], turn: &Turn) {
-        for partition in partitions {
-            if let Some(held) = self.held.get_mut(partition)
-                && matches!(held.life, Life::Paused)
-            {
-                held.life = Life::Unclaimed { ask_at: Some(turn.now) };
-            }
-        }
-    }
 }

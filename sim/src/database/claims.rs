@@ -10,6 +10,13 @@ use crate::scene::Scene;
 use crate::table::failure;
 use crate::worker::owner;
 
+/// What a claim is granted.
+pub(crate) struct Claimed {
+    pub epoch: i64,
+    pub next: i64,
+    pub is_paused: bool,
+}
+
 impl Database {
     /// Raises a partition's epoch for a new owner; `None` while a transaction holds its row or the server is
     /// down. A claim that waited for long ends the transaction in its way.
@@ -19,7 +26,7 @@ impl Database {
         partition: i32,
         scene: &mut Scene,
         logs: &Logs,
-    ) -> Option<(i64, i64)> {
+    ) -> Option<Claimed> {
         if !self.is_up || !self.make_way(partition, scene, logs) {
             return None;
         }
@@ -27,8 +34,14 @@ impl Database {
         let stored = self.state.progress_mut(partition);
         stored.epoch += raise;
         stored.owner = Some(owner(worker));
-        self.claims.insert(partition, (worker, stored.epoch));
-        Some((stored.epoch, stored.next))
+        let (epoch, next) = (stored.epoch, stored.next);
+        self.claims.insert(partition, (worker, epoch));
+        let is_paused = self.paused.contains(&partition);
+        if is_paused {
+            scene.note("a claim met a pause");
+            self.held_back.insert((partition, epoch));
+        }
+        Some(Claimed { epoch, next, is_paused: is_paused && !scene.is(Mutant::ClaimIgnoresPauses) })
     }
 
     /// An operator's decision: nobody owns the partition until it is claimed again.
@@ -40,6 +53,28 @@ impl Database {
             stored.owner = None;
             self.claims.remove(&partition);
         }
+    }
+
+    /// An operator makes a partition stand still, or lets it go on.
+    pub(crate) fn pause(&mut self, partition: i32) {
+        if self.is_up && !self.paused.remove(&partition) {
+            self.paused.insert(partition);
+        }
+    }
+
+    /// Operators let everything go on.
+    pub(crate) fn resume_all(&mut self) {
+        self.paused.clear();
+    }
+
+    /// Whether a partition is to stand still.
+    pub(crate) fn is_paused(&self, partition: i32) -> bool {
+        self.paused.contains(&partition)
+    }
+
+    /// The partitions that are to stand still.
+    pub(crate) fn paused(&self) -> impl Iterator<Item = i32> {
+        self.paused.iter().copied()
     }
 
     fn make_way(&mut self, partition: i32, scene: &mut Scene, logs: &Logs) -> bool {

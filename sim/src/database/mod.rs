@@ -24,6 +24,7 @@ use super::scene::Scene;
 use super::state::State;
 use super::table::failure;
 
+pub(crate) use self::claims::Claimed;
 pub(crate) use self::transaction::{Step, Transaction};
 
 /// The session of one lane of one worker.
@@ -84,6 +85,10 @@ pub(crate) struct Database {
     pub shape: i64,
     /// The newest claim of each partition: by whom, and its epoch.
     claims: BTreeMap<i32, (u32, i64)>,
+    /// Partitions that operators made stand still, and the epochs of claims that were granted meanwhile,
+    /// under which nothing is ever written.
+    paused: BTreeSet<i32>,
+    held_back: BTreeSet<(i32, i64)>,
     /// After a restore an epoch can be given out twice; the position alone protects then.
     was_restored: bool,
     /// When the first parent was found missing, by worker, partition and epoch.
@@ -110,6 +115,8 @@ impl Database {
             is_up: true,
             shape: 0,
             claims: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             was_restored: false,
             orphaned: BTreeMap::new(),
             blind: BTreeSet::new(),

@@ -286,6 +286,11 @@ impl Database {
                     )
                 });
             }
+            if !self.was_restored && self.held_back.contains(&(partition, epoch)) {
+                scene.broken(|| {
+                    format!("worker {worker} writes [{partition}], which was paused when it claimed it")
+                });
+            }
             if scene.is(Mutant::HalfOfProgress) && index > 0 {
                 continue;
             }

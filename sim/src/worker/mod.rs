@@ -16,6 +16,7 @@ use tidegate::engine::commit::StoredProgress;
 use tidegate::engine::halt::HaltCode;
 use tidegate::engine::machine::{Input, LaneLimits, Millis, Tenure};
 use tidegate::engine::ownership::{Event, Look, News, Order, Ownership};
+use tidegate::engine::pause::{Pause, Pauses, Scope};
 use tidegate::engine::position::{Assignment, TopicPartition};
 use tidegate::engine::route::Route;
 
@@ -55,8 +56,6 @@ pub(crate) struct Worker {
     pub stops: BTreeMap<i32, HaltCode>,
     /// When another owner of a partition was seen, and in which row.
     pub fenced: BTreeMap<i32, (Millis, StoredProgress)>,
-    /// Partitions that an operator made stand still.
-    pub paused: BTreeSet<i32>,
     /// The incarnation of the topic that it reads, and whether its client knows it by its id.
     incarnation: u128,
     knows_ids: bool,
@@ -69,6 +68,18 @@ pub(crate) fn owner(worker: u32) -> String {
 
 pub(crate) fn partition(number: i32) -> TopicPartition {
     TopicPartition::new(TOPIC, number)
+}
+
+/// Pauses of these partitions.
+pub(crate) fn pauses(numbers: impl IntoIterator<Item = i32>) -> Pauses {
+    let pause = |number: i32| Pause {
+        decision: number.into(),
+        scope: Scope::Partition(partition(number)),
+        made_by: "operator".to_owned(),
+        made_at_ms: 0,
+        reason: String::new(),
+    };
+    Pauses::new(numbers.into_iter().map(pause).collect())
 }
 
 fn limits(dice: &mut fastrand::Rng) -> LaneLimits {
@@ -111,7 +122,6 @@ impl Worker {
             halted: BTreeSet::new(),
             stops: BTreeMap::new(),
             fenced: BTreeMap::new(),
-            paused: BTreeSet::new(),
             incarnation,
             knows_ids,
         }
@@ -129,9 +139,9 @@ impl Worker {
         }
         if self.is(Mutant::TakesBackAtOnce) && !self.fenced.is_empty() {
             let fenced = self.fenced.keys().copied().filter(|number| !self.reads(*number));
-            let fenced: Vec<_> = fenced.map(partition).collect();
-            for event in [Event::Paused(fenced.clone()), Event::Resumed(fenced)] {
-                let orders = self.own.step(now, event);
+            let fenced: Vec<_> = fenced.collect();
+            for standing in [pauses(fenced), Pauses::default()] {
+                let orders = self.own.step(now, Event::Pauses(standing));
                 orders.into_iter().for_each(|order| self.follow(order));
             }
         }
@@ -206,6 +216,12 @@ impl Worker {
                 drop(ground);
                 self.fenced.insert(number, (now, stored.clone()));
             }
+            News::Paused(_) => {
+                ground.scene.note("a partition was paused");
+                drop(ground);
+                self.fenced.remove(&number);
+            }
+            News::Resumed => ground.scene.note("a paused partition went on"),
             News::ClaimedAnew(_) => ground.scene.note("a partition was claimed anew"),
             News::Passed(_) => {
                 ground.scene.note("a partition went on after it stood still");
@@ -288,16 +304,9 @@ impl Worker {
         self.step(Event::ShapeRead(TOPIC.into()));
     }
 
-    /// An operator lets a partition go on.
-    pub(crate) fn resume(&mut self, number: i32) {
-        self.paused.remove(&number);
-        self.step(Event::Resumed(vec![partition(number)]));
-    }
-
     /// The group has partitions back.
     pub(crate) fn gone(&mut self, number: i32) {
         self.stale.remove(&number);
-        self.paused.remove(&number);
         self.step(Event::Taken(vec![partition(number)]));
         self.step(Event::Gone(vec![partition(number)]));
         self.readers.remove(&number);

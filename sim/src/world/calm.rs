@@ -25,6 +25,7 @@ impl World {
             ground.scene.faults = false;
             ground.database.is_up = true;
             ground.database.answer_all();
+            ground.database.resume_all();
             ground.is_misfit = false;
             ground.scene.spec.awaits_parents = false;
             ground.logs.finish();
@@ -32,9 +33,6 @@ impl World {
         for name in self.names() {
             if self.workers[&name].is_frozen {
                 self.wake(name);
-            }
-            for number in std::mem::take(&mut self.worker(name).paused) {
-                self.worker(name).resume(number);
             }
         }
         for round in 0..ROUNDS {

@@ -115,17 +115,13 @@ impl World {
     }
 
     /// An operator makes a partition stand still, or lets it go on.
-    pub(super) fn pause(&mut self, name: u32, number: i32) -> Then {
-        let worker = self.worker(name);
-        if worker.paused.contains(&number) {
-            worker.resume(number);
-        } else if worker.has(number) && self.strikes(Fault::Pause) {
-            let worker = self.worker(name);
-            worker.paused.insert(number);
-            worker.fenced.remove(&number);
-            worker.step(Event::Paused(vec![partition(number)]));
+    pub(super) fn pause(&mut self, number: i32) -> Then {
+        let ground = &mut *self.ground.lock();
+        if ground.database.is_paused(number) || ground.scene.strikes(Fault::Pause, 1) {
+            ground.scene.tell(|| format!("an operator pauses [{number}], or lets it go on"));
+            ground.database.pause(number);
         }
-        Then::Tasks
+        Then::Nothing
     }
 
     /// A worker notices what it lost.

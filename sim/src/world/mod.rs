@@ -186,7 +186,7 @@ impl World {
             71..76 => self.crowd(),
             76..79 => self.fall_silent(),
             79..84 => self.second_group(number),
-            84..88 => self.pause(worker, number),
+            84..88 => self.pause(number),
             88 => self.add_partition(),
             89..93 => self.grow_shy(number),
             93 => self.truncate(number),

@@ -6,14 +6,17 @@ use tidegate::engine::claim::Claim;
 use tidegate::engine::halt::{Halt, HaltCode};
 use tidegate::engine::machine::Millis;
 use tidegate::engine::ownership::{Event, Grant};
+use tidegate::engine::pause::Pauses;
 use tidegate::engine::position::{Epoch, NextOffset};
 use tidegate::engine::route::{OnBadRecord, Route};
 
 use super::{Then, World};
+use crate::database::Claimed;
 use crate::fault::Fault;
 use crate::log::{FIRST, topic_id};
 use crate::mutant::Mutant;
 use crate::records::{Spec, TOPIC};
+use crate::worker::pauses;
 
 /// How long the row of a partition that another owns is watched at least before it is taken back.
 const PATIENCE: Millis = 5_000;
@@ -60,12 +63,13 @@ impl World {
                 let ground = &mut *self.ground.lock();
                 ground.database.claim(name, number, &mut ground.scene, &ground.logs)
             };
-            let Some((epoch, next)) = claimed else {
+            let Some(Claimed { epoch, next, is_paused }) = claimed else {
                 refused.push(partition);
                 continue;
             };
             let (epoch, next) = (Epoch::new(epoch), NextOffset::new(next));
-            let claim = Claim::granted(partition.clone(), topic_id(FIRST), epoch, next);
+            let claim =
+                Claim::granted(partition.clone(), topic_id(FIRST), epoch, next).while_paused(is_paused);
             let fetched_id = self.workers[&name].fetched_id();
             grants.push(Grant { claim, fetched_id, route: Some(Arc::clone(&self.route)) });
             granted.push(partition);
@@ -136,13 +140,15 @@ impl World {
             let rows = held.iter().map(|held| (held.clone(), ground.database.stored(held.partition)));
             (ends.collect(), rows.collect())
         };
-        let (incarnation, unnoticed) = {
+        let (incarnation, unnoticed, standing) = {
             let ground = self.ground.lock();
-            (ground.logs.incarnation, ground.is(Mutant::CreatedAnewUnnoticed))
+            let standing = pauses(ground.database.paused());
+            (ground.logs.incarnation, ground.is(Mutant::CreatedAnewUnnoticed), standing)
         };
         let worker = self.worker(name);
         worker.step(Event::Ends(ends));
         worker.step(Event::Rows(rows));
+        worker.step(Event::Pauses(standing));
         if !unnoticed {
             worker.step(Event::Identities([(TOPIC.to_owned(), topic_id(incarnation))].into()));
         }
@@ -187,10 +193,10 @@ impl World {
     /// An operator makes partitions that stand still go on.
     pub(super) fn restart(&mut self, name: u32) {
         let worker = self.worker(name);
-        let still: Vec<_> =
-            worker.own.partitions().filter(|held| worker.own.reader(held).is_none()).cloned().collect();
+        let still = worker.own.partitions().filter(|held| worker.own.reader(held).is_none());
+        let still: Vec<_> = still.map(|held| held.partition).collect();
         worker.fenced.clear();
-        worker.step(Event::Paused(still.clone()));
-        worker.step(Event::Resumed(still));
+        worker.step(Event::Pauses(pauses(still)));
+        worker.step(Event::Pauses(Pauses::default()));
     }
 }

@@ -12,6 +12,7 @@ use crate::cli::context::ConfigArgs;
 use crate::cli::exit::Failure;
 use crate::cli::servers::Database;
 use crate::config::Settings;
+use crate::engine::pause::Pauses;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::{Error, Group, Inspector};
 use crate::postgres::ledger::Progress;
@@ -27,6 +28,8 @@ pub(super) struct Look {
     pub(super) rows: Vec<Progress>,
     /// Who runs, or why that isn't known.
     pub(super) processes: Result<Vec<Process>, String>,
+    /// The pauses that stand, or why they aren't known.
+    pub(super) pauses: Result<Pauses, String>,
     /// Open records of the quarantine by topic, or why they aren't known.
     pub(super) quarantine: Result<BTreeMap<String, u64>, String>,
     /// The server that was asked may be behind.
@@ -76,6 +79,11 @@ impl Looker {
         self.config.command(words)
     }
 
+    /// What a command ends with that is for the same configuration.
+    pub(super) fn naming(&self) -> String {
+        self.config.naming()
+    }
+
     /// Looks once.
     ///
     /// # Errors
@@ -87,11 +95,12 @@ impl Looker {
         };
         let rows = database.progress().await?;
         let processes = database.processes().await;
+        let pauses = database.standing_pauses().await;
         let quarantine = database.open_quarantine().await;
         let is_standby = database.is_standby;
         self.database = (!is_standby).then_some(database);
         let kafka = self.ask_kafka(&rows).await;
-        Ok(Look { rows, processes, quarantine, is_standby, kafka, now_ms: now_ms() })
+        Ok(Look { rows, processes, pauses, quarantine, is_standby, kafka, now_ms: now_ms() })
     }
 
     async fn ask_kafka(&mut self, rows: &[Progress]) -> Seen {

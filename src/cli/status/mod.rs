@@ -60,7 +60,8 @@ pub(super) fn run(args: &StatusArgs, config: &ConfigArgs) -> Result<Exit, Failur
 
 async fn report_of(looker: &mut Looker) -> Result<StatusReport, Failure> {
     let look = looker.look().await?;
-    let commands = Commands { run: looker.command("run"), status: looker.command("status") };
+    let (run, status) = (looker.command("run"), looker.command("status"));
+    let commands = Commands { run, status, naming: looker.naming() };
     Ok(StatusReport::of(looker.pipeline(), &look, commands))
 }
 

@@ -84,6 +84,9 @@ impl StatusReport {
         if totals.halted > 0 {
             told += &format!(", {}", paper.paint(Tone::Bad, &format!("{} halted", totals.halted)));
         }
+        if totals.paused > 0 {
+            told += &format!(", {}", paper.paint(Tone::Warning, &format!("{} paused", totals.paused)));
+        }
         let (behind, caught_up) = self.behind();
         told += &format!("; {}", paper.paint(if caught_up { Tone::Good } else { Tone::Warning }, &behind));
         if let Some(rate) = totals.records_per_second.filter(|_| self.state != RunState::Stopped) {
@@ -106,7 +109,6 @@ impl StatusReport {
         }
         let mut grid = paper.table(&headings).numbers(&[1, 2, 3, 4, 5]).flexible(headings.len() - 1);
         for partition in &self.partitions {
-            let halt = partition.halt.as_deref().map(code);
             let end = partition.log_end_offset.map_or_else(unknown, |end| end.to_string());
             let mut cells = vec![
                 plain(&partition.topic),
@@ -115,7 +117,7 @@ impl StatusReport {
                 plain(end),
                 (lag(partition), lag_tone(partition)),
                 plain(lag_seconds(partition)),
-                (halt.unwrap_or("-").to_owned(), if halt.is_some() { Tone::Bad } else { Tone::Faint }),
+                stop(partition),
                 plain(outcomes(&partition.outcomes)),
             ];
             if wide {
@@ -131,8 +133,17 @@ fn unknown() -> String {
     "?".to_owned()
 }
 
+/// Why a partition stands still, in a word.
+pub(super) fn stop(partition: &PartitionStatus) -> (String, Tone) {
+    match (&partition.halt, &partition.paused) {
+        (Some(halt), _) => (visible(code(halt)), Tone::Bad),
+        (None, Some(_)) => ("paused".to_owned(), Tone::Warning),
+        (None, None) => ("-".to_owned(), Tone::Faint),
+    }
+}
+
 /// The code of a halt.
-pub(super) fn code(halt: &str) -> &str {
+fn code(halt: &str) -> &str {
     halt.split(':').next().unwrap_or(halt)
 }
 

@@ -9,6 +9,7 @@ use super::life::{Life, OwnerState, RunState};
 use super::look::Look;
 use crate::cli::output;
 use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::pause::{Pause, Pauses, Scope};
 use crate::engine::position::TopicPartition;
 use crate::kafka::Group;
 use crate::postgres::ledger::Progress;
@@ -37,6 +38,9 @@ pub(super) struct StatusReport {
     pub(super) quarantine_unknown: Option<String>,
     /// What is told comes from a standby, and may be behind.
     pub(super) standby: bool,
+    /// Why the pauses that stand aren't known.
+    pub(super) pauses_unknown: Option<String>,
+    pub(super) pauses: Vec<PauseStatus>,
     pub(super) processes: Vec<ProcessStatus>,
     pub(super) partitions: Vec<PartitionStatus>,
     pub(super) totals: Totals,
@@ -51,6 +55,8 @@ pub(super) struct StatusReport {
 pub(super) struct Commands {
     pub(super) run: String,
     pub(super) status: String,
+    /// What each ends with that is for the same configuration.
+    pub(super) naming: String,
 }
 
 /// Where the end of a log is from.
@@ -127,6 +133,8 @@ pub(super) struct PartitionStatus {
     pub(super) newest_at: Option<String>,
     pub(super) committed_at: Option<String>,
     pub(super) halt: Option<String>,
+    /// The widest pause that holds it.
+    pub(super) paused: Option<PauseStatus>,
     pub(super) stranger: Option<Stranger>,
     /// Records of all outcomes.
     #[serde(skip)]
@@ -137,6 +145,36 @@ impl PartitionStatus {
     /// The partition's name in messages.
     pub(super) fn name(&self) -> String {
         format!("{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// A pause that stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct PauseStatus {
+    pub(super) decision: i64,
+    pub(super) topic: Option<String>,
+    pub(super) partition: Option<i32>,
+    pub(super) made_by: String,
+    pub(super) made_at: String,
+    pub(super) reason: String,
+    #[serde(skip)]
+    pub(super) made_at_ms: i64,
+    #[serde(skip)]
+    pub(super) scope: Scope,
+}
+
+impl PauseStatus {
+    fn of(pause: &Pause) -> Self {
+        Self {
+            decision: pause.decision,
+            topic: pause.scope.topic().map(str::to_owned),
+            partition: pause.scope.partition(),
+            made_by: pause.made_by.clone(),
+            made_at: output::time(pause.made_at_ms),
+            reason: pause.reason.clone(),
+            made_at_ms: pause.made_at_ms,
+            scope: pause.scope.clone(),
+        }
     }
 }
 
@@ -152,6 +190,7 @@ pub(super) struct Stranger {
 pub(super) struct Totals {
     pub(super) partitions: usize,
     pub(super) halted: usize,
+    pub(super) paused: usize,
     pub(super) lag_records: i64,
     pub(super) lag_seconds: f64,
     /// Partitions whose lag isn't known exactly.
@@ -197,6 +236,8 @@ impl StatusReport {
             kafka_away: silence,
             quarantine_unknown: look.quarantine.as_ref().err().cloned(),
             standby: look.is_standby,
+            pauses_unknown: look.pauses.as_ref().err().cloned(),
+            pauses: look.pauses.iter().flat_map(Pauses::iter).map(PauseStatus::of).collect(),
             processes: look.processes.iter().flatten().map(process).collect(),
             partitions,
             totals,
@@ -266,6 +307,7 @@ fn partition(row: &Progress, look: &Look, life: &Life<'_>) -> PartitionStatus {
         newest_at: row.newest_at_ms.map(output::time),
         committed_at: row.committed_at_ms.map(output::time),
         halt: row.halt.clone(),
+        paused: look.pauses.as_ref().ok().and_then(|pauses| pauses.of(&row.partition)).map(PauseStatus::of),
         stranger: look.kafka.group.as_ref().and_then(|group| stranger(group.as_ref().ok()?, &row.partition)),
         records: row.tally.total(),
     }
@@ -293,7 +335,8 @@ fn counts(tally: &Tally) -> BTreeMap<&'static str, u64> {
 }
 
 fn is_stuck(partition: &PartitionStatus) -> bool {
-    partition.lag_records != Some(0) && (partition.halt.is_some() || partition.stranger.is_some())
+    let stands = partition.halt.is_some() || partition.paused.is_some() || partition.stranger.is_some();
+    partition.lag_records != Some(0) && stands
 }
 
 fn totals(partitions: &[PartitionStatus], rows: &[Progress]) -> Totals {
@@ -302,6 +345,7 @@ fn totals(partitions: &[PartitionStatus], rows: &[Progress]) -> Totals {
     Totals {
         partitions: partitions.len(),
         halted: partitions.iter().filter(|partition| partition.halt.is_some()).count(),
+        paused: partitions.iter().filter(|partition| partition.paused.is_some()).count(),
         lag_records: partitions.iter().filter_map(|partition| partition.lag_records).sum(),
         lag_seconds: partitions.iter().filter_map(|partition| partition.lag_seconds).fold(0.0, f64::max),
         lag_unknown: partitions.iter().filter(|partition| partition.log_end_from == LogEnds::Ledger).count(),

@@ -2,7 +2,7 @@
 //! on paper and on the screen.
 
 use super::life::{OwnerState, RunState, ago, by_owner, counted, listed, to_go};
-use super::report::{LogEnds, ProcessStatus, StatusReport};
+use super::report::{LogEnds, PauseStatus, ProcessStatus, StatusReport};
 use crate::cli::output::{Tone, visible};
 
 /// One such thing.
@@ -24,7 +24,7 @@ impl Standing {
 
 /// All of them.
 pub(super) fn standing(report: &StatusReport) -> Vec<Standing> {
-    let mut all: Vec<Standing> = halts(report).collect();
+    let mut all: Vec<Standing> = halts(report).chain(pauses(report)).collect();
     all.extend(strangers(report));
     all.extend(left_alone(report));
     all.extend(no_member(report));
@@ -41,6 +41,18 @@ fn halts(report: &StatusReport) -> impl Iterator<Item = Standing> {
     report.partitions.iter().filter_map(|partition| {
         let halt = partition.halt.as_ref()?;
         Some(Standing::new(Tone::Bad, format!("{} halted:", partition.name()), halt.clone()))
+    })
+}
+
+fn pauses(report: &StatusReport) -> impl Iterator<Item = Standing> {
+    report.pauses.iter().map(|pause| {
+        let PauseStatus { scope, made_by, made_at_ms, reason, .. } = pause;
+        let (arguments, naming) = (scope.arguments(), &report.commands.naming);
+        let told = format!(
+            "by {made_by} {}: {reason}; `tidegate resume{arguments} --reason TEXT{naming}` lets it go on",
+            ago(report.now_ms - made_at_ms)
+        );
+        Standing::new(Tone::Warning, format!("{scope} is paused:"), told)
     })
 }
 
@@ -120,6 +132,9 @@ fn unknown(report: &StatusReport) -> Vec<Standing> {
     }
     for missing in &report.log_ends_missing {
         warn(&format!("ends of {} aren't known:", missing.topic), &missing.why);
+    }
+    if let Some(reason) = &report.pauses_unknown {
+        warn("what is paused isn't known:", reason);
     }
     if let Some(reason) = &report.quarantine_unknown {
         warn("what is open in the quarantine isn't known:", reason);

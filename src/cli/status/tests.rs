@@ -10,6 +10,7 @@ use super::report::{Commands, LagSource, StatusReport};
 use crate::cli::output::{Paper, Report};
 use crate::engine::instance::{Instance, Kin};
 use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::pause::{Pause, Pauses, Scope};
 use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Group, Member};
 use crate::postgres::ledger::Progress;
@@ -92,8 +93,8 @@ pub(super) fn look(rows: Vec<Progress>, processes: Vec<Process>) -> Look {
         waiting: waiting.collect(),
         group: Some(Ok(group)),
     };
-    let quarantine = Ok(BTreeMap::new());
-    Look { rows, processes: Ok(processes), quarantine, is_standby: false, kafka, now_ms: NOW_MS }
+    let (pauses, quarantine) = (Ok(Pauses::default()), Ok(BTreeMap::new()));
+    Look { rows, processes: Ok(processes), pauses, quarantine, is_standby: false, kafka, now_ms: NOW_MS }
 }
 
 /// Kafka doesn't answer.
@@ -128,7 +129,8 @@ pub(super) fn troubled() -> Look {
 
 /// The report on a look.
 pub(super) fn report(look: &Look) -> StatusReport {
-    let commands = Commands { run: "tidegate run".to_owned(), status: "tidegate status".to_owned() };
+    let [run, status] = ["run", "status"].map(|word| format!("tidegate {word}"));
+    let commands = Commands { run, status, naming: String::new() };
     StatusReport::of("orders", look, commands)
 }
 
@@ -278,6 +280,22 @@ fn a_last_error_says_when_it_is_tried_again() {
         let shown = told(next);
         assert!(shown.contains("db1/4711, last error 65 s ago: ") && shown.contains(words), "{shown}");
     }
+}
+
+#[test]
+fn a_paused_topic_on_paper() {
+    let rows = vec![row("orders", 0, "db1", 5, 9), row("users", 0, "db1", 7, 7)];
+    let pause = Pause {
+        decision: 3,
+        scope: Scope::of(Some("orders"), None),
+        made_by: "ada".to_owned(),
+        made_at_ms: NOW_MS - 300_000,
+        reason: "the table is rebuilt".to_owned(),
+    };
+    let paused = Look { pauses: Ok(Pauses::new(vec![pause])), ..look(rows, vec![process("db1", 1)]) };
+    insta::assert_snapshot!("paused", text(&paused));
+    let totals = report(&paused).totals;
+    assert_eq!((totals.paused, totals.eta_seconds), (1, None), "what stands still has no end");
 }
 
 #[test]

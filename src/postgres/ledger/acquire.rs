@@ -22,6 +22,8 @@ impl Ledger {
     /// Raises the epoch of all `partitions` in one statement and grants their claims, ordered by partition:
     /// who writes under an older epoch is fenced from then on.
     ///
+    /// A partition that is paused is granted as such, so that its former owner is fenced all the same.
+    ///
     /// A partition without a row gets one, from offset 0, when its topic is registered (it was added to the
     /// topic); otherwise it is absent from the answer.
     ///
@@ -115,5 +117,6 @@ async fn terminate_blockers(session: &Session, names: &Names, blocked: i32) -> R
 fn read(row: &Row) -> Claim {
     let partition = TopicPartition::new(row.get::<_, &str>(0), row.get(1));
     let (topic_id, epoch) = (TopicId(row.get(2)), Epoch::new(row.get(3)));
-    Claim::granted(partition, topic_id, epoch, NextOffset::new(row.get(4)))
+    let next = NextOffset::new(row.get(4));
+    Claim::granted(partition, topic_id, epoch, next).while_paused(row.get(5))
 }

@@ -8,6 +8,7 @@ mod acquire;
 mod decisions;
 mod error;
 pub(super) mod moves;
+mod pauses;
 mod pipelines;
 pub mod processes;
 mod progress;
@@ -22,6 +23,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 pub use self::decisions::Decision;
 pub use self::error::LedgerError;
+pub use self::pauses::PauseChange;
 pub use self::pipelines::RegisteredRoute;
 pub use self::progress::Progress;
 pub use self::quarantine::{QuarantineFilter, QuarantinedRecord};

@@ -35,6 +35,21 @@ CREATE UNIQUE INDEX pauses_scope ON {ledger}.pauses (pipeline, COALESCE(topic, '
 COMMENT ON TABLE {ledger}.pauses IS
     'What stands still because somebody said so: a partition, a topic, or the whole pipeline where both are null.';
 
+-- Since when a partition is paused; null where it isn't. Volatile on purpose: it sees what is committed when it
+-- is called, so that a statement which waited for a row's lock stores what holds behind the wait.
+CREATE FUNCTION {ledger}.paused_since(of_pipeline text, of_topic text, of_partition integer) RETURNS timestamptz
+LANGUAGE sql VOLATILE STRICT
+AS $function$
+SELECT pg_catalog.min(decided.made_at)
+FROM {ledger}.pauses AS standing
+JOIN {ledger}.decisions AS decided ON decided.id OPERATOR(pg_catalog.=) standing.decision_id
+WHERE standing.pipeline OPERATOR(pg_catalog.=) $1
+  AND (standing.topic IS NULL OR standing.topic OPERATOR(pg_catalog.=) $2)
+  AND (standing.partition IS NULL OR standing.partition OPERATOR(pg_catalog.=) $3)
+$function$;
+COMMENT ON FUNCTION {ledger}.paused_since(text, text, integer) IS
+    'Since when a partition is paused, by the pauses that stand; null where none covers it.';
+
 CREATE TABLE {ledger}.skips (
     pipeline      text NOT NULL,
     topic         text NOT NULL,

@@ -37,6 +37,7 @@ ALTER TABLE {ledger}.processes OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.pauses OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.skips OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
+ALTER FUNCTION {ledger}.paused_since(text, text, integer) OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.lag OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.outcomes OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.duplicates OWNER TO tidegate_owner;

@@ -22,12 +22,9 @@ const SILENCE: Duration = Duration::from_millis(250);
 /// What the task works with.
 #[derive(Clone)]
 pub(in crate::service) struct Claims {
-    /// Look-ups in Kafka.
-    pub(in crate::service) inspector: Arc<Inspector>,
-    /// Whether Kafka answers.
-    pub(in crate::service) contact: Contact,
-    /// Takes the answers.
-    pub(in crate::service) poll: PollLink,
+    inspector: Arc<Inspector>,
+    contact: Contact,
+    poll: PollLink,
 }
 
 /// Answers questions until `stop`.
@@ -56,6 +53,11 @@ pub(in crate::service) async fn run(
 }
 
 impl Claims {
+    /// Asks the `inspector` where `contact` says that Kafka answers, and tells `poll`.
+    pub(in crate::service) const fn new(inspector: Arc<Inspector>, contact: Contact, poll: PollLink) -> Self {
+        Self { inspector, contact, poll }
+    }
+
     /// Answers once Kafka answers; gives why the log says nothing about a partition.
     async fn look(self, looks: Vec<Look>) -> Option<String> {
         while self.contact.is_silent(Dependency::Kafka) {

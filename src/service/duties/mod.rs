@@ -1,7 +1,9 @@
 //! Duties: everything that is looked up beside the stream, one file each and one after the other. Only
-//! [`claims`], which first commits wait for, is a task of its own.
+//! [`claims`], which first commits wait for, and [`decisions`], which people wait for, are tasks of their
+//! own.
 
 pub(super) mod claims;
+pub(super) mod decisions;
 mod ends;
 mod heartbeat;
 mod identities;

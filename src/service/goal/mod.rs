@@ -20,10 +20,12 @@ use self::standing::{Positions, positions, share, unreached};
 use super::course::{Leg, Way};
 use super::desk::{Desk, Progress};
 use super::duties::Registration;
+use super::pauses::told;
 use crate::engine::halt::{Halt, HaltCode};
+use crate::engine::pause::Pauses;
 use crate::engine::position::{TopicId, TopicPartition};
 use crate::kafka::Inspector;
-use crate::telemetry::board::{Board, State};
+use crate::telemetry::board::{self, Board, State};
 
 pub use self::ends::Aim;
 pub use self::standing::{Left, Share};
@@ -33,6 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 const LOOK_NOT_BEFORE: Duration = Duration::from_millis(2);
 /// Between tries to reach Kafka.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Between looks at what is paused.
+const PAUSES_EVERY: Duration = Duration::from_secs(1);
 /// How long everything that is left must have stood still before the run counts as halted.
 const STILL: Duration = Duration::from_secs(3);
 /// How long a run that ends waits for what the ledger says of it, once it is connected.
@@ -63,6 +67,8 @@ pub(super) struct Parts {
     pub(super) wait_for_topics: Duration,
     /// Tells whoever watches how far it is.
     pub(super) way: watch::Sender<Way>,
+    /// What a command ends with that is for the configuration in use.
+    pub(super) naming: String,
 }
 
 /// What a run with an end is after.
@@ -72,12 +78,15 @@ pub(super) struct Goal {
     seen: Option<Seen>,
     /// Where the ledger had the partitions at the first look behind that.
     first: Option<Positions>,
+    /// The pauses that stood at the last look, and when that was.
+    pauses: Pauses,
+    pauses_at: Option<Instant>,
 }
 
 impl Goal {
     /// Nothing is seen yet.
     pub(super) fn new(with: Parts) -> Self {
-        Self { with, seen: None, first: None }
+        Self { with, seen: None, first: None, pauses: Pauses::default(), pauses_at: None }
     }
 
     /// Waits for the finish.
@@ -113,15 +122,42 @@ impl Goal {
             if !missing.is_empty() {
                 return Finish::Halted(missing);
             }
-            let Some(halts) = self.with.board.read(|state| halts(state, &left)) else {
+            self.renew_pauses().await;
+            if !self.with.board.read(|state| stand_still(state, &left, &self.pauses)) {
                 still_since = None;
                 continue;
-            };
+            }
             if still_since.get_or_insert_with(Instant::now).elapsed() >= STILL {
-                reasons.extend(halts);
+                reasons.extend(self.stops(&left));
                 return Finish::Halted(reasons);
             }
         }
+    }
+
+    /// Why these partitions stand still: a line for each halt, and one for each pause.
+    fn stops(&self, left: &[TopicPartition]) -> Vec<String> {
+        let mut stops = Vec::new();
+        self.with.board.read(|state| {
+            for partition in left {
+                let pause = self.pauses.of(partition).map(|pause| told(pause, &self.with.naming));
+                let halt = || Some(format!("{partition}: {}", halt_of(state, partition)?.message));
+                let Some(stop) = pause.or_else(halt) else { continue };
+                if !stops.contains(&stop) {
+                    stops.push(stop);
+                }
+            }
+        });
+        stops
+    }
+
+    /// Looks at the pauses now and then: what is paused stands still, whoever has it.
+    async fn renew_pauses(&mut self) {
+        if self.pauses_at.is_some_and(|at| at.elapsed() < PAUSES_EVERY) {
+            return;
+        }
+        // Where they can't be read, nothing is taken for paused, and the next look comes soon.
+        self.pauses = self.with.desk.pauses(LAST_LOOK).await.unwrap_or_default();
+        self.pauses_at = Some(Instant::now());
     }
 
     /// Where the aim is a time to come, records are applied and nothing ends before it.
@@ -261,20 +297,22 @@ fn positions_in(ids: &BTreeMap<String, TopicId>, rows: &[Progress]) -> Positions
     stored
 }
 
-/// The reasons, if every partition that is left stands still in this process; `None` otherwise.
-fn halts(state: &State, left: &[TopicPartition]) -> Option<Vec<String>> {
-    left.iter()
-        .map(|partition| {
-            let halt = state.partitions.get(partition)?.halt.as_ref()?;
-            (halt.code != HaltCode::OwnedElsewhere.code()).then(|| format!("{partition}: {}", halt.message))
-        })
-        .collect()
+/// Whether every partition that is left stands still: halted in this process, or paused, whoever has it.
+fn stand_still(state: &State, left: &[TopicPartition], pauses: &Pauses) -> bool {
+    left.iter().all(|partition| pauses.of(partition).is_some() || halt_of(state, partition).is_some())
+}
+
+/// Why a partition halted in this process; one that another process owns may go on there.
+fn halt_of<'s>(state: &'s State, partition: &TopicPartition) -> Option<&'s board::Halt> {
+    let halt = state.partitions.get(partition)?.halt.as_ref()?;
+    (halt.code != HaltCode::OwnedElsewhere.code()).then_some(halt)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::outcome::Tally;
+    use crate::engine::pause::{Pause, Scope};
     use crate::engine::position::{Epoch, NextOffset};
     use uuid::Uuid;
 
@@ -320,5 +358,29 @@ mod tests {
         assert!(reasons.len() == 1 && reasons[0].starts_with("TG-101: topic b has id"), "{reasons:?}");
         let counted: Vec<_> = positions_in(&ids, &rows).into_keys().map(|it| it.topic).collect();
         assert_eq!(counted, ["a".into(), "gone".into()]);
+    }
+
+    #[test]
+    fn what_is_left_stands_still_where_it_halted_here_or_is_paused_anywhere() {
+        let board = Board::new("orders", "one");
+        let partition = |number| TopicPartition::new("events", number);
+        let halt = |code: &str| board::Halt { code: code.to_owned(), message: "why".to_owned() };
+        board.partition(&partition(0), |state| state.halt = Some(halt("TG-301")));
+        board.partition(&partition(1), |state| state.halt = Some(halt("TG-201")));
+        board.partition(&partition(2), |state| state.next_offset = Some(1));
+        let pause = Pause {
+            decision: 1,
+            scope: Scope::Partition(partition(3)),
+            made_by: "ada".to_owned(),
+            made_at_ms: 0,
+            reason: "why".to_owned(),
+        };
+        let pauses = Pauses::new(vec![pause]);
+        let cases =
+            [(&[0][..], true), (&[0, 3], true), (&[0, 1], false), (&[3, 2], false), (&[4], false)];
+        for (left, still) in cases {
+            let left: Vec<_> = left.iter().map(|number| partition(*number)).collect();
+            assert_eq!(board.read(|state| stand_still(state, &left, &pauses)), still, "{left:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::ownership::{Event, Grant, News, Order};
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::service::contact::Answer;
 use crate::service::messages::DutyMessage;
+use crate::service::pauses::shown;
 use crate::telemetry::board;
 use crate::telemetry::labels::Dependency;
 
@@ -138,6 +139,16 @@ impl Thread {
                 self.with.metrics.unhalted(code.code());
                 self.with.board.partition(partition, |state| state.halt = None);
                 self.notify(DutyMessage::Stands(partition.clone()));
+            }
+            News::Paused(pause) => {
+                let shown = shown(&pause, &self.with.naming);
+                self.with.board.partition(partition, |state| state.paused = Some(shown));
+                self.with.metrics.paused(self.ownership.paused());
+                self.notify(DutyMessage::Stands(partition.clone()));
+            }
+            News::Resumed => {
+                self.with.board.partition(partition, |state| state.paused = None);
+                self.with.metrics.paused(self.ownership.paused());
             }
             News::ClaimedAnew(why) => tracing::warn!(%partition, "{why}; claiming anew"),
             News::Gone => self.forget(partition),

@@ -78,6 +78,8 @@ pub(super) struct Poll {
     pub(super) board: Board,
     /// What Prometheus sees.
     pub(super) metrics: Metrics,
+    /// What a command ends with that is for the configuration in use.
+    pub(super) naming: String,
 }
 
 /// The thread's state.

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::telemetry::board::{Board, Conditions, Pulse, State as BoardState};
+use crate::telemetry::board::{Board, Conditions, Pause, Pulse, State as BoardState};
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Clone)]
@@ -116,6 +116,16 @@ struct Readiness<'a> {
     draining: bool,
     conditions: &'a Conditions,
     halts: Vec<HaltRow<'a>>,
+    pauses: Vec<PauseRow<'a>>,
+}
+
+/// A partition that people made stand still, in `/readyz?verbose`.
+#[derive(Serialize)]
+struct PauseRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    #[serde(flatten)]
+    pause: &'a Pause,
 }
 
 async fn readyz(State(board): State<Board>, Query(flags): Query<Flags>) -> Response {
@@ -128,6 +138,7 @@ async fn readyz(State(board): State<Board>, Query(flags): Query<Flags>) -> Respo
                 draining: board.draining,
                 conditions: &board.conditions,
                 halts: halts(board),
+                pauses: pauses(board),
             };
             return (status, Json(readiness)).into_response();
         }
@@ -146,6 +157,14 @@ fn halts(board: &BoardState) -> Vec<HaltRow<'_>> {
             Some(HaltRow { topic, partition, code: &halt.code, message: &halt.message })
         })
         .collect()
+}
+
+fn pauses(board: &BoardState) -> Vec<PauseRow<'_>> {
+    let paused = board.partitions.iter().filter_map(|(name, state)| {
+        let pause = state.paused.as_ref()?;
+        Some(PauseRow { topic: &name.topic, partition: name.partition, pause })
+    });
+    paused.collect()
 }
 
 async fn page(State(shared): State<Shared>) -> Response {

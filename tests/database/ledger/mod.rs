@@ -1,6 +1,7 @@
 //! The ledger's schema and operations.
 
 pub(crate) mod older;
+mod pauses;
 mod processes;
 mod quarantine;
 mod readers;

@@ -4,7 +4,8 @@
 const UNDO: [(i32, &str); 4] = [
     (
         5,
-        "DROP TABLE {ledger}.pauses, {ledger}.skips; \
+        "DROP FUNCTION {ledger}.paused_since(text, text, integer); \
+         DROP TABLE {ledger}.pauses, {ledger}.skips; \
          ALTER TABLE {ledger}.decisions DROP CONSTRAINT decisions_check; \
          ALTER TABLE {ledger}.decisions ALTER COLUMN topic SET NOT NULL, ALTER COLUMN partition SET NOT NULL; \
          ALTER TABLE {ledger}.progress DROP COLUMN halt_offset, DROP COLUMN decision_id, DROP COLUMN paused_at, \

@@ -114,6 +114,9 @@ fn totals(view: &View) -> (String, Tone) {
     if totals.halted > 0 {
         told += &format!("; {} halted", totals.halted);
     }
+    if totals.paused > 0 {
+        told += &format!("; {} paused", totals.paused);
+    }
     if let Some(open) = totals.quarantine_open.filter(|open| *open > 0) {
         told += &format!("; {open} open in the quarantine");
     }
@@ -241,12 +244,12 @@ fn cell(view: &View, one: &PartitionStatus, column: &str) -> (String, Tone) {
 }
 
 fn state(one: &PartitionStatus) -> (String, Tone) {
-    match (&one.halt, &one.stranger, one.owner_state) {
-        (Some(halt), ..) => (visible(paper::code(halt)), Tone::Bad),
-        (None, Some(_), _) => ("stranger".to_owned(), Tone::Bad),
-        (None, None, Some(OwnerState::Dead)) => ("dead".to_owned(), Tone::Bad),
-        (None, None, Some(OwnerState::Gone)) => ("no owner".to_owned(), Tone::Warning),
-        (None, None, Some(OwnerState::Alive) | None) => ("-".to_owned(), Tone::Faint),
+    match (&one.stranger, one.owner_state) {
+        _ if one.halt.is_some() || one.paused.is_some() => paper::stop(one),
+        (Some(_), _) => ("stranger".to_owned(), Tone::Bad),
+        (None, Some(OwnerState::Dead)) => ("dead".to_owned(), Tone::Bad),
+        (None, Some(OwnerState::Gone)) => ("no owner".to_owned(), Tone::Warning),
+        (None, Some(OwnerState::Alive) | None) => ("-".to_owned(), Tone::Faint),
     }
 }
 

@@ -254,7 +254,8 @@ impl Discovery {
         let resolved = self.resolve(desk, topic, route).await?;
         let inspector = Arc::clone(&self.inspector);
         let name = topic.to_owned();
-        let ids = blocking(move || inspector.topic_ids(&[name.as_str()])).await?;
+        let asked = blocking(move || Ok((inspector.topic_ids(&[name.as_str()])?, inspector.cluster_id()?)));
+        let (ids, cluster_id) = asked.await?;
         let Some(topic_id) = ids.get(topic).copied() else { return Err(Obstacle::missing_of(topic)) };
         let starts = self.starts(topic, route, listed).await?;
         let remembered =
@@ -263,6 +264,7 @@ impl Discovery {
             pipeline: self.settings.pipeline.as_str(),
             route: &remembered,
             topic_id,
+            cluster_id: cluster_id.as_deref(),
             starts: &starts,
         };
         let registered = desk.register(&registration).await;

@@ -43,7 +43,7 @@ impl Ownership {
             asked.iter().filter(|one| grants.iter().all(|grant| grant.claim.partition() != *one));
         for partition in without_row {
             if self.is_asked(partition) {
-                let evidence = format!("the ledger has no row for {partition}, and none for its topic");
+                let evidence = format!("the ledger has no row for {partition}, and it wasn't added since");
                 self.stand_still(partition, Halt::new(HaltCode::ProgressMissing, evidence), turn);
             }
         }

@@ -73,6 +73,17 @@ pub(in crate::kafka) fn brokers(client: &Client, timeout: Duration) -> Result<us
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
+/// The cluster's id as the newest metadata told it; `None` where there were none, or its brokers have none.
+pub(in crate::kafka) fn cluster_id(client: &Client) -> Option<String> {
+    // SAFETY: the client is alive. The answer is ours until it is given back below, and is copied before.
+    unsafe {
+        let id = NonNull::new(c::rd_kafka_clusterid(client.raw(), 0))?;
+        let told = text(id.as_ptr());
+        c::rd_kafka_mem_free(client.raw(), id.as_ptr().cast());
+        Some(told)
+    }
+}
+
 /// A topic's name with its identity, or with its own error.
 pub(in crate::kafka) type Identity = (String, Result<Uuid, Fault>);
 

@@ -152,6 +152,16 @@ impl Inspector {
         lookup::brokers(&self.now().client, left).map_err(|fault| self.failed(doing, None, fault))
     }
 
+    /// The id of the cluster that answers now; `None` where its brokers have none.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] and [`Error::Refused`].
+    pub fn cluster_id(&self) -> Result<Option<String>, Error> {
+        // Metadata of this moment bring the id along.
+        self.brokers()?;
+        Ok(lookup::cluster_id(&self.now().client))
+    }
+
     /// The identity of each topic, or why it has none.
     ///
     /// # Errors

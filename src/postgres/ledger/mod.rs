@@ -16,6 +16,7 @@ pub(super) mod quarantine;
 mod register;
 mod rights;
 mod schema;
+mod takeover;
 mod verify;
 
 use tokio_postgres::Row;

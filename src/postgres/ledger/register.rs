@@ -4,9 +4,11 @@
 //! caller resolved. Processes that start together agree: the first one's offsets hold, the others' are
 //! dropped.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
 
-use super::{Ledger, LedgerError, RegisteredRoute};
+use super::{Ledger, LedgerError, Parameter, RegisteredRoute};
 use crate::engine::position::{NextOffset, TopicId};
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
@@ -20,6 +22,8 @@ pub struct Registration<'a> {
     pub route: &'a RegisteredRoute,
     /// The topic's incarnation.
     pub topic_id: TopicId,
+    /// The cluster that the topic is in, where it tells.
+    pub cluster_id: Option<&'a str>,
     /// Where each of its partitions begins; used only when the topic is unseen.
     pub starts: &'a [(i32, NextOffset)],
 }
@@ -33,11 +37,18 @@ pub enum Registered {
     Known,
 }
 
-const STORED: &str =
-    "SELECT target, key_columns, write_mode FROM {ledger}.pipelines WHERE pipeline = $1 AND topic = $2";
+const STORED: &str = "SELECT route.target, route.key_columns, route.write_mode, route.partitions, \
+    route.cluster_id, newest.partition + 1, newest.topic_id FROM {ledger}.pipelines AS route \
+    LEFT JOIN LATERAL (SELECT partition, topic_id FROM {ledger}.progress \
+    WHERE pipeline = route.pipeline AND topic = route.topic ORDER BY partition DESC LIMIT 1) AS newest ON true \
+    WHERE route.pipeline = $1 AND route.topic = $2";
 
 const INSERT_ROUTE: &str = "INSERT INTO {ledger}.pipelines (pipeline, topic, target, key_columns, \
-    write_mode) VALUES ($1, $2, $3, $4, $5)";
+    write_mode, partitions, cluster_id) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// What an older program didn't note, or one that ran beside newer ones.
+const NOTE_GROUND: &str = "UPDATE {ledger}.pipelines SET partitions = GREATEST(partitions, $3), \
+    cluster_id = COALESCE(cluster_id, $4) WHERE pipeline = $1 AND topic = $2";
 
 const INSERT_PROGRESS: &str = "INSERT INTO {ledger}.progress (pipeline, topic, partition, topic_id, \
     start_offset, next_offset) SELECT $1, $2, partition, $3, start_offset, start_offset \
@@ -94,6 +105,7 @@ impl Ledger {
             .await
             .map_err(LedgerError::doing("looking a topic up in the ledger"))?;
         let Some(row) = rows.first() else { return Ok(false) };
+        self.note_ground(session, registration, row).await?;
         let configured = registration.route;
         let stored = RegisteredRoute {
             topic: configured.topic.clone(),
@@ -112,6 +124,32 @@ impl Ledger {
         })
     }
 
+    /// Notes how many partitions the topic was seen with and which cluster it is in, where the ledger lacks
+    /// it. A topic that is another one than progress belongs to says nothing of the cluster that was read.
+    async fn note_ground(
+        &self,
+        session: &Session,
+        registration: &Registration<'_>,
+        stored: &Row,
+    ) -> Result<(), LedgerError> {
+        let (counted, cluster): (Option<i32>, Option<&str>) = (stored.get(3), stored.get(4));
+        let (there, topic_id): (Option<i32>, Option<Uuid>) = (stored.get(5), stored.get(6));
+        let is_same = topic_id == Some(registration.topic_id.0);
+        let found = registration.cluster_id.filter(|_| is_same && cluster.is_none());
+        if there <= counted && found.is_none() {
+            return Ok(());
+        }
+        let parameters: [Parameter<'_>; 4] = [
+            (&registration.pipeline, Type::TEXT),
+            (&registration.route.topic, Type::TEXT),
+            (&there, Type::INT4),
+            (&found, Type::TEXT),
+        ];
+        self.read(session, "noting a topic's partitions and cluster", NOTE_GROUND, &parameters)
+            .await
+            .map(drop)
+    }
+
     /// Makes the rows of an unseen topic, under the lock of its pipeline.
     async fn insert(
         &self,
@@ -120,12 +158,15 @@ impl Ledger {
     ) -> Result<Registered, LedgerError> {
         let failed = LedgerError::doing("registering a topic in the ledger");
         let client = session.client();
-        let route: [(&(dyn ToSql + Sync), Type); 5] = [
+        let counted = registration.starts.iter().map(|(partition, _)| *partition + 1).max();
+        let route: [(&(dyn ToSql + Sync), Type); 7] = [
             (&registration.pipeline, Type::TEXT),
             (&registration.route.topic, Type::TEXT),
             (&registration.route.target, Type::TEXT),
             (&registration.route.key, Type::TEXT_ARRAY),
             (&registration.route.write_mode, Type::TEXT),
+            (&counted, Type::INT4),
+            (&registration.cluster_id, Type::TEXT),
         ];
         let partitions: Vec<i32> = registration.starts.iter().map(|(partition, _)| *partition).collect();
         let starts: Vec<i64> = registration.starts.iter().map(|(_, start)| start.value()).collect();

@@ -9,10 +9,10 @@ use crate::postgres::session::Session;
 /// What a running process needs of the ledger's tables, as `tidegate_writer` is granted it; a test compares.
 const TABLES: [(&str, &[&str]); 9] = [
     ("version", &["SELECT"]),
-    ("pipelines", &["SELECT", "INSERT"]),
+    ("pipelines", &["SELECT", "INSERT", "UPDATE"]),
     ("decisions", &["SELECT", "INSERT"]),
     ("spans", &["SELECT", "INSERT"]),
-    ("progress", &["SELECT", "INSERT", "UPDATE"]),
+    ("progress", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("quarantine", &["SELECT", "INSERT", "UPDATE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("skips", &["SELECT", "INSERT", "DELETE"]),

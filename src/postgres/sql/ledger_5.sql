@@ -88,6 +88,13 @@ BEGIN
     LOOP
         EXECUTE 'GRANT SELECT' || CASE WHEN kept.writes THEN ', INSERT, DELETE' ELSE '' END
             || ' ON ' || pauses || ', ' || skips || ' TO ' || kept.grantee;
+        -- A decision can be about a topic that has other partitions than before, and in another cluster.
+        IF kept.writes THEN
+            EXECUTE 'GRANT DELETE ON ' || CAST(pg_typeof(CAST(NULL AS {ledger}.progress)) AS text)
+                || ' TO ' || kept.grantee;
+            EXECUTE 'GRANT UPDATE ON ' || CAST(pg_typeof(CAST(NULL AS {ledger}.pipelines)) AS text)
+                || ' TO ' || kept.grantee;
+        END IF;
     END LOOP;
     SELECT pg_get_userbyid(relowner) AS owner INTO kept FROM pg_class WHERE oid = progress;
     IF kept.owner <> current_user THEN

@@ -44,9 +44,9 @@ ALTER VIEW {ledger}.duplicates OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.open_quarantine OWNER TO tidegate_owner;
 
 GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
-GRANT SELECT, INSERT ON {ledger}.pipelines, {ledger}.decisions, {ledger}.spans TO tidegate_writer;
-GRANT SELECT, INSERT, UPDATE ON {ledger}.progress, {ledger}.quarantine TO tidegate_writer;
-GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.processes TO tidegate_writer;
+GRANT SELECT, INSERT ON {ledger}.decisions, {ledger}.spans TO tidegate_writer;
+GRANT SELECT, INSERT, UPDATE ON {ledger}.pipelines, {ledger}.quarantine TO tidegate_writer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.progress, {ledger}.processes TO tidegate_writer;
 GRANT SELECT, INSERT, DELETE ON {ledger}.pauses, {ledger}.skips TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
     TO tidegate_writer;

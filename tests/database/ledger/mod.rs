@@ -1,5 +1,6 @@
 //! The ledger's schema and operations.
 
+mod decide;
 pub(crate) mod older;
 mod pauses;
 mod processes;
@@ -45,7 +46,9 @@ fn route() -> RegisteredRoute {
 
 async fn register(ledger: &Ledger, session: &mut Session, starts: &[(i32, i64)]) -> Registered {
     let starts: Vec<_> = starts.iter().map(|&(n, at)| (n, NextOffset::new(at))).collect();
-    let registration = Registration { pipeline: "p", route: &route(), topic_id: TOPIC_ID, starts: &starts };
+    let route = route();
+    let registration =
+        Registration { pipeline: "p", route: &route, topic_id: TOPIC_ID, cluster_id: None, starts: &starts };
     ledger.register(session, &registration).await.unwrap()
 }
 
@@ -222,7 +225,7 @@ async fn another_table_key_or_mode_under_the_same_name_is_refused() {
     register(&ledger, &mut session, &[(0, 0)]).await;
     let (id, other) = (["id".to_owned()], ["id".to_owned(), "day".to_owned()]);
     fn registration(route: &RegisteredRoute) -> Registration<'_> {
-        Registration { pipeline: "p", route, topic_id: TOPIC_ID, starts: &[] }
+        Registration { pipeline: "p", route, topic_id: TOPIC_ID, cluster_id: None, starts: &[] }
     }
     assert_eq!(ledger.register(&mut session, &registration(&route())).await.unwrap(), Registered::Known);
     let cases = [

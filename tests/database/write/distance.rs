@@ -149,6 +149,7 @@ async fn what_a_start_reads_takes_as_few_round_trips_as_it_can() {
             pipeline: &bench.fresh.pipeline,
             route: &route,
             topic_id: TOPIC_ID,
+            cluster_id: None,
             starts: &[(0, NextOffset::new(0))],
         };
         assert_eq!(ledger.register(&mut session, &registration).await.unwrap(), Registered::Created);

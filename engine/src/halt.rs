@@ -59,13 +59,17 @@ impl HaltCode {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::TopicRecreated => {
-                "run under a new pipeline name to read the new topic, or restore the old one"
+                "go on with the new topic by `tidegate offsets adopt`, or restore the old one"
             }
             Self::RetentionPassed => {
-                "the missing offsets can't be read again; run under a new pipeline name, or restore them"
+                "go on behind the gap by `tidegate offsets accept-gap`, which records what is lost"
             }
-            Self::LogTruncated => "find out which records the broker lost; run under a new pipeline name",
-            Self::ProgressMissing => "restore the ledger's row from a backup; it is never guessed",
+            Self::LogTruncated => {
+                "find out which records the broker lost, then go on by `tidegate offsets accept-gap`"
+            }
+            Self::ProgressMissing => {
+                "say where it goes on by `tidegate offsets import` or `set`; it is never guessed"
+            }
             Self::LogCorrupt => "check the broker's disks and the replicas of this partition",
             Self::KafkaDenied => "grant READ and DESCRIBE on the topic and READ on the group",
             Self::GroupConflict => {
@@ -95,6 +99,11 @@ impl HaltCode {
                 "lead connections to the primary that was written to; restart where this one is meant"
             }
         }
+    }
+
+    /// Whether the topic isn't the one that progress belongs to, wherever the partition stands.
+    pub const fn is_of_topic(self) -> bool {
+        matches!(self, Self::TopicRecreated)
     }
 
     /// Whether the cause is looked at again without an operator.
@@ -166,6 +175,6 @@ mod tests {
     #[test]
     fn a_halt_says_code_evidence_and_remedy() {
         let text = Halt::new(HaltCode::ProgressMissing, "no row for events[3]").to_string();
-        assert!(text.starts_with("TG-104: no row for events[3]; restore"), "{text}");
+        assert!(text.starts_with("TG-104: no row for events[3]; say where"), "{text}");
     }
 }

@@ -15,6 +15,7 @@ mod infer;
 mod init;
 mod man;
 mod numbers;
+mod offsets;
 mod output;
 mod pauses;
 mod quarantine;
@@ -70,6 +71,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     Pause(pauses::pause::PauseArgs),
     Resume(pauses::resume::ResumeArgs),
+    Offsets(offsets::OffsetsArgs),
     Quarantine(quarantine::QuarantineArgs),
     Health(health::HealthArgs),
     Completions(completions::CompletionsArgs),
@@ -117,6 +119,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&args, &cli.config),
         Command::Pause(args) => pauses::pause::run(&args, &cli.config),
         Command::Resume(args) => pauses::resume::run(&args, &cli.config),
+        Command::Offsets(args) => offsets::run(&args, &cli.config),
         Command::Quarantine(args) => quarantine::run(&args, &cli.config),
         Command::Health(args) => health::run(&args, &cli.config),
         Command::Completions(args) => completions::run(&args),

@@ -31,6 +31,7 @@ pub(super) struct Database {
     pub(super) session: Session,
     pub(super) ledger: Ledger,
     pub(super) pipeline: String,
+    connector: Connector,
     config: ConfigArgs,
     /// The server takes no writes, and may be behind.
     pub(super) is_standby: bool,
@@ -41,7 +42,7 @@ impl Database {
     pub(super) async fn connect(settings: &Settings, config: &ConfigArgs) -> Result<Self, Failure> {
         let connector = connector(settings, config)?;
         let session = connector.connect().await.map_err(|error| connecting(&error))?;
-        Self::of(settings, config, session, false)
+        Self::of(settings, config, connector, session, false)
     }
 
     /// Connects for reading only: where no server takes writes, a standby will do.
@@ -51,21 +52,30 @@ impl Database {
             Err(error) if error.met_a_reader() => {
                 let session = connector.connect_to_any().await.map_err(|error| connecting(&error))?;
                 tracing::warn!("reading from a server that takes no writes: what it tells can be behind");
-                Self::of(settings, config, session, true)
+                Self::of(settings, config, connector, session, true)
             }
-            connected => Self::of(settings, config, connected.map_err(|error| connecting(&error))?, false),
+            connected => {
+                let session = connected.map_err(|error| connecting(&error))?;
+                Self::of(settings, config, connector, session, false)
+            }
         }
     }
 
     fn of(
         settings: &Settings,
         config: &ConfigArgs,
+        connector: Connector,
         session: Session,
         is_standby: bool,
     ) -> Result<Self, Failure> {
         let ledger = ledger(settings)?;
         let (pipeline, config) = (settings.pipeline.to_string(), config.clone());
-        Ok(Self { session, ledger, pipeline, config, is_standby })
+        Ok(Self { session, ledger, pipeline, connector, config, is_standby })
+    }
+
+    /// What makes further sessions.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// See [`ConfigArgs::command`].

@@ -13,6 +13,7 @@ mod failover;
 mod idle;
 mod life;
 mod log;
+mod offsets;
 mod outage;
 mod pauses;
 mod refusals;

@@ -193,7 +193,8 @@ impl Machine {
     }
 
     /// Holds an idle partition against its row. One that has work to do learns from its next write, whereas a
-    /// look can be older than the last.
+    /// look can be older than the last; but a row that somebody took from us by a decision stays so, and is
+    /// obeyed whatever the work waits for.
     pub(super) fn looked_up(
         &mut self,
         assignment: &Assignment,
@@ -206,7 +207,9 @@ impl Machine {
         let next = held.tenure.claim.next();
         let has_work = self.segments.iter().any(|segment| segment.waiting_for(id, next) > 0);
         let expected = held.tenure.claim.expects();
-        if !held.is_ready() || flies || has_work || expected.is(&stored) {
+        let decided = stored.owner.is_none() && stored.epoch > expected.epoch;
+        let waits = !held.is_ready() || has_work;
+        if flies || (waits && !decided) || expected.is(&stored) {
             return;
         }
         // Nothing is staged behind the position, so that no COMMIT of ours can have moved it.

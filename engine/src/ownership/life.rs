@@ -54,6 +54,9 @@ pub(super) enum Life {
     Halted { code: HaltCode, probe_at: Option<Millis>, reads_shape: bool },
     /// People made it stand still, by the decision that was told of it, if any was.
     Paused { told: Option<i64> },
+    /// Its row went with a decision about a topic that hasn't it any more. It is claimed once its log is
+    /// there, unless the group has it back before.
+    Rowless { looking: Looking },
 }
 
 impl Life {
@@ -61,7 +64,11 @@ impl Life {
     pub(super) fn hold(&self) -> Option<&Hold> {
         match self {
             Self::Validating { hold, .. } | Self::Active { hold } => Some(hold),
-            Self::Unclaimed { .. } | Self::Fenced(_) | Self::Halted { .. } | Self::Paused { .. } => None,
+            Self::Unclaimed { .. }
+            | Self::Fenced(_)
+            | Self::Halted { .. }
+            | Self::Paused { .. }
+            | Self::Rowless { .. } => None,
         }
     }
 
@@ -69,7 +76,11 @@ impl Life {
     pub(super) fn hold_mut(&mut self) -> Option<&mut Hold> {
         match self {
             Self::Validating { hold, .. } | Self::Active { hold } => Some(hold),
-            Self::Unclaimed { .. } | Self::Fenced(_) | Self::Halted { .. } | Self::Paused { .. } => None,
+            Self::Unclaimed { .. }
+            | Self::Fenced(_)
+            | Self::Halted { .. }
+            | Self::Paused { .. }
+            | Self::Rowless { .. } => None,
         }
     }
 
@@ -78,9 +89,11 @@ impl Life {
         match self {
             Self::Fenced(_) => Some(HaltCode::OwnedElsewhere),
             Self::Halted { code, .. } => Some(*code),
-            Self::Unclaimed { .. } | Self::Validating { .. } | Self::Active { .. } | Self::Paused { .. } => {
-                None
-            }
+            Self::Unclaimed { .. }
+            | Self::Validating { .. }
+            | Self::Active { .. }
+            | Self::Paused { .. }
+            | Self::Rowless { .. } => None,
         }
     }
 }

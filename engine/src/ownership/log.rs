@@ -15,10 +15,22 @@ use crate::position::{NextOffset, TopicId, TopicPartition};
 /// A claim about which the log says nothing is held against it again after this.
 const LOOK_AGAIN: Millis = 1_000;
 
+/// A partition whose row is gone is looked for in the log after this.
+const LOOK_FOR_LOG: Millis = 15_000;
+
 impl Ownership {
     pub(super) fn found(&mut self, found: Found, turn: &mut Turn) {
         let Found { look, log } = found;
         let Some(held) = self.held.get_mut(&look.partition) else { return };
+        if let Life::Rowless { looking } = &mut held.life {
+            let is_answer = looking.number == look.number && looking.again_at.is_none();
+            match log.filter(|_| is_answer) {
+                Some(_) => held.life = Life::Unclaimed { ask_at: Some(turn.now) },
+                None if is_answer => looking.again_at = Some(turn.now + LOOK_FOR_LOG),
+                None => {}
+            }
+            return;
+        }
         let Life::Validating { hold, looking } = &mut held.life else { return };
         if looking.number != look.number || looking.again_at.is_some() {
             return;
@@ -42,7 +54,9 @@ impl Ownership {
     /// Asks once more about what nothing was found out of.
     pub(super) fn look_again(&mut self, turn: &mut Turn) {
         let due = |life: &Life| match life {
-            Life::Validating { looking, .. } => looking.again_at.is_some_and(|at| at <= turn.now),
+            Life::Validating { looking, .. } | Life::Rowless { looking } => {
+                looking.again_at.is_some_and(|at| at <= turn.now)
+            }
             _ => false,
         };
         let due = self.held.iter().filter(|(_, held)| due(&held.life) && !held.is_leaving);
@@ -56,6 +70,11 @@ impl Ownership {
         for partition in partitions {
             let look = self.next_look(partition);
             let Some(held) = self.held.get_mut(partition) else { continue };
+            if let Life::Rowless { looking } = &mut held.life {
+                (looking.number, looking.again_at) = (look.number, None);
+                looks.push(look);
+                continue;
+            }
             let Some(hold) = held.life.hold().copied() else { continue };
             let doubted = match &held.life {
                 Life::Validating { looking, .. } => looking.doubted,

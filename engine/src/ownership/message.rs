@@ -63,6 +63,8 @@ pub enum Event {
     Ends(Vec<(TopicPartition, NextOffset)>),
     /// Rows of the ledger, as last looked up.
     Rows(Vec<(TopicPartition, StoredProgress)>),
+    /// Partitions that have no row in the ledger, as last looked up.
+    Rowless(Vec<TopicPartition>),
     /// Identities of topics, as last looked up.
     Identities(BTreeMap<String, TopicId>),
     /// The identities under which topics are fetched, as far as they are known, after one of them has

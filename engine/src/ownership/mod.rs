@@ -90,6 +90,7 @@ impl Ownership {
             Event::Found(found) => found.into_iter().for_each(|one| self.found(one, &mut turn)),
             Event::Ends(ends) => self.ends(ends, &mut turn),
             Event::Rows(rows) => self.rows(rows, &mut turn),
+            Event::Rowless(partitions) => self.rowless(&partitions, &mut turn),
             Event::Identities(ids) => self.identities(&ids, &mut turn),
             Event::Fetched(ids) => self.fetched(&ids, &mut turn),
             Event::Doubted => self.doubt_all(&mut turn),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::fence::{FenceWatch, Row, Verdict};
-use super::life::{Held, Life};
+use super::life::{Held, Life, Looking};
 use super::{News, Order, Ownership, Turn};
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
@@ -49,24 +49,39 @@ impl Ownership {
         turn.tell(partition, News::Halted(halt));
     }
 
-    /// A lane saw another owner.
+    /// A lane saw another owner, or that somebody decided about the partition: its row has no owner then, and
+    /// is claimed without a wait.
     pub(super) fn fenced(&mut self, assignment: &Assignment, stored: StoredProgress, turn: &mut Turn) {
         let draw = self.dice.f64();
         let partition = &assignment.partition;
         let Some(held) = self.current(assignment) else { return };
+        if stored.owner.is_none() {
+            return self.obey(partition, turn);
+        }
         held.life = Life::Fenced(FenceWatch::new(stored.epoch, stored.next, turn.now, held.fences, draw));
         held.fences = held.fences.saturating_add(1);
         turn.order(Order::Unfetch(partition.clone()));
         turn.tell(partition, News::Fenced(stored));
     }
 
+    /// Somebody decided about the partition and left its row without an owner.
+    fn obey(&mut self, partition: &TopicPartition, turn: &mut Turn) {
+        turn.tell(partition, News::ClaimedAnew("somebody decided about it"));
+        self.claim_again(partition, 0, turn);
+    }
+
     /// Rows of the ledger: a lane whose partition is idle learns only so that it was fenced or that the
-    /// database went back, and a fenced partition that its owner is gone.
+    /// database went back, a fenced partition that its owner is gone, and one that stands still that somebody
+    /// decided about it.
     pub(super) fn rows(&mut self, rows: Vec<(TopicPartition, StoredProgress)>, turn: &mut Turn) {
         for (partition, stored) in rows {
             let Some(held) = self.held.get_mut(&partition) else { continue };
             if let Some(hold) = held.life.hold() {
                 turn.order(Order::Lane(hold.lane, Input::Stored(hold.of(&partition), stored)));
+                continue;
+            }
+            if matches!(held.life, Life::Halted { .. }) && stored.owner.is_none() && !held.is_leaving {
+                self.obey(&partition, turn);
                 continue;
             }
             let Held { life: Life::Fenced(watch), end, .. } = held else { continue };
@@ -80,6 +95,25 @@ impl Ownership {
                 turn.tell(&partition, News::ClaimedAnew("the other owner's row stands still"));
                 self.claim_again(&partition, 0, turn);
             }
+        }
+    }
+
+    /// Partitions without a row: one that stands still since its topic is another one was given up with a
+    /// decision about that.
+    pub(super) fn rowless(&mut self, partitions: &[TopicPartition], turn: &mut Turn) {
+        let mut looks = Vec::new();
+        for partition in partitions {
+            let look = self.next_look(partition);
+            let Some(held) = self.held.get_mut(partition) else { continue };
+            if matches!(&held.life, Life::Halted { code, .. } if code.is_of_topic()) {
+                Self::pass(partition, held, turn);
+                let looking = Looking { number: look.number, again_at: None, doubted: false };
+                held.life = Life::Rowless { looking };
+                looks.push(look);
+            }
+        }
+        if !looks.is_empty() {
+            turn.order(Order::Look(looks));
         }
     }
 

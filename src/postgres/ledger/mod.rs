@@ -5,6 +5,7 @@
 //! Kafka: offsets and topic identities come in as values.
 
 mod acquire;
+pub mod decide;
 mod decisions;
 mod error;
 pub(super) mod moves;

@@ -32,7 +32,7 @@ struct Span {
     outcomes: [i64; Outcome::ALL.len()],
     /// Rows in the quarantine with an offset of the span.
     kept: i64,
-    /// The partition has closed spans, whose offsets may overlap with those of others.
+    /// Other spans have offsets of it as well, or its row was lost and made anew.
     reopened: bool,
 }
 

@@ -1,14 +1,18 @@
 //! Where partitions stand in the ledger: an idle partition doesn't write, and learns only so that it was
-//! fenced or that the database went back; a fenced one that its owner is gone.
+//! fenced or that the database went back; a fenced one that its owner is gone; one that stands still that
+//! somebody decided about it.
+
+use std::collections::BTreeSet;
 
 use super::Duties;
 use super::ledger::LedgerUse;
 use crate::engine::machine::Millis;
 use crate::engine::ownership::Event;
+use crate::engine::position::TopicPartition;
 use crate::engine::progress::StoredProgress;
 
-/// Between looks at the ledger's rows.
-pub(super) const EVERY: Millis = 5_000;
+/// Between looks at the ledger's rows: what people decide is obeyed within five seconds.
+pub(super) const EVERY: Millis = 3_000;
 /// The same while partitions are fenced.
 pub(super) const EVERY_WHILE_FENCED: Millis = 1_000;
 
@@ -30,6 +34,11 @@ impl Duties {
                 ours.push((row.partition, stored));
             }
         }
+        let found: BTreeSet<&TopicPartition> = ours.iter().map(|(partition, _)| partition).collect();
+        let rowless: Vec<_> = self.here.iter().filter(|here| !found.contains(here)).cloned().collect();
         self.with.poll.happened(Event::Rows(ours));
+        if !rowless.is_empty() {
+            self.with.poll.happened(Event::Rowless(rowless));
+        }
     }
 }

@@ -193,8 +193,9 @@ impl Machine {
     }
 
     /// Holds an idle partition against its row. One that has work to do learns from its next write, whereas a
-    /// look can be older than the last; but a row that somebody took from us by a decision stays so, and is
-    /// obeyed whatever the work waits for.
+    /// look can be older than the last. For the same reason a row that went back has to be seen twice while
+    /// the claim stands where it stood. A row that somebody took from us by a decision stays so, and is
+    /// obeyed at once whatever the work waits for.
     pub(super) fn looked_up(
         &mut self,
         assignment: &Assignment,
@@ -202,7 +203,7 @@ impl Machine {
         commands: &mut Vec<Command>,
     ) {
         let Some(id) = self.find(assignment) else { return };
-        let Some(held) = self.held.get(&id) else { return };
+        let Some(held) = self.held.get_mut(&id) else { return };
         let flies = self.flight.as_ref().is_some_and(|flight| flight.tenures.contains(&id));
         let next = held.tenure.claim.next();
         let has_work = self.segments.iter().any(|segment| segment.waiting_for(id, next) > 0);
@@ -215,7 +216,11 @@ impl Machine {
         // Nothing is staged behind the position, so that no COMMIT of ours can have moved it.
         match cause(expected, Some(stored), next) {
             Cause::NewOwner(stored) => self.hand_over(id, stored, commands),
-            Cause::Missing | Cause::OwnCommit(_) | Cause::Elsewhere => self.reclaim(id, commands),
+            Cause::Missing | Cause::OwnCommit(_) | Cause::Elsewhere => {
+                if held.seen_elsewhere.replace(expected) == Some(expected) {
+                    self.reclaim(id, commands);
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use super::{Command, Millis, Report, Tenure};
 use crate::halt::Halt;
 use crate::policy::Failure;
 use crate::position::{NextOffset, Offset};
+use crate::progress::Expected;
 use crate::row::Reject;
 use crate::segment::Waiting;
 
@@ -37,6 +38,8 @@ pub(super) struct Held {
     pub(super) rests: bool,
     /// What the database was found to refuse of records that had to be parked since.
     pub(super) judged: BTreeMap<Offset, Reject>,
+    /// What its claim expected when a look last found its row to stand elsewhere.
+    pub(super) seen_elsewhere: Option<Expected>,
     pub(super) log_end: Option<NextOffset>,
     /// What happens to it when the batch in flight has ended.
     pub(super) exit: Option<Exit>,
@@ -76,6 +79,7 @@ impl Held {
             reshaping: false,
             reshapes: 0,
             parked: Vec::new(),
+            seen_elsewhere: None,
             log_end: None,
             exit: None,
         }

@@ -235,7 +235,8 @@ fn stored(words: &mut Words<'_>) -> StoredProgress {
     words.next();
     let next = NextOffset::new(words.number());
     words.next();
-    let (epoch, owner) = (Epoch::new(words.number()), Some("other".to_owned()));
+    let (epoch, is_decided) = (Epoch::new(words.number()), words.next() == "decided");
+    let owner = (!is_decided).then(|| "other".to_owned());
     StoredProgress { topic_id: TopicId(uuid::Uuid::nil()), next, epoch, owner }
 }
 

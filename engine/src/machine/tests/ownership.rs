@@ -272,7 +272,20 @@ fn an_idle_partition_learns_from_a_look_at_its_row() {
                 &[
                     ("records 0 g1: 0", "write 0: 0-1"),
                     ("committed", ""),
+                    ("stored 0 g1 at 0 epoch 1", ""),
                     ("stored 0 g1 at 0 epoch 1", "reclaim 0 g1"),
+                ],
+            ),
+            (
+                "a look that is older than the last commit",
+                &[
+                    ("records 0 g1: 0", "write 0: 0-1"),
+                    ("committed", ""),
+                    ("stored 0 g1 at 0 epoch 1", ""),
+                    ("records 0 g1: 1", "write 0: 1-2"),
+                    ("committed", ""),
+                    ("stored 0 g1 at 1 epoch 1", ""),
+                    ("stored 0 g1 at 2 epoch 1", ""),
                 ],
             ),
             (
@@ -285,6 +298,15 @@ fn an_idle_partition_learns_from_a_look_at_its_row() {
                     ("stored 0 g1 at 0 epoch 1", ""),
                     ("unknown", "retry unavailable"),
                     ("stored 0 g1 at 0 epoch 1", ""),
+                ],
+            ),
+            (
+                "a decision, with work that waits",
+                &[
+                    ("records 0 g1: 0", "write 0: 0-1"),
+                    ("unknown", "retry unavailable"),
+                    ("stored 0 g1 at 0 epoch 2", ""),
+                    ("stored 0 g1 at 9 epoch 2 decided", "dropped 1 of 0, fenced 0 g1"),
                 ],
             ),
             ("a look of another assignment", &[("stored 0 g2 at 9 epoch 9", "")]),

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::engine::batch::Batch;
+use crate::engine::halt::Halt;
 use crate::engine::machine::{Command, Input, Machine, Millis, Report};
 use crate::engine::position::{Epoch, TopicPartition};
 use crate::engine::route::Route;
@@ -92,7 +93,7 @@ enum Work {
     Ready(Option<Arc<Route>>),
     Write(Box<Batch>),
     Seek(Box<Batch>),
-    NoteHalt(TopicPartition, Epoch, String),
+    NoteHalt(TopicPartition, Epoch, Halt),
 }
 
 /// How far the writer is with a batch.
@@ -195,7 +196,7 @@ fn perform(
         Command::Fenced(assignment, stored) => source.fenced(&assignment, &stored),
         Command::Halt(assignment, epoch, halt) => {
             source.halted(&assignment, &halt);
-            send(work, Work::NoteHalt(assignment.partition, epoch, halt.to_string()));
+            send(work, Work::NoteHalt(assignment.partition, epoch, halt));
         }
         Command::Report(report) => tell(Fact::Report(report)),
     }
@@ -277,7 +278,6 @@ mod tests {
     use crate::engine::backoff::{Backoff, Growth};
     use crate::engine::breaker::BreakerLimits;
     use crate::engine::claim::Claim;
-    use crate::engine::halt::Halt;
     use crate::engine::machine::{LaneLimits, Tenure};
     use crate::engine::outcome::{Outcome, Tally};
     use crate::engine::policy::Failure;
@@ -323,7 +323,7 @@ mod tests {
             CommitOutcome::Sought(Vec::new())
         }
 
-        async fn note_halt(&mut self, _: &TopicPartition, _: Epoch, _: Option<&str>) -> Result<(), Failure> {
+        async fn note_halt(&mut self, _: &TopicPartition, _: Epoch, _: Option<&Halt>) -> Result<(), Failure> {
             Ok(())
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::batch::Batch;
 pub use crate::engine::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
+use crate::engine::halt::Halt;
 use crate::engine::policy::Failure;
 use crate::engine::position::{Epoch, TopicPartition};
 use crate::engine::route::Route;
@@ -60,6 +61,6 @@ pub trait Store: Send + 'static {
         &mut self,
         partition: &TopicPartition,
         epoch: Epoch,
-        halt: Option<&str>,
+        halt: Option<&Halt>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }

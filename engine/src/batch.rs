@@ -178,6 +178,8 @@ pub struct QuarantineRecord {
     pub truncated: Option<[u8; 32]>,
     /// Why.
     pub reject: Reject,
+    /// People decided that it goes here, where its route would have the partition stop.
+    pub is_skipped: bool,
 }
 
 impl TableBatch {

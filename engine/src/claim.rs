@@ -5,7 +5,7 @@
 //! [`PartitionMove`] is made of what is read off it, a [`Holding`], and of nothing else.
 
 use super::outcome::Tally;
-use super::position::{Epoch, NextOffset, TopicId, TopicPartition};
+use super::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use super::progress::{Expected, NoMove, PartitionMove, ProgressDelta};
 
 /// A claim that a ledger granted.
@@ -14,6 +14,7 @@ pub struct Claim {
     partition: TopicPartition,
     expected: Expected,
     is_paused: bool,
+    skip: Option<Offset>,
 }
 
 impl Claim {
@@ -25,12 +26,18 @@ impl Claim {
         epoch: Epoch,
         next: NextOffset,
     ) -> Self {
-        Self { partition, expected: Expected { topic_id, epoch, next }, is_paused: false }
+        Self { partition, expected: Expected { topic_id, epoch, next }, is_paused: false, skip: None }
     }
 
     /// The same, as it is granted while a pause stands or doesn't.
     pub const fn while_paused(mut self, is_paused: bool) -> Self {
         self.is_paused = is_paused;
+        self
+    }
+
+    /// The same, with the record that people decided to pass over, if there is one.
+    pub const fn skipping(mut self, skip: Option<Offset>) -> Self {
+        self.skip = skip;
         self
     }
 
@@ -71,7 +78,7 @@ impl Claim {
 
     /// What cutting a batch needs to know of the partition, with the log's end as last seen.
     pub fn holding(&self, log_end: Option<NextOffset>) -> Holding {
-        Holding { partition: self.partition.clone(), expected: self.expected, log_end }
+        Holding { partition: self.partition.clone(), expected: self.expected, log_end, skip: self.skip }
     }
 }
 
@@ -82,12 +89,19 @@ pub struct Holding {
     expected: Expected,
     /// The log's end as last seen.
     log_end: Option<NextOffset>,
+    /// The record that people decided to pass over.
+    skip: Option<Offset>,
 }
 
 impl Holding {
     /// The position that the batch starts from.
     pub const fn next(&self) -> NextOffset {
         self.expected.next
+    }
+
+    /// Whether people decided to pass this record over.
+    pub fn skips(&self, offset: Offset) -> bool {
+        self.skip == Some(offset)
     }
 
     /// Takes for granted that the partition has come to stand here.
@@ -112,7 +126,7 @@ impl Holding {
         settled: Tally,
         newest_at_ms: Option<i64>,
     ) -> Result<PartitionMove, NoMove> {
-        let Self { partition, expected: Expected { topic_id, epoch, next }, log_end } = self;
+        let Self { partition, expected: Expected { topic_id, epoch, next }, log_end, skip: _ } = self;
         let delta = ProgressDelta::new(next, to)?;
         let gaps = delta.span().saturating_sub(records);
         Ok(PartitionMove { partition, topic_id, epoch, delta, settled, gaps, log_end, newest_at_ms })

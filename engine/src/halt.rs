@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::position::TopicId;
+use super::position::{Offset, TopicId};
 
 crate::words! {
     /// Why a partition stands still.
@@ -84,7 +84,9 @@ impl HaltCode {
             Self::OwnedElsewhere => {
                 "stop the other process of this pipeline; work is taken over when its row stops moving"
             }
-            Self::BadRecord => "put the record right upstream, or set on_bad_record: quarantine",
+            Self::BadRecord => {
+                "mend what it lacks, put it into the quarantine with `tidegate skip`, or set on_bad_record: quarantine"
+            }
             Self::TooManyBadRecords => {
                 "look at the quarantine's newest reasons; put the producer or the route right, then restart"
             }
@@ -138,12 +140,19 @@ pub struct Halt {
     pub code: HaltCode,
     /// What was seen: ids, offsets, the database's message; never a record's values.
     pub evidence: String,
+    /// The record that it is about, where it is one.
+    pub at: Option<Offset>,
 }
 
 impl Halt {
     /// A stop with its evidence.
     pub fn new(code: HaltCode, evidence: impl Into<String>) -> Self {
-        Self { code, evidence: evidence.into() }
+        Self { code, evidence: evidence.into(), at: None }
+    }
+
+    /// The same, about one record.
+    pub fn before(self, record: Offset) -> Self {
+        Self { at: Some(record), ..self }
     }
 
     /// The stop of a topic that was created anew: the brokers know it under `found`, progress under `known`.

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 
 use tidegate::engine::batch::Batch;
+use tidegate::engine::halt::Halt;
 use tidegate::engine::policy::Failure;
 use tidegate::engine::position::{Epoch, TopicPartition};
 use tidegate::engine::route::Route;
@@ -97,7 +98,7 @@ impl Store for Session {
         &mut self,
         partition: &TopicPartition,
         epoch: Epoch,
-        _halt: Option<&str>,
+        _halt: Option<&Halt>,
     ) -> Result<(), Failure> {
         let waiting = self.ask(Asked::Note);
         loop {

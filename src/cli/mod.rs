@@ -22,6 +22,7 @@ mod quarantine;
 mod run;
 mod samples;
 mod servers;
+mod skip;
 mod status;
 mod verify;
 
@@ -72,6 +73,7 @@ enum Command {
     Pause(pauses::pause::PauseArgs),
     Resume(pauses::resume::ResumeArgs),
     Offsets(offsets::OffsetsArgs),
+    Skip(skip::SkipArgs),
     Quarantine(quarantine::QuarantineArgs),
     Health(health::HealthArgs),
     Completions(completions::CompletionsArgs),
@@ -120,6 +122,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Pause(args) => pauses::pause::run(&args, &cli.config),
         Command::Resume(args) => pauses::resume::run(&args, &cli.config),
         Command::Offsets(args) => offsets::run(&args, &cli.config),
+        Command::Skip(args) => skip::run(&args, &cli.config),
         Command::Quarantine(args) => quarantine::run(&args, &cli.config),
         Command::Health(args) => health::run(&args, &cli.config),
         Command::Completions(args) => completions::run(&args),

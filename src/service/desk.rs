@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 
 pub(super) use crate::postgres::ledger::processes::{Beat, Doing, Trouble};
 pub(super) use crate::postgres::ledger::{Progress, Registered, Registration};
@@ -16,7 +16,7 @@ use super::contact::{Contact, LATE};
 use crate::engine::claim::Claim;
 use crate::engine::pause::Pauses;
 use crate::engine::policy::FailureClass;
-use crate::engine::position::TopicPartition;
+use crate::engine::position::{Offset, TopicPartition};
 use crate::engine::shape::Table;
 use crate::postgres::catalogue::{self, CatalogueError};
 use crate::postgres::connect::{ConnectError, Connector};
@@ -248,10 +248,38 @@ impl Desk {
     /// # Errors
     /// No connection, a failed statement, or no answer `within` the given time.
     pub(super) async fn pauses(&mut self, within: Duration) -> Result<Pauses, DeskError> {
+        self.decisions(within).await.map(|(pauses, _)| pauses)
+    }
+
+    /// The pauses that stand, and the records that are to be passed over.
+    ///
+    /// # Errors
+    /// As [`Desk::pauses`].
+    pub(super) async fn decisions(
+        &mut self,
+        within: Duration,
+    ) -> Result<(Pauses, Vec<(TopicPartition, Offset)>), DeskError> {
         let session = self.open().await?;
-        let read = tokio::time::timeout(within, self.ledger.pauses(&session, &self.pipeline)).await;
+        let (ledger, pipeline) = (&self.ledger, &self.pipeline);
+        let read = try_join(ledger.pauses(&session, pipeline), ledger.skips(&session, pipeline));
+        let read = tokio::time::timeout(within, read).await;
         let read = read.map_or(Err(DeskError::TimedOut(within)), |read| read.map_err(Into::into));
         self.settle(session, read)
+    }
+
+    /// Drops records that were to be passed over and aren't in front of their partition any more.
+    ///
+    /// # Errors
+    /// As [`Desk::pauses`].
+    pub(super) async fn drop_stale_skips(
+        &mut self,
+        within: Duration,
+    ) -> Result<Vec<(TopicPartition, Offset)>, DeskError> {
+        let session = self.open().await?;
+        let dropped = self.ledger.drop_stale_skips(&session, &self.pipeline);
+        let dropped = tokio::time::timeout(within, dropped).await;
+        let dropped = dropped.map_or(Err(DeskError::TimedOut(within)), |dropped| dropped.map_err(Into::into));
+        self.settle(session, dropped)
     }
 
     /// Open quarantine records by topic.

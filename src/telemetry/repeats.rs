@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const REMEMBERED: usize = 1000;
 
 /// Fields that tell which thing a line is about, so that another value makes another line.
-const NAMES: [&str; 5] = ["partition", "topic", "code", "sqlstate", "signal"];
+const NAMES: [&str; 6] = ["partition", "topic", "code", "sqlstate", "signal", "record"];
 
 /// Where counts come from; they are never counted themselves.
 const OWN: &str = module_path!();

@@ -205,6 +205,59 @@ fn a_route_that_halts_stops_exactly_at_the_record() {
     }
 }
 
+/// As the page of TG-301 says: to whoever runs, or to whoever runs next.
+#[test]
+fn a_record_that_stops_a_partition_is_skipped_by_name_and_the_partition_goes_on() {
+    let refused = Event::nth(1, 900_001, 0);
+    for (value, runs) in [("this is no JSON".to_owned(), true), (refused.json(), false)] {
+        let mut scene = Scene::new("skips", 2);
+        scene.route = "    on_bad_record: halt\n".to_owned();
+        let check = format!("ALTER TABLE {TABLE} ADD CHECK (event_id <> '{}')", refused.event_id);
+        sql::query(&scene.fresh.url, &check).unwrap();
+        scene.send(&Plan::events(300));
+        let offset = send_culprit(&mut scene, 1, 900_001, &value);
+        scene.send(&Plan::events(300));
+        let next = send_culprit(&mut scene, 1, 900_002, "this neither");
+        let noted = format!("SELECT count(*) FROM tidegate.progress WHERE halt_offset = {offset}");
+        let worker = runs.then(|| scene.worker());
+        if let Some(worker) = &worker {
+            let is_noted = |_: &Running| sql::number(&scene.fresh.url, &noted).unwrap_or_default() == 1;
+            worker.await_condition("the halt is noted with its offset", SOON, is_noted).unwrap();
+        } else {
+            assert_eq!(run(&scene).code, Some(5));
+            assert_eq!(scene.number(&noted), 1);
+        }
+        let topic = scene.fresh.topic.clone();
+        let skip = |offset: i64| {
+            let place =
+                ["--topic", &topic, "--partition", "1", "--offset", &offset.to_string()].map(str::to_owned);
+            let why = ["--reason", "a test record"].map(str::to_owned);
+            scene.program().args(place).args(why).call("skip", SOON).unwrap()
+        };
+        let wrong = skip(next);
+        assert_eq!(wrong.code, Some(2), "{}", wrong.output);
+        assert!(wrong.errors.contains(&format!("--offset {offset} --reason TEXT -c ")), "{}", wrong.errors);
+        let decided = skip(offset);
+        assert_eq!(decided.code, Some(0), "{}", decided.errors);
+        assert!(decided.output.contains("quarantine show --topic "), "{}", decided.output);
+        match &worker {
+            // It goes on, and stands in front of the next one.
+            Some(worker) => Scene::await_log(worker, &format!("record at offset {next}")),
+            None => assert_eq!(run(&scene).code, Some(5)),
+        }
+        let kept = "SELECT string_agg(partition || ' ' || record_offset, ', ') FROM tidegate.quarantine \
+                    WHERE resolution IS NULL";
+        assert_eq!(sql::value(&scene.fresh.url, kept).unwrap(), format!("1 {offset}"));
+        assert_eq!(scene.number("SELECT count(*) FROM tidegate.skips"), 0, "obeyed once");
+        let at = "SELECT next_offset FROM tidegate.progress WHERE partition = 1";
+        assert_eq!(scene.number(at), next);
+        drop(worker);
+        scene.route.clear();
+        scene.run_to_end();
+        scene.prove();
+    }
+}
+
 #[test]
 fn a_wrong_deploy_upstream_halts_before_it_fills_the_quarantine() {
     let mut scene = Scene::new("breaker", 2);

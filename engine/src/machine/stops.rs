@@ -41,7 +41,7 @@ impl Machine {
                 Some(held) => {
                     Halt::new(HaltCode::SchemaMismatch, demanding(&held.tenure.route, reject, *offset))
                 }
-                None => Halt::new(HaltCode::BadRecord, evidence),
+                None => Halt::new(HaltCode::BadRecord, evidence).before(*offset),
             };
             match self.held.get_mut(id) {
                 Some(held) if cut.tenures.contains(id) => held.exit = Some(Exit::Halt(halt)),

@@ -5,7 +5,7 @@ use super::refusal::Refusals;
 use super::verdict::{Claimed, Sightings};
 use crate::halt::HaltCode;
 use crate::machine::Millis;
-use crate::position::{Assignment, Generation, NextOffset, TopicId, TopicPartition};
+use crate::position::{Assignment, Generation, NextOffset, Offset, TopicId, TopicPartition};
 
 /// A partition that the group gave.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) enum Life {
     /// Another process owns it in the ledger.
     Fenced(FenceWatch),
     /// It stands still with a name, and is tried again at this time, if ever by itself.
-    Halted { code: HaltCode, probe_at: Option<Millis>, reads_shape: bool },
+    Halted { code: HaltCode, at: Option<Offset>, probe_at: Option<Millis>, reads_shape: bool },
     /// People made it stand still, by the decision that was told of it, if any was.
     Paused { told: Option<i64> },
     /// Its row went with a decision about a topic that hasn't it any more. It is claimed once its log is

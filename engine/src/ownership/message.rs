@@ -9,7 +9,7 @@ use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::Input;
 use crate::pause::{Pause, Pauses};
-use crate::position::{Assignment, Epoch, NextOffset, TopicId, TopicPartition};
+use crate::position::{Assignment, Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::route::Route;
 
 /// A claim that the ledger granted.
@@ -88,6 +88,8 @@ pub enum Event {
     Strayed(Assignment),
     /// The pauses that stand, as last read; those that they don't cover go on.
     Pauses(Pauses),
+    /// Records that people decided to pass over, as last read.
+    Skips(Vec<(TopicPartition, Offset)>),
     /// The group takes partitions away: lanes finish what is in flight.
     Taken(Vec<TopicPartition>),
     /// The lane has let go.

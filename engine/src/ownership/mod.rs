@@ -102,6 +102,7 @@ impl Ownership {
             Event::Fenced(assignment, stored) => self.fenced(&assignment, stored, &mut turn),
             Event::Strayed(assignment) => self.strayed(&assignment, &mut turn),
             Event::Pauses(standing) => self.pauses(&standing, &mut turn),
+            Event::Skips(skips) => self.skips(skips, &mut turn),
             Event::Taken(partitions) => self.taken(&partitions, &mut turn),
             Event::Released(assignment) => self.released(&assignment),
             Event::Gone(partitions) => self.gone(&partitions, &mut turn),

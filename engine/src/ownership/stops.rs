@@ -12,7 +12,7 @@ use super::{News, Order, Ownership, Turn};
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::{Input, Millis};
-use crate::position::{Assignment, TopicPartition};
+use crate::position::{Assignment, Offset, TopicPartition};
 
 /// Between tries of a halted partition whose cause may have been put right.
 const PROBE_EVERY: Millis = 15_000;
@@ -45,7 +45,7 @@ impl Ownership {
     pub(super) fn stand_still(&mut self, partition: &TopicPartition, halt: Halt, turn: &mut Turn) {
         let Some(held) = self.held.get_mut(partition) else { return };
         let probe_at = halt.code.is_probed().then_some(turn.now + PROBE_EVERY);
-        held.life = Life::Halted { code: halt.code, probe_at, reads_shape: false };
+        held.life = Life::Halted { code: halt.code, at: halt.at, probe_at, reads_shape: false };
         turn.tell(partition, News::Halted(halt));
     }
 
@@ -121,7 +121,7 @@ impl Ownership {
     pub(super) fn probe(&mut self, turn: &mut Turn) {
         let mut ripe = Vec::new();
         for (partition, held) in &mut self.held {
-            let Life::Halted { code, probe_at: Some(at), reads_shape } = &mut held.life else { continue };
+            let Life::Halted { code, probe_at: Some(at), reads_shape, .. } = &mut held.life else { continue };
             if *at > turn.now || held.is_leaving {
                 continue;
             }
@@ -135,6 +135,19 @@ impl Ownership {
         }
         for partition in ripe {
             self.claim_again(&partition, 0, turn);
+        }
+    }
+
+    /// Records are to be passed over: who stands still in front of one of them goes on.
+    pub(super) fn skips(&mut self, skips: Vec<(TopicPartition, Offset)>, turn: &mut Turn) {
+        for (partition, offset) in skips {
+            let Some(held) = self.held.get(&partition).filter(|held| !held.is_leaving) else { continue };
+            let Life::Halted { code: HaltCode::BadRecord, at: Some(at), .. } = held.life else { continue };
+            if at == offset {
+                let why = "the record that it stands in front of is passed over";
+                turn.tell(&partition, News::ClaimedAnew(why));
+                self.claim_again(&partition, 0, turn);
+            }
         }
     }
 

@@ -39,6 +39,7 @@ impl Segment {
             let route = &routes[staged.route as usize].route;
             if let Content::Rejected(reject) = &staged.content
                 && route.stops_at(reject)
+                && (route.demands(reject) || !holding.skips(staged.offset))
             {
                 // The partition stops in front of this record; what came before it goes on.
                 if places.get(&staged.tenure) != Some(&None) {
@@ -91,7 +92,9 @@ impl Segment {
             Content::Filtered => return survey.settled[index.get()].add(Outcome::Filtered, 1),
             Content::Rejected(reject) => {
                 survey.settled[index.get()].add(Outcome::Quarantined, 1);
+                let is_skipped = survey.moves[index.get()].holding.skips(staged.offset);
                 let kept = self.record(staged).map(|record| keep(index, &record, &slot.route, reject));
+                let kept = kept.map(|kept| QuarantineRecord { is_skipped, ..kept });
                 return survey.quarantine.extend(kept);
             }
             Content::Row { shape, fields, unproven } => (*shape, fields, false, *unproven),
@@ -194,5 +197,6 @@ fn keep(index: MoveIndex, record: &Record<'_>, route: &Route, reject: &Reject) -
         target: route.table.to_string(),
         truncated,
         reject: reject.clone(),
+        is_skipped: false,
     }
 }

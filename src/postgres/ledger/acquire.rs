@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 use super::takeover::taking_over;
 use super::{Ledger, LedgerError, Parameter};
 use crate::engine::claim::Claim;
-use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
+use crate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::postgres::connect::Connector;
 use crate::postgres::session::Session;
 
@@ -99,5 +99,6 @@ fn read(row: &Row) -> Claim {
     let partition = TopicPartition::new(row.get::<_, &str>(0), row.get(1));
     let (topic_id, epoch) = (TopicId(row.get(2)), Epoch::new(row.get(3)));
     let next = NextOffset::new(row.get(4));
-    Claim::granted(partition, topic_id, epoch, next).while_paused(row.get(5))
+    let skip = row.get::<_, Option<i64>>(6).map(Offset::new);
+    Claim::granted(partition, topic_id, epoch, next).while_paused(row.get(5)).skipping(skip)
 }

@@ -17,6 +17,7 @@ pub(super) mod quarantine;
 mod register;
 mod rights;
 mod schema;
+pub(super) mod skips;
 mod takeover;
 mod verify;
 
@@ -31,6 +32,7 @@ pub use self::progress::Progress;
 pub use self::quarantine::{QuarantineFilter, QuarantinedRecord};
 pub use self::register::{Registered, Registration};
 pub use self::rights::{LedgerRights, MissingRight};
+pub use self::skips::{Decided, Skipping};
 pub use self::verify::Discrepancy;
 
 use super::identifier::{self, IdentifierError};

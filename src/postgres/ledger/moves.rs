@@ -151,7 +151,7 @@ pub(in crate::postgres) const ADVANCE_ASSIGNMENTS: &str = "next_offset = m.\"to\
      log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \
      newest_at = CASE WHEN p.newest_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() \
      THEN COALESCE(m.newest, p.newest_at) ELSE GREATEST(p.newest_at, m.newest) END, \
-     committed_at = pg_catalog.clock_timestamp(), halt = NULL";
+     committed_at = pg_catalog.clock_timestamp(), halt = NULL, halt_offset = NULL";
 
 /// The comparison of a progress row with what the batch starts from: its position, under its epoch and topic.
 pub(in crate::postgres) const SAME_POSITION: &str = "p.pipeline OPERATOR(pg_catalog.=) $1 \

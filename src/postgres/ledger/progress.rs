@@ -6,8 +6,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::{Ledger, LedgerError, Parameter, count};
+use crate::engine::halt::Halt;
 use crate::engine::outcome::{Outcome, Tally};
-use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
+use crate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::postgres::session::Session;
 
 /// A row of `progress`.
@@ -97,18 +98,21 @@ impl Ledger {
         pipeline: &str,
         partition: &TopicPartition,
         epoch: Epoch,
-        halt: Option<&str>,
+        halt: Option<&Halt>,
     ) -> Result<bool, LedgerError> {
-        let sql = "UPDATE {ledger}.progress SET halt = $5 \
+        let sql = "UPDATE {ledger}.progress SET halt = $5, halt_offset = $6 \
                    WHERE pipeline = $1 AND topic = $2 AND partition = $3 AND epoch = $4 RETURNING 1";
         let (topic, epoch) = (&*partition.topic, epoch.value());
-        let halt = halt.map(|halt| session.repertoire().storable(halt));
-        let parameters: [Parameter<'_>; 5] = [
+        let at = halt.and_then(|halt| halt.at).map(Offset::value);
+        let halt = halt.map(Halt::to_string);
+        let halt = halt.as_deref().map(|halt| session.repertoire().storable(halt));
+        let parameters: [Parameter<'_>; 6] = [
             (&pipeline, Type::TEXT),
             (&topic, Type::TEXT),
             (&partition.partition, Type::INT4),
             (&epoch, Type::INT8),
             (&halt, Type::TEXT),
+            (&at, Type::INT8),
         ];
         Ok(!self.read(session, "noting a halt", sql, &parameters).await?.is_empty())
     }

@@ -15,4 +15,8 @@ SET epoch = progress.epoch + 1, owner = $4,
 FROM held
 WHERE progress.pipeline = $1 AND progress.topic = held.topic AND progress.partition = held.partition
 RETURNING progress.topic, progress.partition, progress.topic_id, progress.epoch, progress.next_offset,
-    progress.paused_at IS NOT NULL
+    progress.paused_at IS NOT NULL,
+    (SELECT skipped.record_offset FROM {ledger}.skips AS skipped
+     WHERE skipped.pipeline = progress.pipeline AND skipped.topic = progress.topic
+       AND skipped.partition = progress.partition AND skipped.topic_id = progress.topic_id
+       AND skipped.record_offset >= progress.next_offset)

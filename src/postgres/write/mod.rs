@@ -49,6 +49,7 @@ use super::ledger::Ledger;
 use super::ledger::moves::MoveStatements;
 use super::ledger::quarantine::insert::QuarantineInsert;
 use crate::engine::batch::Batch;
+use crate::engine::halt::Halt;
 use crate::engine::policy::Failure;
 use crate::engine::position::{Epoch, TopicPartition};
 use crate::engine::route::Route;
@@ -155,6 +156,7 @@ impl Writer {
                 let prepared = Prepared {
                     pipeline: self.pipeline.clone(),
                     progress_table: self.ledger.sql("{ledger}.progress"),
+                    skips_table: self.ledger.sql("{ledger}.skips"),
                     shape_function: self.ledger.sql("{ledger}.shape"),
                     moves,
                     quarantine,
@@ -240,7 +242,7 @@ impl Store for Writer {
         &mut self,
         partition: &TopicPartition,
         epoch: Epoch,
-        halt: Option<&str>,
+        halt: Option<&Halt>,
     ) -> Result<(), Failure> {
         let session = self.connection().await?.begin();
         let noted = self.ledger.note_halt(&session.session, &self.pipeline, partition, epoch, halt).await;

@@ -18,6 +18,8 @@ pub(super) struct Prepared {
     pub(super) pipeline: String,
     /// The progress table, qualified.
     pub(super) progress_table: String,
+    /// The table of records to be passed over, qualified.
+    pub(super) skips_table: String,
     /// The function that tells a table's state to a plan, qualified.
     pub(super) shape_function: String,
     /// The statements that move progress.

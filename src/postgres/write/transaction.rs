@@ -20,6 +20,7 @@ use super::work::Work;
 use crate::engine::batch::Batch;
 use crate::engine::outcome::Tally;
 use crate::engine::progress::Standing;
+use crate::postgres::ledger::skips;
 
 /// Opens a transaction for a batch, with its tables and what it settles locked and compared. `behind` goes in
 /// the same flush, or is done while the server locks.
@@ -89,6 +90,7 @@ async fn close(
 ) -> Result<(), Stop> {
     Failpoint::AfterRows.reach();
     let rest = effects.write_most(work.client, prepared).await?;
+    skips::settle(work.client, &prepared.skips_table, &prepared.pipeline, batch).await.map_err(Stop::ledger)?;
     let quarantine = async {
         let kept = prepared.quarantine.write_rest(work.client, rest).await;
         let kept = kept.map_err(Stop::quarantine)?;

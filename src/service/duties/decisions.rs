@@ -1,7 +1,8 @@
 //! What people decided, as the ledger has it: a task of its own, so that no other look-up holds it up.
 //!
-//! Pauses are told as they stand after each look, whether they have changed or not: who is told twice does
-//! nothing, and nobody misses the end of one. Claims are held against pauses by the ledger itself.
+//! Pauses and records to be passed over are told as they stand after each look, whether they have changed or
+//! not: who is told twice does nothing, and nobody misses the end of one. Claims are held against both by the
+//! ledger itself.
 
 use std::time::Duration;
 
@@ -37,10 +38,14 @@ pub(in crate::service) async fn run(mut with: Decisions, stop: CancellationToken
         if !with.contact.is_silent(Dependency::Postgres) {
             let looked = tokio::select! {
                 () = stop.cancelled() => return,
-                looked = with.desk.pauses(LIMIT) => looked,
+                looked = with.desk.decisions(LIMIT) => looked,
             };
             match looked {
-                Ok(standing) => {
+                Ok((standing, skips)) => {
+                    if !skips.is_empty() {
+                        with.drop_stale_skips().await;
+                        with.poll.happened(Event::Skips(skips));
+                    }
                     with.tell_changes(&known, &standing);
                     known = standing.clone();
                     with.poll.happened(Event::Pauses(standing));
@@ -74,6 +79,23 @@ impl Decisions {
         for pause in now.iter().filter(|pause| !is_in(before, pause)) {
             let decision = pause.decision;
             tracing::warn!(target: DECISIONS, decision, "{}", told(pause, &self.naming));
+        }
+    }
+
+    /// A skip is of one record: it isn't kept for another one.
+    async fn drop_stale_skips(&mut self) {
+        match self.desk.drop_stale_skips(LIMIT).await {
+            Ok(dropped) => {
+                for (partition, offset) in dropped {
+                    let offset = offset.value();
+                    tracing::warn!(
+                        target: DECISIONS, %partition, offset,
+                        "a skip is dropped: the record isn't in front of its partition any more, or the topic was \
+                         created anew"
+                    );
+                }
+            }
+            Err(error) => tracing::debug!("skips that fit no more can't be dropped: {error}"),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::engine::claim::Claim;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::ownership::{Event, Grant, News, Order};
-use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::position::{NextOffset, Offset, TopicPartition};
 use crate::service::contact::Answer;
 use crate::service::messages::DutyMessage;
 use crate::service::pauses::shown;
@@ -130,7 +130,8 @@ impl Thread {
             }
             News::Halted(halt) => {
                 let code = halt.code.code();
-                tracing::error!(%partition, code, "halted: {halt}");
+                let record = halt.at.map(Offset::value);
+                tracing::error!(%partition, code, record, "halted: {halt}");
                 self.show_halt(partition, &halt);
                 self.notify(DutyMessage::Stands(partition.clone()));
             }

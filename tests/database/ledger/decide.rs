@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lab::fixture::Fresh;
 use lab::sql;
+use tidegate::engine::halt::{Halt, HaltCode};
 use tidegate::engine::position::{NextOffset, TopicId, TopicPartition};
 use tidegate::postgres::ledger::decide::{About, Action, Change, Decided, Ground, Plan, Scope};
 use tidegate::postgres::ledger::{Ledger, Registered, Registration};
@@ -58,10 +59,11 @@ async fn a_decision_closes_the_span_and_takes_the_partition_from_its_owner() {
     let takeover = Duration::from_secs(1);
     let both = partitions(&[0, 1]);
     let claims = ledger.acquire(&connector, &session, "p", &both, "me", takeover).await.unwrap();
-    ledger.note_halt(&session, "p", &both[0], claims[0].epoch(), Some("TG-301: x")).await.unwrap();
+    let halt = Halt::new(HaltCode::BadRecord, "x");
+    ledger.note_halt(&session, "p", &both[0], claims[0].epoch(), Some(&halt)).await.unwrap();
     let decided = decide(&fresh, &ledger, &session, |ground| {
         let stand = &ground.stands[&both[0]];
-        assert_eq!((stand.next.value(), stand.halt.as_deref()), (20, Some("TG-301: x")));
+        assert_eq!((stand.next.value(), stand.halt.clone()), (20, Some(halt.to_string())));
         assert_eq!(ground.topics["t"].partitions, Some(2));
         plan(vec![change(0, Some(7)), change(1, Some(5))])
     });
@@ -77,7 +79,7 @@ async fn a_decision_closes_the_span_and_takes_the_partition_from_its_owner() {
     assert_eq!(row.log_end, at(100));
     let closed =
         "SELECT next_offset || ' ' || inserted || ' ' || halt FROM tidegate.spans WHERE partition = 0";
-    assert_eq!(sql::value(&fresh.url, closed).unwrap(), "20 9 TG-301: x");
+    assert_eq!(sql::value(&fresh.url, closed).unwrap(), format!("20 9 {halt}"));
     let id = format!("SELECT count(*) FROM tidegate.progress WHERE decision_id = {}", decided[0].id);
     assert_eq!(sql::number(&fresh.url, &id).unwrap(), 1);
     assert_eq!(ledger.verify(&session, "p").await.unwrap(), [], "7 and 9 are in two spans");

@@ -423,6 +423,7 @@ fn with_a_bad_record(batch: Batch) -> Batch {
     moves[0].settled.add(Outcome::Quarantined, 1);
     let quarantine = vec![QuarantineRecord {
         move_index: MoveIndex::new(0),
+        is_skipped: false,
         offset: Offset::new(to),
         timestamp_ms: None,
         key: None,

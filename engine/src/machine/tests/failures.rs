@@ -391,6 +391,19 @@ fn a_bad_partition_does_not_hold_up_its_lane_mates() {
 }
 
 #[test]
+fn a_skipped_record_leaves_and_the_next_bad_one_stops() {
+    let scenario = [
+        ("assign 0 g1 at 0 to bad! skipping 1", ""),
+        ("valid 0 g1", ""),
+        ("records 0 g1: 0 1b 2", "write 0: 0-3 bad 1"),
+        ("records 0 g1: 3b 4", ""),
+        ("committed", "reshape bad"),
+        ("shaped bad! 1", "dropped 2 of 0, halt 0 TG-301"),
+    ];
+    play("one is skipped", limits(), &scenario);
+}
+
+#[test]
 fn the_breaker_trips_before_anything_is_written() {
     let breaker = BreakerLimits { halt_above: 0.5, over_ms: 60_000, at_least: 4 };
     play(

@@ -145,7 +145,8 @@ impl Lane {
                 });
                 let Assignment { partition, generation } = assignment;
                 let (epoch, topic_id) = (Epoch::new(generation.0 as i64), TopicId(uuid::Uuid::nil()));
-                let claim = Claim::granted(partition, topic_id, epoch, next);
+                let skip = (words.next() == "skipping").then(|| Offset::new(words.number()));
+                let claim = Claim::granted(partition, topic_id, epoch, next).skipping(skip);
                 Input::Assigned(Tenure { claim, generation, route })
             }
             "valid" => {

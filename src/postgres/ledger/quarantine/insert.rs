@@ -214,6 +214,7 @@ mod tests {
     fn record(bytes: usize) -> QuarantineRecord {
         QuarantineRecord {
             move_index: MoveIndex::new(0),
+            is_skipped: false,
             offset: Offset::new(0),
             timestamp_ms: None,
             key: None,

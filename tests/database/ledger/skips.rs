@@ -1,0 +1,62 @@
+//! Skips as the ledger keeps them: decided for the one record that a partition stops in front of, granted
+//! with its claim, and dropped where they fit no more.
+
+use std::time::Duration;
+
+use lab::fixture::Fresh;
+use lab::sql;
+use tidegate::engine::halt::{Halt, HaltCode};
+use tidegate::engine::position::{NextOffset, Offset};
+use tidegate::postgres::ledger::{Ledger, Skipping};
+use tidegate::postgres::session::Session;
+
+use super::{TIMEOUTS, connector_to, partitions, ready, register};
+
+async fn skip(ledger: &Ledger, session: &mut Session, offset: i64, reason: Option<&str>) -> Skipping {
+    ledger.skip(session, "p", &partitions(&[0])[0], Offset::new(offset), reason).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_the_record_that_a_partition_stops_in_front_of_is_skipped() {
+    let fresh = Fresh::new("skips");
+    let (ledger, mut session) = ready(&fresh).await;
+    register(&ledger, &mut session, &[(0, 5)]).await;
+    let connector = connector_to(&fresh.url, "p", TIMEOUTS);
+    let (wanted, takeover) = (partitions(&[0]), Duration::from_secs(1));
+    let epoch = ledger.acquire(&connector, &session, "p", &wanted, "me", takeover).await.unwrap()[0].epoch();
+    let next = NextOffset::new(5);
+    assert_eq!(skip(&ledger, &mut session, 7, Some("r")).await, Skipping::NotStopped { halt: None, next });
+    let stray = Halt::new(HaltCode::RetentionPassed, "why");
+    ledger.note_halt(&session, "p", &wanted[0], epoch, Some(&stray)).await.unwrap();
+    let halt = Some(stray.to_string());
+    assert_eq!(skip(&ledger, &mut session, 7, Some("r")).await, Skipping::NotStopped { halt, next });
+    let halt = Halt::new(HaltCode::BadRecord, "why").before(Offset::new(7));
+    ledger.note_halt(&session, "p", &wanted[0], epoch, Some(&halt)).await.unwrap();
+    assert_eq!(skip(&ledger, &mut session, 6, Some("r")).await, Skipping::StopsElsewhere(Offset::new(7)));
+    let Skipping::Decided(planned) = skip(&ledger, &mut session, 7, None).await else { panic!() };
+    assert_eq!((planned.decision, planned.halt), (None, halt.to_string()));
+    assert!(
+        ledger.skips(&session, "p").await.unwrap().is_empty()
+            && ledger.decisions(&session, "p").await.unwrap().is_empty()
+    );
+    let Skipping::Decided(decided) = skip(&ledger, &mut session, 7, Some("r")).await else { panic!() };
+    assert_eq!(skip(&ledger, &mut session, 7, Some("again")).await, Skipping::Standing(decided.clone()));
+    let standing = vec![(wanted[0].clone(), Offset::new(7))];
+    assert_eq!(ledger.skips(&session, "p").await.unwrap(), standing);
+    assert!(ledger.drop_stale_skips(&session, "p").await.unwrap().is_empty());
+    let claims = ledger.acquire(&connector, &session, "p", &wanted, "me", takeover).await.unwrap();
+    let holding = claims[0].holding(None);
+    assert!(holding.skips(Offset::new(7)) && !holding.skips(Offset::new(6)));
+
+    // Behind it, or in another incarnation of the topic, the same offset is another record.
+    for change in ["next_offset = 8", "next_offset = 5, topic_id = gen_random_uuid()"] {
+        sql::query(&fresh.url, &format!("UPDATE tidegate.progress SET {change}")).unwrap();
+        let claims = ledger.acquire(&connector, &session, "p", &wanted, "me", takeover).await.unwrap();
+        assert!(!claims[0].holding(None).skips(Offset::new(7)), "{change}");
+    }
+    assert_eq!(ledger.drop_stale_skips(&session, "p").await.unwrap(), standing);
+    assert!(ledger.skips(&session, "p").await.unwrap().is_empty());
+    let told =
+        "SELECT action || ' ' || from_offset || ' ' || to_offset || ' ' || reason FROM tidegate.decisions";
+    assert_eq!(sql::value(&fresh.url, told).unwrap(), "skip 7 8 r");
+}

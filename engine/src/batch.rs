@@ -3,6 +3,9 @@
 //! A [`Batch`] moves the progress of at least one partition. Its entries are folded: within a table each
 //! key stands once, as the sequential composition of its records, in the order of the key's bytes. Where the
 //! order across keys counts ([`KeyOrder`]), nothing is folded: each record is an entry, in arrival order.
+//!
+//! A batch that tries records of the quarantine again moves no progress: it settles those records
+//! ([`Retries`]), and each of them is an account of its own.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -12,6 +15,7 @@ use super::arena::Arena;
 use super::defect;
 use super::position::{Offset, TopicPartition};
 pub use super::progress::{MoveIndex, PartitionMove};
+use super::resolution::Retries;
 use super::route::Route;
 use super::row::{Encoding, Reject};
 use super::shape::{ColumnSet, KeyOrder, Table};
@@ -21,6 +25,7 @@ use super::shape::{ColumnSet, KeyOrder, Table};
 #[derive(Debug)]
 pub struct Batch {
     parts: BatchParts,
+    retries: Option<Retries>,
     hurried: bool,
 }
 
@@ -45,7 +50,24 @@ impl Batch {
         defect::hold(parts.name_their_moves(), "what a batch writes belongs to partitions that it moves");
         debug_assert!(parts.tables.iter().all(TableBatch::is_folded), "each key stands once");
         defect::hold(parts.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
-        (!parts.moves.is_empty()).then_some(Self { parts, hurried: false })
+        (!parts.moves.is_empty()).then_some(Self { parts, retries: None, hurried: false })
+    }
+
+    /// Puts a batch together that tries records of the quarantine again; `None` where there are none. The
+    /// accounts of its rows are places in `retries`.
+    pub fn retrying(retries: Retries, tables: Vec<TableBatch>, shapes: Vec<Arc<Table>>) -> Option<Self> {
+        let accounts = retries.entries.len();
+        let mut rows = tables.iter().flat_map(|rows| &rows.entries);
+        let have_accounts = rows.all(|entry| entry.move_index.get() < accounts);
+        defect::hold(have_accounts, "each row belongs to a record that is tried again");
+        debug_assert!(tables.iter().all(TableBatch::is_folded), "each key stands once");
+        let parts = BatchParts { moves: Vec::new(), tables, quarantine: Vec::new(), shapes };
+        (accounts > 0).then_some(Self { parts, retries: Some(retries), hurried: false })
+    }
+
+    /// The records of the quarantine that it tries again, where it is of that kind.
+    pub fn retries(&self) -> Option<&Retries> {
+        self.retries.as_ref()
     }
 
     /// What it is made of, for another batch.
@@ -112,7 +134,7 @@ pub struct TableBatch {
 /// One key's change (in `append` routes: one record's row).
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The move of the partition whose record decides the outcome.
+    /// The move of the partition whose record decides the outcome; in a retry the place of the record itself.
     pub move_index: MoveIndex,
     /// That record's offset.
     pub offset: Offset,

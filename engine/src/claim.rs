@@ -129,6 +129,7 @@ impl Holding {
         let Self { partition, expected: Expected { topic_id, epoch, next }, log_end, skip: _ } = self;
         let delta = ProgressDelta::new(next, to)?;
         let gaps = delta.span().saturating_sub(records);
-        Ok(PartitionMove { partition, topic_id, epoch, delta, settled, gaps, log_end, newest_at_ms })
+        let holes = Vec::new();
+        Ok(PartitionMove { partition, topic_id, epoch, delta, settled, gaps, holes, log_end, newest_at_ms })
     }
 }

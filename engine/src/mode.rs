@@ -83,6 +83,14 @@ impl WriteMode {
         }
     }
 
+    /// The mode that adds the rows that this one adds, and leaves those that exist as they are.
+    pub const fn keeping(self) -> Self {
+        match self {
+            Self::Upsert | Self::Insert => Self::Insert,
+            Self::Append => Self::Append,
+        }
+    }
+
     /// Whether a row is found by a key.
     pub const fn is_keyed(self) -> bool {
         match self.meaning().existing {

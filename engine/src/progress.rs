@@ -29,10 +29,11 @@
 //! | behind the end | `Truncated` |
 
 use std::fmt;
+use std::ops::Range;
 
 use super::defect;
 use super::outcome::Tally;
-use super::position::{Epoch, NextOffset, TopicId, TopicPartition, Watermarks};
+use super::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition, Watermarks};
 
 /// A move of one partition's progress, from the position that the lane held to the one it reaches.
 ///
@@ -155,6 +156,8 @@ pub struct PartitionMove {
     pub settled: Tally,
     /// Offsets in the span that hold no committed record.
     pub gaps: u64,
+    /// Where they are, in rising order.
+    pub holes: Vec<Range<i64>>,
     /// The log's end as last seen.
     pub log_end: Option<NextOffset>,
     /// The newest record timestamp in the span, milliseconds since the Unix epoch.
@@ -181,6 +184,14 @@ impl Expected {
 }
 
 impl PartitionMove {
+    /// Whether the move passes a record at this offset.
+    pub fn passes(&self, offset: Offset) -> bool {
+        let (from, to) = (self.delta.from(), self.delta.to());
+        let hole = self.holes.partition_point(|hole| hole.end <= offset.value());
+        let is_in_hole = self.holes.get(hole).is_some_and(|hole| hole.contains(&offset.value()));
+        !from.has_passed(offset) && to.has_passed(offset) && !is_in_hole
+    }
+
     /// What has to be stored for the move to hold.
     pub fn expects(&self) -> Expected {
         Expected { topic_id: self.topic_id, epoch: self.epoch, next: self.delta.from() }
@@ -306,6 +317,13 @@ mod tests {
         ProgressDelta::new(at(from), at(to)).expect("a move forward")
     }
 
+    #[test]
+    fn a_move_passes_its_records_and_not_the_holes_between_them() {
+        let moving = PartitionMove { holes: vec![3..5, 9..10], ..moving(0, 2, 10) };
+        let passed: Vec<i64> = (0..12).filter(|&offset| moving.passes(Offset::new(offset))).collect();
+        assert_eq!(passed, [2, 5, 6, 7, 8]);
+    }
+
     fn moving(partition: i32, from: i64, to: i64) -> PartitionMove {
         PartitionMove {
             partition: TopicPartition::new("t", partition),
@@ -314,6 +332,7 @@ mod tests {
             delta: delta(from, to),
             settled: Tally::default(),
             gaps: 0,
+            holes: Vec::new(),
             log_end: None,
             newest_at_ms: None,
         }

@@ -93,6 +93,8 @@ crate::words! {
         Refused = "refused",
         /// A foreign key leads to a row that didn't come while it was waited for.
         MissingParent = "missing_parent",
+        /// Its key has no row, and a later record may have deleted it: only who retries it can tell.
+        MayBeDeleted = "may_be_deleted",
     }
 
     /// The code's word in the quarantine.

@@ -104,7 +104,7 @@ impl Rejects {
             tracing::warn!(
                 target: QUARANTINE, %topic, code, records, seconds,
                 "{records} more {are} in the quarantine within {seconds} s; to see {them}: \
-                 `tidegate quarantine list --topic {topic} --reason {code}{naming}`"
+                 `tidegate quarantine list --topic {topic} --code {code}{naming}`"
             );
         }
     }
@@ -183,7 +183,7 @@ mod tests {
         let list = |records: &str, them: &str| {
             format!(
                 "{records} in the quarantine within 60 s; to see {them}: \
-                 `tidegate quarantine list --topic orders --reason bad_json -c orders.yaml`"
+                 `tidegate quarantine list --topic orders --code bad_json -c orders.yaml`"
             )
         };
         let (several, one) = (list("7 more records are", "them"), list("1 more record is", "it"));

@@ -25,6 +25,7 @@ mod unknown_commit;
 mod unpacking;
 mod ownership;
 mod parents;
+mod retry;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -439,7 +439,8 @@ pub fn lacks(route: &Route, place: u32) -> Reject {
     }
 }
 
-fn undecidable() -> Reject {
+/// The reject of a record that can't be encoded in any form.
+pub(crate) fn undecidable() -> Reject {
     Reject {
         code: RejectCode::BadValue,
         column: None,

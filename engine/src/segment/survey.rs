@@ -2,6 +2,7 @@
 //! records don't fit.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{Content, HEAD_BYTES, RouteSlot, Segment, Shape, Staged, TenureId};
 use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord};
@@ -134,6 +135,7 @@ pub(super) struct Moving {
     holding: Holding,
     to: NextOffset,
     records: u64,
+    holes: Vec<Range<i64>>,
     newest_at_ms: Option<i64>,
 }
 
@@ -144,6 +146,7 @@ impl Survey<'_> {
             holding: holding.clone(),
             to: holding.next(),
             records: 0,
+            holes: Vec::new(),
             newest_at_ms: None,
         });
         self.tenures.push(tenure);
@@ -159,8 +162,12 @@ impl Survey<'_> {
     pub(super) fn advance(&mut self, index: MoveIndex, staged: &Staged, record: Option<Record<'_>>) {
         let moving = &mut self.moves[index.get()];
         match staged.content {
-            Content::End(next) => moving.to = moving.to.max(next),
+            Content::End(next) => {
+                moving.pass_hole(next.value());
+                moving.to = moving.to.max(next);
+            }
             Content::Row { .. } | Content::Delete { .. } | Content::Filtered | Content::Rejected(_) => {
+                moving.pass_hole(staged.offset.value());
                 moving.to = staged.offset.next();
                 moving.records += 1;
                 moving.newest_at_ms = moving.newest_at_ms.max(record.and_then(|record| record.timestamp_ms));
@@ -170,10 +177,17 @@ impl Survey<'_> {
 }
 
 impl Moving {
+    /// Notes the offsets in front of the next record, which hold none.
+    fn pass_hole(&mut self, next: i64) {
+        if next > self.to.value() {
+            self.holes.push(self.to.value()..next);
+        }
+    }
+
     pub(super) fn finish(self, settled: Tally) -> Option<PartitionMove> {
         let moved = self.holding.moves(self.to, self.records, settled, self.newest_at_ms);
         defect::hold(moved.is_ok(), "a partition is surveyed for what moves it");
-        moved.ok()
+        Some(PartitionMove { holes: self.holes, ..moved.ok()? })
     }
 }
 

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::filters::FilterArgs;
 use super::{Entry, read};
 use crate::cli::context::ConfigArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{self, OutputArgs, Paper, Report, Tone, age, plain, visible};
-use crate::engine::position::Offset;
 use crate::engine::row::RejectCode;
 use crate::postgres::ledger::QuarantineFilter;
 
@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate quarantine list -c orders.yaml
   tidegate quarantine list -c orders.yaml --topic events --partition 3 --since 2h
-  tidegate quarantine list -c orders.yaml --reason out_of_range --limit 10
+  tidegate quarantine list -c orders.yaml --code out_of_range --limit 10
   tidegate quarantine list -c orders.yaml --where \"column_name = 'amount' and truncated\"
   tidegate quarantine list -c orders.yaml -o ndjson | jq -r '.reason' | sort | uniq -c
 
@@ -24,21 +24,11 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(before_help = EXAMPLES, after_help = codes())]
 pub(super) struct ListArgs {
-    /// Of this topic only
-    #[arg(long)]
-    topic: Option<String>,
-    /// Of this partition only
-    #[arg(long, value_name = "NUMBER")]
-    partition: Option<i32>,
-    /// Of this offset only
-    #[arg(long)]
-    offset: Option<i64>,
+    #[command(flatten)]
+    filters: FilterArgs,
     /// With this code, such as bad_json, or with a reason that contains this text
     #[arg(long, value_name = "CODE|TEXT")]
     reason: Option<String>,
-    /// Quarantined since: a time (RFC 3339) or an age such as 30m, 2h or 7d
-    #[arg(long, value_name = "TIME|AGE", value_parser = since)]
-    since: Option<i64>,
     /// For which this SQL condition on the columns of the quarantine holds
     #[arg(long = "where", value_name = "SQL")]
     condition: Option<String>,
@@ -55,29 +45,12 @@ fn codes() -> String {
     format!("Codes:\n  {}\n  {}", codes[..7].join(" · "), codes[7..].join(" · "))
 }
 
-/// Reads `--since`: milliseconds since the Unix epoch.
-fn since(text: &str) -> Result<i64, String> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(time.as_millisecond());
-    }
-    let age = text.parse::<jiff::Span>().map_err(|_| {
-        "it is neither a time such as 2026-01-31T12:00:00Z nor an age such as 30m, 2h or 7d".to_owned()
-    })?;
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    now.checked_sub(age).map(|time| time.timestamp().as_millisecond()).map_err(|error| error.to_string())
-}
-
 pub(super) fn run(args: &ListArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     let filter = QuarantineFilter {
-        topic: args.topic.clone(),
-        partition: args.partition,
-        offset: args.offset.map(Offset::new),
         reason: args.reason.clone(),
-        since_ms: args.since,
         condition: args.condition.clone(),
-        settled: false,
-        whole: false,
         limit: Some(args.limit.saturating_add(1)),
+        ..args.filters.filter()
     };
     let mut rows = read(config, &filter)?;
     let more = rows.len() as i64 > args.limit;
@@ -124,21 +97,5 @@ impl Report for ListReport {
             text += &format!("the first {}; there are more (--limit)\n", self.records.len());
         }
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_a_time_or_an_age() {
-        assert_eq!(since("2023-11-14T22:13:20Z"), Ok(1_700_000_000_000));
-        let now = jiff::Timestamp::now().as_millisecond();
-        for (text, age_ms) in [("30m", 1_800_000), ("2h", 7_200_000), ("7d", 604_800_000)] {
-            let ago = now - since(text).unwrap();
-            assert!((age_ms - 60_000..age_ms + 60_000).contains(&ago), "{text}: {ago}");
-        }
-        assert!(since("yesterday").unwrap_err().contains("30m"));
     }
 }

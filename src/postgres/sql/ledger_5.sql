@@ -63,13 +63,23 @@ COMMENT ON TABLE {ledger}.skips IS
     'Records that a partition''s owner is to put into the quarantine instead of halting; it removes the row with that.';
 
 -- An offset of another span or of a backfill is another record. relayed_at: when the dead-letter topic had it.
+-- row_*: the row that a retry wrote, by table or partition, place (block, and place in the block in 16 bits) and
+-- transaction. Whoever else changes the row makes another version of it, so that the row isn't this one any more.
 ALTER TABLE {ledger}.quarantine
     ADD COLUMN span       bigint NOT NULL DEFAULT 0,
     ADD COLUMN backfill   text NOT NULL DEFAULT '',
-    ADD COLUMN relayed_at timestamptz;
+    ADD COLUMN relayed_at timestamptz,
+    ADD COLUMN row_table  oid,
+    ADD COLUMN row_place  bigint,
+    ADD COLUMN row_writer bigint;
 ALTER TABLE {ledger}.quarantine DROP CONSTRAINT quarantine_pkey;
 ALTER TABLE {ledger}.quarantine
     ADD PRIMARY KEY (pipeline, topic, topic_id, partition, record_offset, span, backfill);
+-- Retries read what is open, page by page, and look for what they wrote.
+DROP INDEX {ledger}.quarantine_open;
+CREATE INDEX quarantine_open ON {ledger}.quarantine
+    (pipeline, topic, topic_id, partition, span, backfill, record_offset) WHERE resolved_at IS NULL;
+CREATE INDEX quarantine_rows ON {ledger}.quarantine (row_writer, row_place) WHERE row_writer IS NOT NULL;
 
 -- Who may write progress may decide, and who may read it may see what was decided: whatever roles were granted.
 DO $$

@@ -5,18 +5,13 @@ SELECT topic, topic_id, partition, record_offset, record_key, record_value, head
        CAST(EXTRACT(epoch FROM resolved_at) * 1000 AS bigint) AS resolved_at_ms, resolution
 FROM (
     SELECT {columns} FROM {ledger}.quarantine
-    WHERE pipeline = $1
-      AND ($2 IS NULL OR topic = $2)
-      AND ($3 IS NULL OR partition = $3)
-      AND ($4 IS NULL OR record_offset = $4)
-      AND ($5 IS NULL OR code = $5 OR sqlstate = $5
-           OR pg_catalog.strpos(pg_catalog.lower(reason), pg_catalog.lower($5)) > 0)
-      AND ($6 IS NULL OR first_at >= pg_catalog.to_timestamp($6 / 1000.0))
-      AND ($7 OR resolved_at IS NULL)
+    WHERE {conditions}
+      AND ($10 IS NULL OR code = $10 OR sqlstate = $10
+           OR pg_catalog.strpos(pg_catalog.lower(reason), pg_catalog.lower($10)) > 0)
     OFFSET 0
 ) AS quarantine
 WHERE (
 {condition}
 )
 ORDER BY topic COLLATE pg_catalog."C", partition, record_offset
-LIMIT $8
+LIMIT $11

@@ -13,6 +13,7 @@ use super::work::Work;
 use super::{append, direct, ordered, staged};
 use crate::engine::batch::{Batch, PartitionMove, QuarantineRecord, TableBatch};
 use crate::postgres::ledger::quarantine::insert::Rest;
+use crate::postgres::ledger::quarantine::replayed::Passed;
 
 /// What a transaction writes, in the order of the fields.
 #[derive(Clone, Copy)]
@@ -54,6 +55,20 @@ impl<'a> Effects<'a> {
     pub(super) async fn write_most(self, client: &Client, prepared: &Prepared) -> Result<Rest<'a>, Stop> {
         let (records, moves) = self.quarantine;
         prepared.quarantine.write_most(client, records, moves).await.map_err(Stop::quarantine)
+    }
+
+    /// Closes the entries that this batch passes once more, but for those that go to the quarantine again.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub(super) async fn close_replayed(
+        self,
+        client: &Client,
+        prepared: &Prepared,
+        passed: &[Passed],
+    ) -> Result<(), Stop> {
+        let (records, moves) = self.quarantine;
+        prepared.replays.close(client, passed, moves, records).await.map_err(Stop::quarantine)
     }
 
     /// Checks that each record for the quarantine gave a row.

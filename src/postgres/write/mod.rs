@@ -20,6 +20,7 @@ mod one_by_one;
 mod ordered;
 mod savepoint;
 mod prepared;
+mod retry;
 mod seek;
 mod settlement;
 mod small;
@@ -48,6 +49,8 @@ use super::connect::Connector;
 use super::ledger::Ledger;
 use super::ledger::moves::MoveStatements;
 use super::ledger::quarantine::insert::QuarantineInsert;
+use super::ledger::quarantine::replayed::Replays;
+use super::ledger::quarantine::settle::RetryStatements;
 use crate::engine::batch::Batch;
 use crate::engine::halt::Halt;
 use crate::engine::policy::Failure;
@@ -160,6 +163,8 @@ impl Writer {
                     shape_function: self.ledger.sql("{ledger}.shape"),
                     moves,
                     quarantine,
+                    replays: Replays::new(&self.ledger, &self.pipeline),
+                    retries: RetryStatements::new(&self.ledger, &self.pipeline),
                     targets: Targets::avoiding_stages(self.avoid_stage),
                     shapes: Shapes::new(self.row_wait),
                 };

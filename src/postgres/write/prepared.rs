@@ -11,6 +11,8 @@ use crate::engine::batch::TableBatch;
 use crate::engine::shape::Table;
 use crate::postgres::ledger::moves::MoveStatements;
 use crate::postgres::ledger::quarantine::insert::QuarantineInsert;
+use crate::postgres::ledger::quarantine::replayed::Replays;
+use crate::postgres::ledger::quarantine::settle::RetryStatements;
 
 /// What a session keeps between transactions.
 pub(super) struct Prepared {
@@ -26,6 +28,10 @@ pub(super) struct Prepared {
     pub(super) moves: MoveStatements,
     /// The insert into the quarantine.
     pub(super) quarantine: QuarantineInsert,
+    /// What is known of records that the stream passes once more.
+    pub(super) replays: Replays,
+    /// The statements that settle what is tried again.
+    pub(super) retries: RetryStatements,
     /// What is known of the targets.
     pub(super) targets: Targets,
     /// What is known of the shapes of their tables.

@@ -8,29 +8,47 @@ use tokio_postgres::Client;
 
 use super::failpoint::Failpoint;
 use super::prepared::Prepared;
+use super::retry;
 use super::stop::Stop;
-use crate::engine::batch::{Batch, PartitionMove};
+use crate::engine::batch::{Batch, PartitionMove, TableBatch};
 use crate::engine::outcome::Tally;
 use crate::engine::progress::{Standing, standing};
+use crate::engine::resolution::{Resolution, Retries};
+use crate::postgres::ledger::quarantine::replayed::Passed;
 
-/// What a transaction settles. A second kind brings its own pair of statements, and the ways that rows take
+/// What a transaction settles. Each kind brings its own pair of statements, and the ways that rows take
 /// know nothing of it.
 #[derive(Clone, Copy)]
 pub(super) enum Settlement<'a> {
     /// The positions of partitions move on, and the outcomes of their records are counted.
     Progress(&'a [PartitionMove]),
+    /// Entries of the quarantine are closed, by the outcomes of their records. The rows say which keys.
+    Retries(&'a Retries, &'a [TableBatch]),
+}
+
+/// What is known once the transaction is open.
+pub(super) struct Opened {
+    /// Whether it may go on. Retries that aren't all open any more, or whose rows were changed, count as
+    /// applied: whoever tries them looks again.
+    pub(super) standing: Standing,
+    /// Open entries of the quarantine that the moves pass once more, locked.
+    pub(super) passed: Vec<Passed>,
 }
 
 impl<'a> Settlement<'a> {
     /// What a batch settles.
     pub(super) fn of(batch: &'a Batch) -> Self {
-        Self::Progress(batch.moves())
+        match batch.retries() {
+            Some(retries) => Self::Retries(retries, batch.tables()),
+            None => Self::Progress(batch.moves()),
+        }
     }
 
     /// The outcomes that are known before anything is written, one tally for each account.
     pub(super) fn tallies(self) -> Vec<Tally> {
         match self {
             Self::Progress(moves) => moves.iter().map(|one| one.settled).collect(),
+            Self::Retries(retries, _) => retries.entries.iter().map(|entry| entry.tally()).collect(),
         }
     }
 
@@ -44,7 +62,7 @@ impl<'a> Settlement<'a> {
         client: &Client,
         prepared: &Prepared,
         locks: &str,
-    ) -> Result<Standing, Stop> {
+    ) -> Result<Opened, Stop> {
         // It is opened in the mode that `default_transaction_read_only` says at this moment: a host that sets
         // it while a session lives takes no more writes.
         let open = format!("BEGIN ISOLATION LEVEL READ COMMITTED{locks}");
@@ -56,8 +74,18 @@ impl<'a> Settlement<'a> {
         match self {
             Self::Progress(moves) => {
                 let lock = prepared.moves.lock(client, moves);
-                let ((), stored) = futures_util::try_join!(begin, lock).map_err(Stop::ledger)?;
-                Ok(standing(moves, stored))
+                let replayed = prepared.replays.lock(client, moves);
+                let ((), stored, passed) =
+                    futures_util::try_join!(begin, lock, replayed).map_err(Stop::ledger)?;
+                Ok(Opened { standing: standing(moves, stored), passed })
+            }
+            Self::Retries(retries, tables) => {
+                let lock = prepared.retries.lock(client, retries);
+                let ((), open) = futures_util::try_join!(begin, lock).map_err(Stop::ledger)?;
+                let all_open = open == retries.entries.len() as u64;
+                let stands = all_open && retry::own_rows_stand(client, prepared, retries, tables).await?;
+                let standing = if stands { Standing::Ready } else { Standing::Applied };
+                Ok(Opened { standing, passed: Vec::new() })
             }
         }
     }
@@ -77,6 +105,12 @@ impl<'a> Settlement<'a> {
             Self::Progress(moves) => {
                 prepared.moves.advance(client, moves, tallies).await.map_err(Stop::ledger)
             }
+            Self::Retries(retries, tables) => {
+                let resolutions = resolutions(tallies)?;
+                let rows = retry::written(client, prepared, retries, tables, tallies).await?;
+                let settled = prepared.retries.settle(client, retries, &resolutions, &rows).await;
+                settled.map_err(Stop::ledger)
+            }
         }
     }
 
@@ -91,6 +125,17 @@ impl<'a> Settlement<'a> {
                 let message = format!("{changed} of {} locked progress rows moved", moves.len());
                 Err(Stop::defect(None, message))
             }
+            Self::Retries(retries, _) if changed == retries.entries.len() as u64 => Ok(()),
+            Self::Retries(retries, _) => {
+                let message = format!("{changed} of {} locked entries were settled", retries.entries.len());
+                Err(Stop::defect(None, message))
+            }
         }
     }
+}
+
+/// What the accounts of retried records come to.
+fn resolutions(tallies: &[Tally]) -> Result<Vec<Resolution>, Stop> {
+    let resolutions: Option<Vec<_>> = tallies.iter().map(Resolution::of_tally).collect();
+    resolutions.ok_or_else(|| Stop::defect(None, "a retried record has no outcome, or several".to_owned()))
 }

@@ -64,6 +64,19 @@ pub(super) struct KeySql {
     pub(super) delete: String,
     /// One array for each key column → the places of those that exist, counted from 1.
     pub(super) probe: String,
+    /// The same → place and version of each row that exists.
+    pub(super) versions: VersionSql,
+    /// The same, of arrays of text.
+    pub(super) versions_of_text: VersionSql,
+}
+
+/// The statements that tell which version of a row stands under a key.
+#[derive(Debug)]
+pub(super) struct VersionSql {
+    /// As it is.
+    pub(super) look: String,
+    /// The same, with the rows locked.
+    pub(super) lock: String,
 }
 
 impl TableNames {
@@ -205,9 +218,29 @@ impl TableNames {
             .map(|number| format!("pg_catalog.unnest(${number}::{})", array_types[number - 1]))
             .collect::<Vec<_>>()
             .join(", ");
+        let texts = (1..=self.key.len())
+            .map(|number| {
+                format!("pg_catalog.unnest(${number}::pg_catalog.text[]::{})", array_types[number - 1])
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
         let probed: Vec<usize> = self.key.iter().map(|(place, _)| *place).collect();
         let aliases = list(&probed, |place| format!("c{place}"));
+        // The laterals keep the planner from joining with a scan of the whole target.
+        let version = |arrays: &str, tail: &str| {
+            format!(
+                "SELECT s.place::pg_catalog.int4, t.tableoid, t.ctid, t.xmin \
+                 FROM ROWS FROM ({arrays}) WITH ORDINALITY AS s({aliases}, place) CROSS JOIN LATERAL \
+                 (SELECT t.tableoid, t.ctid, t.xmin FROM {target} AS t WHERE {same_key} {tail}) AS t"
+            )
+        };
+        let versions = |arrays: &str| VersionSql {
+            look: version(arrays, "OFFSET 0"),
+            lock: version(arrays, "FOR UPDATE OF t"),
+        };
         KeySql {
+            versions: versions(&arrays),
+            versions_of_text: versions(&texts),
             // Counted rather than asked with EXISTS, which would be planned for its first row: a nested loop.
             collides: format!(
                 "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 FROM {stage} AS a JOIN {stage} AS b \

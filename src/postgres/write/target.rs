@@ -114,13 +114,23 @@ impl Targets {
         Ok(())
     }
 
+    /// The target of rows that [`Targets::prepare`] has made ready, to look at.
+    pub(super) fn get(&self, rows: &TableBatch) -> Result<&Target, Stop> {
+        let table = &rows.route.table;
+        self.by_route.get(&(table.oid, rows.route.key.clone())).ok_or_else(|| unready(table))
+    }
+
     /// The target of a batch of rows that [`Targets::prepare`] has made ready.
     pub(super) fn get_mut(&mut self, rows: &TableBatch) -> Result<&mut Target, Stop> {
         let table = &rows.route.table;
         self.by_route
             .get_mut(&(table.oid, rows.route.key.clone()))
-            .ok_or_else(|| Stop::defect(Some(table), format!("no statements were made ready for {table}")))
+            .ok_or_else(|| unready(table))
     }
+}
+
+fn unready(table: &Table) -> Stop {
+    Stop::defect(Some(table), format!("no statements were made ready for {table}"))
 }
 
 /// Whether rows of an `append` route can't be copied straight into the table.

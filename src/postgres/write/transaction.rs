@@ -20,10 +20,13 @@ use super::work::Work;
 use crate::engine::batch::Batch;
 use crate::engine::outcome::Tally;
 use crate::engine::progress::Standing;
+use crate::engine::resolution::Retries;
+use crate::postgres::ledger::quarantine::replayed::Passed;
 use crate::postgres::ledger::skips;
 
 /// Opens a transaction for a batch, with its tables and what it settles locked and compared. `behind` goes in
-/// the same flush, or is done while the server locks.
+/// the same flush, or is done while the server locks. Gives the entries of the quarantine that the batch
+/// passes once more.
 ///
 /// # Errors
 /// The server's refusal, or what of the ledger or of the tables isn't what the batch was made for.
@@ -32,18 +35,19 @@ pub(super) async fn open<T>(
     prepared: &mut Prepared,
     batch: &Batch,
     behind: impl Future<Output = Result<T, Stop>>,
-) -> Result<T, Stop> {
+) -> Result<(T, Vec<Passed>), Stop> {
     prepared.prepare(client, batch.shapes(), batch.tables()).await?;
+    prepared.replays.look(client, batch.moves()).await.map_err(Stop::ledger)?;
     let locks = prepared.shapes.locks(batch);
     let open = Settlement::of(batch).open(client, prepared, &locks);
     let compare = prepared.shapes.changed(client, batch);
-    let (standing, changed, behind) = futures_util::try_join!(open, compare, behind)?;
-    match standing {
+    let (opened, changed, behind) = futures_util::try_join!(open, compare, behind)?;
+    match opened.standing {
         Standing::Ready => {}
         Standing::Applied => return Err(Stop::Applied),
         Standing::Fenced(fences) => return Err(Stop::Fenced(fences)),
     }
-    if changed.is_empty() { Ok(behind) } else { Err(Stop::Reshaped(changed)) }
+    if changed.is_empty() { Ok((behind, opened.passed)) } else { Err(Stop::Reshaped(changed)) }
 }
 
 /// Runs a batch up to, and without, COMMIT; returns the outcomes that it would commit. `settling` is called
@@ -64,7 +68,7 @@ pub(super) async fn run(
     };
     let opened = open(client, prepared, batch, look).await;
     timings.lap(Stage::Lock, started);
-    let splits = opened?;
+    let (splits, passed) = opened?;
     Failpoint::AfterLock.reach();
     let (settlement, effects) = (Settlement::of(batch), Effects::of(batch));
     let mut work = Work::new(client, settlement.tallies(), *timings);
@@ -72,7 +76,7 @@ pub(super) async fn run(
     let settled = match written {
         Ok(()) => {
             settling();
-            close(&mut work, prepared, batch, settlement, effects).await
+            close(&mut work, prepared, batch, settlement, effects, &passed).await
         }
         stopped => stopped,
     };
@@ -87,6 +91,7 @@ async fn close(
     batch: &Batch,
     settlement: Settlement<'_>,
     effects: Effects<'_>,
+    passed: &[Passed],
 ) -> Result<(), Stop> {
     Failpoint::AfterRows.reach();
     let rest = effects.write_most(work.client, prepared).await?;
@@ -94,6 +99,7 @@ async fn close(
     let quarantine = async {
         let kept = prepared.quarantine.write_rest(work.client, rest).await;
         let kept = kept.map_err(Stop::quarantine)?;
+        effects.close_replayed(work.client, prepared, passed).await?;
         Failpoint::AfterQuarantine.reach();
         Ok(kept)
     };
@@ -117,6 +123,9 @@ async fn close(
 
 /// Every offset of each move is a record's outcome or a gap; nothing is written on a batch that miscounts.
 pub(super) fn check_accounts(batch: &Batch) -> Result<(), Stop> {
+    if let Some(retries) = batch.retries() {
+        return check_retries(batch, retries);
+    }
     let mut counted: Vec<u64> = batch.moves().iter().map(|one| one.settled.total() + one.gaps).collect();
     for entry in batch.tables().iter().flat_map(|rows| &rows.entries) {
         counted[entry.move_index.get()] += 1;
@@ -132,4 +141,19 @@ pub(super) fn check_accounts(batch: &Batch) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// Each record that is tried again has a row, or an outcome without one.
+fn check_retries(batch: &Batch, retries: &Retries) -> Result<(), Stop> {
+    let mut counted: Vec<u64> = retries.entries.iter().map(|entry| entry.tally().total()).collect();
+    for entry in batch.tables().iter().flat_map(|rows| &rows.entries) {
+        counted[entry.move_index.get()] += 1;
+    }
+    match retries.entries.iter().zip(counted).find(|(_, counted)| *counted != 1) {
+        None => Ok(()),
+        Some((entry, counted)) => {
+            let message = format!("the batch accounts {counted} times for offset {}", entry.offset);
+            Err(Stop::defect(None, message))
+        }
+    }
 }

@@ -201,7 +201,7 @@ async fn quarantined_records_are_kept_to_the_last_byte() {
     assert!(matches!(bench.write(&again).await, CommitOutcome::Committed(_)));
     let open = "SELECT concat_ws('/', record_offset, code, attempts) FROM tidegate.quarantine \
                 WHERE resolved_at IS NULL AND resolution IS NULL";
-    assert_eq!(bench.texts(open).await, ["0/out_of_range/3"]);
+    assert_eq!(bench.texts(open).await, ["0/out_of_range/4"]);
 }
 
 #[tokio::test]

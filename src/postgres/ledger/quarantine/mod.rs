@@ -1,11 +1,17 @@
 //! Records that couldn't be written, and why.
 
+mod chosen;
 pub(in crate::postgres) mod insert;
+pub(in crate::postgres) mod replayed;
+pub(in crate::postgres) mod settle;
 
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
+
+use self::chosen::Conditions;
+pub use self::chosen::{Chosen, EntryDecision, PageLimits};
 
 use super::{Ledger, LedgerError, count};
 use crate::engine::position::{Offset, TopicId, TopicPartition};
@@ -20,10 +26,16 @@ pub struct QuarantineFilter {
     pub partition: Option<i32>,
     /// At this offset.
     pub offset: Option<Offset>,
-    /// With this code, or with a reason that holds this text.
-    pub reason: Option<String>,
+    /// With this code or SQLSTATE.
+    pub code: Option<String>,
     /// First quarantined at or after this time, milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
+    /// First quarantined before this time, milliseconds since the Unix epoch.
+    pub until_ms: Option<i64>,
+    /// Because of this column.
+    pub column: Option<String>,
+    /// With this code or SQLSTATE, or with a reason that holds this text.
+    pub reason: Option<String>,
     /// For which this condition of the user's holds, in SQL over the columns of `quarantine`.
     pub condition: Option<String>,
     /// Settled ones too.
@@ -86,6 +98,9 @@ const READABLE: &str = "pipeline, topic, topic_id, partition, record_offset, rec
 
 const FILTERED: &str = include_str!("../../sql/ledger_quarantine.sql");
 
+/// What every choice of entries has in common, `$1` to `$9`.
+const CONDITIONS: &str = include_str!("../../sql/ledger_quarantine_conditions.sql");
+
 impl Ledger {
     /// Entries of a pipeline, ordered by topic, partition and offset. The user's condition sees only what
     /// the other conditions let through, and runs in a transaction that can't write.
@@ -98,27 +113,18 @@ impl Ledger {
         pipeline: &str,
         filter: &QuarantineFilter,
     ) -> Result<Vec<QuarantinedRecord>, LedgerError> {
-        let offset = filter.offset.map(Offset::value);
         // As reasons are stored.
         let repertoire = session.repertoire();
-        let spelt =
-            |text: &Option<String>| text.as_deref().map(|text| repertoire.storable(text).into_owned());
-        let (topic, reason) = (spelt(&filter.topic), spelt(&filter.reason));
-        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
-            (&pipeline, Type::TEXT),
-            (&topic, Type::TEXT),
-            (&filter.partition, Type::INT4),
-            (&offset, Type::INT8),
-            (&reason, Type::TEXT),
-            (&filter.since_ms, Type::INT8),
-            (&filter.settled, Type::BOOL),
-            (&filter.limit, Type::INT8),
-        ];
+        let reason = filter.reason.as_deref().map(|text| repertoire.storable(text).into_owned());
+        let conditions = Conditions::of(session, pipeline, filter);
+        let mut parameters = conditions.parameters();
+        parameters.extend([(&reason as _, Type::TEXT), (&filter.limit as _, Type::INT8)]);
         let condition = filter.condition.as_deref().unwrap_or("true");
         let failed = LedgerError::doing("reading the quarantine");
         let columns =
             if filter.whole || self.reads_bytes(session).await.map_err(&failed)? { "*" } else { READABLE };
-        let sql = self.sql(FILTERED).replace("{columns}", columns).replace("{condition}", condition);
+        let sql = self.sql(FILTERED).replace("{columns}", columns).replace("{conditions}", CONDITIONS);
+        let sql = sql.replace("{condition}", condition);
         session.client().batch_execute("BEGIN READ ONLY").await.map_err(&failed)?;
         let result = session.client().query_typed(&sql, &parameters).await;
         session.client().batch_execute("ROLLBACK").await.map_err(&failed)?;

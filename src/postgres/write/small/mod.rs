@@ -85,6 +85,7 @@ fn takes(batch: &Batch) -> Option<&TableBatch> {
             .iter()
             .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
         && batch.quarantine().is_empty()
+        && batch.retries().is_none()
         && !batch.is_hurried()
         && matches!(batch.shapes(), [shape] if *shape == rows.route.table)
         && batch.moves().iter().all(|one| settled(&one.settled).iter().sum::<u64>() == one.settled.total());
@@ -136,6 +137,10 @@ async fn make_ready<'a>(
     rows: &'a TableBatch,
 ) -> Result<Option<Ready<'a>>, Stop> {
     prepared.prepare(client, batch.shapes(), std::slice::from_ref(rows)).await?;
+    prepared.replays.look(client, batch.moves()).await.map_err(Stop::ledger)?;
+    if prepared.replays.concern(batch.moves()) {
+        return Ok(None);
+    }
     let lock = prepared.shapes.table_locks(batch);
     let target = prepared.targets.get_mut(rows)?;
     let ledger = Names { progress: &prepared.progress_table, shape: &prepared.shape_function };

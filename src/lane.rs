@@ -192,6 +192,7 @@ fn perform(
         Command::Released(assignment) => source.released(&assignment),
         Command::Reclaim(assignment) => source.reclaim(&assignment),
         Command::Reshape(topic) => source.reshape(&topic),
+        Command::Judged(topic, judged) => source.judged(&topic, judged),
         Command::Rest(assignment, rests) => source.rest(&assignment, rests),
         Command::Fenced(assignment, stored) => source.fenced(&assignment, &stored),
         Command::Halt(assignment, epoch, halt) => {
@@ -276,7 +277,7 @@ mod tests {
 
     use super::*;
     use crate::engine::backoff::{Backoff, Growth};
-    use crate::engine::breaker::BreakerLimits;
+    use crate::engine::breaker::{BreakerLimits, Judged};
     use crate::engine::claim::Claim;
     use crate::engine::machine::{LaneLimits, Tenure};
     use crate::engine::outcome::{Outcome, Tally};
@@ -343,6 +344,7 @@ mod tests {
         fn rest(&self, _: &Assignment, _: bool) {}
         fn fenced(&self, _: &Assignment, _: &StoredProgress) {}
         fn reshape(&self, _: &Arc<str>) {}
+        fn judged(&self, _: &Arc<str>, _: Judged) {}
         fn reclaim(&self, _: &Assignment) {}
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::breaker::Judged;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::Halt;
 use crate::engine::position::{Assignment, NextOffset, TopicPartition};
@@ -43,6 +44,10 @@ pub trait Source: Send + 'static {
     /// The topic's table isn't what its route was made for: its shape must be read again, and told to every
     /// lane that holds partitions of the topic. Until then the lane keeps their records as they came.
     fn reshape(&self, topic: &Arc<str>);
+
+    /// The lane has settled records of this topic: the other lanes of the process count them as well, so that
+    /// misfits of all lanes halt a route together. A hint: a word that is lost makes the halt come later.
+    fn judged(&self, topic: &Arc<str>, judged: Judged);
 
     /// The stored position isn't the one that was held: the partition must be claimed anew.
     fn reclaim(&self, assignment: &Assignment);

@@ -28,6 +28,14 @@ pub struct Judged {
     pub bad: u64,
 }
 
+impl Judged {
+    /// Takes further records in.
+    pub const fn add(&mut self, further: Self) {
+        self.records += further.records;
+        self.bad += further.bad;
+    }
+}
+
 /// Counts of one route.
 #[derive(Debug)]
 pub struct Breaker {
@@ -61,8 +69,7 @@ impl Breaker {
         let number = self.bucket_number(now_ms);
         match self.buckets.back_mut() {
             Some(bucket) if bucket.number == number => {
-                bucket.judged.records += judged.records;
-                bucket.judged.bad += judged.bad;
+                bucket.judged.add(judged);
             }
             _ => self.buckets.push_back(Bucket { number, judged }),
         }

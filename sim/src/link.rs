@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate::engine::breaker::Judged;
 use tidegate::engine::commit::StoredProgress;
 use tidegate::engine::halt::Halt;
 use tidegate::engine::position::{Assignment, NextOffset, TopicPartition};
@@ -21,6 +22,7 @@ pub(crate) enum Word {
     Strayed(Assignment),
     Rests(Assignment, bool),
     Reshape,
+    Judged(usize, Arc<str>, Judged),
 }
 
 /// Carries the words of one lane.
@@ -82,6 +84,10 @@ impl Source for Link {
         if !self.ground.lock().is(Mutant::ShapeNeverRead) {
             self.say(Word::Reshape);
         }
+    }
+
+    fn judged(&self, topic: &Arc<str>, judged: Judged) {
+        self.say(Word::Judged(self.connection.1, Arc::clone(topic), judged));
     }
 
     fn reclaim(&self, assignment: &Assignment) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::mpsc as tokio_mpsc;
 
+use crate::engine::breaker::Judged;
 use crate::engine::commit::StoredProgress;
 use crate::engine::halt::Halt;
 use crate::engine::ownership::{Event, Look};
@@ -19,6 +20,8 @@ pub(super) enum PollMessage {
     Happened(Event),
     /// Applied up to here.
     Advise(TopicPartition, NextOffset),
+    /// This lane has settled records of a topic: the others count them as well.
+    Judged(usize, Arc<str>, Judged),
     /// Fetch no more of it, or go on.
     Rest(Assignment, bool),
     /// Subscribe to exactly these topics.
@@ -95,6 +98,8 @@ pub(super) struct LaneLink {
     pub(super) poll: PollLink,
     /// The duties.
     pub(super) duties: DutyLink,
+    /// The lane's number.
+    pub(super) lane: usize,
 }
 
 impl Source for LaneLink {
@@ -105,6 +110,10 @@ impl Source for LaneLink {
 
     fn advise(&self, partition: &TopicPartition, next: NextOffset) {
         self.poll.send(PollMessage::Advise(partition.clone(), next));
+    }
+
+    fn judged(&self, topic: &Arc<str>, judged: Judged) {
+        self.poll.send(PollMessage::Judged(self.lane, Arc::clone(topic), judged));
     }
 
     fn released(&self, assignment: &Assignment) {

@@ -331,7 +331,7 @@ fn start(
     let refusals = Refusals::new(board.clone());
     let (duty_link, duty_messages) = mpsc::unbounded_channel();
     let (look_link, looks) = mpsc::unbounded_channel();
-    let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone() };
+    let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone(), lane: 0 };
     let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
     let (routes_in, routes) = watch::channel(RouteMap::default());
     let routes_read = routes.clone();
@@ -400,9 +400,10 @@ fn start_lanes(
             let connector = parts.connector.named(&format!("lane{number}"));
             let store = Writer::new(connector, parts.ledger.clone(), parts.settings.pipeline.as_str());
             let beat = parts.audience.board.heartbeat(format!("lane {number}"), LANE_PULSE);
+            let link = LaneLink { lane: number.into(), ..link.clone() };
             let mut facts = Facts::new(parts.audience.clone(), beat, budget.surplus());
             let task =
-                tokio::spawn(lane::run(machine, store, link.clone(), inbox, move |fact| facts.tell(fact)));
+                tokio::spawn(lane::run(machine, store, link, inbox, move |fact| facts.tell(fact)));
             (sender, task)
         })
         .unzip()

@@ -205,6 +205,24 @@ fn a_route_that_halts_stops_exactly_at_the_record() {
     }
 }
 
+#[test]
+fn misfits_of_all_lanes_of_a_process_count_together() {
+    let mut scene = Scene::new("breaker of all", 2);
+    scene.more = "bad_records: {halt_above: 0.5, over: 10m, at_least: 100}\n".to_owned();
+    let worker = scene.worker();
+    // Half of them in each partition, and each partition in a lane of its own: too few for either.
+    scene.send(&Plan { poison: 1.0, ..Plan::events(80) });
+    scene.await_caught_up();
+    scene.send(&Plan { poison: 1.0, ..Plan::events(80) });
+    Scene::await_log(&worker, "TG-302");
+    let kept = scene.number("SELECT count(*) FROM tidegate.quarantine");
+    assert!(kept < 160, "{kept}");
+    drop(worker);
+    scene.more.clear();
+    scene.run_to_end();
+    scene.prove();
+}
+
 /// As the page of TG-301 says: to whoever runs, or to whoever runs next.
 #[test]
 fn a_record_that_stops_a_partition_is_skipped_by_name_and_the_partition_goes_on() {
@@ -269,7 +287,7 @@ fn a_wrong_deploy_upstream_halts_before_it_fills_the_quarantine() {
     let ended = run(&scene);
     assert_eq!(ended.code, Some(5), "{}", ended.errors);
     assert!(ended.errors.contains("TG-302"), "{}", ended.errors);
-    // Each of the two lanes may pass fewer than at_least records before it can judge.
+    // Each of the two lanes may have fewer than at_least records in flight before it hears of the other's.
     let kept = scene.number("SELECT count(*) FROM tidegate.quarantine");
     assert!(kept < 200, "{kept}");
     let passed = "SELECT sum(next_offset - inserted - quarantined)::bigint FROM tidegate.progress";

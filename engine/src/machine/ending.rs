@@ -127,9 +127,7 @@ impl Machine {
         self.unlocked(&flight.tenures, commands);
         self.leave_behind_flight(flight, commands);
         let records = tallies.iter().map(Tally::total).sum();
-        for (route, judged) in &flight.judged {
-            self.breakers[*route as usize].count(now, *judged);
-        }
+        self.judge(now, &flight.judged, commands);
         self.trouble = Trouble::default();
         let bytes = batch.tables().iter().map(|table| table.arena.len()).sum();
         let mut oldest_at_ms = None;

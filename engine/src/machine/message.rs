@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backoff::Backoff;
 use crate::batch::Batch;
-use crate::breaker::BreakerLimits;
+use crate::breaker::{BreakerLimits, Judged};
 use crate::claim::Claim;
 use crate::commit::{CommitOutcome, StoredProgress};
 use crate::halt::Halt;
@@ -77,6 +77,8 @@ pub enum Input {
     /// The partition's row as a look at the ledger found it: an idle partition doesn't write, and learns only
     /// here that an operator decided or that the database went back.
     Stored(Assignment, StoredProgress),
+    /// Another lane of the process has settled records of this topic.
+    Judged(Arc<str>, Judged),
     /// The route of a topic, with its table's shape as it was just read.
     Shaped(Arc<Route>),
     /// The group takes the partition away: finish what is in flight, accept no more.
@@ -112,6 +114,8 @@ pub enum Command {
     /// Read the shape of this topic's table; answer with [`Input::Shaped`], or with [`Input::Halted`] where
     /// the route doesn't fit it.
     Reshape(Arc<str>),
+    /// Records of this topic were settled: the other lanes of the process count them as well.
+    Judged(Arc<str>, Judged),
     /// The partition stands still.
     Halt(Assignment, Epoch, Halt),
     /// A fact for metrics and logs.

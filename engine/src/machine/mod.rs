@@ -12,6 +12,7 @@ mod message;
 mod parents;
 mod search;
 mod ending;
+mod judged;
 mod refusals;
 mod room;
 mod reshape;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use self::ahead::Ahead;
 use self::held::{Exit, Held};
+use self::judged::Untold;
 use self::search::Search;
 use super::breaker::{Breaker, Judged};
 use super::claim::Holding;
@@ -81,7 +83,10 @@ pub struct Machine {
     held: BTreeMap<TenureId, Held>,
     next_tenure: TenureId,
     routes: Vec<RouteSlot>,
-    breakers: Vec<Breaker>,
+    /// By topic: what this lane settled, and what others of the process did.
+    breakers: BTreeMap<Arc<str>, Breaker>,
+    /// What the other lanes of the process have to be told of that, and when they were told last.
+    untold: Untold,
     segments: VecDeque<Segment>,
     flight: Option<Flight>,
     /// The next batch, if it is cut already.
@@ -100,7 +105,8 @@ impl Machine {
             held: BTreeMap::new(),
             next_tenure: TenureId::default(),
             routes: Vec::new(),
-            breakers: Vec::new(),
+            breakers: BTreeMap::new(),
+            untold: Untold::default(),
             segments: VecDeque::new(),
             flight: None,
             ahead: None,
@@ -138,6 +144,7 @@ impl Machine {
             }
             Input::Stored(assignment, stored) => self.looked_up(&assignment, stored, &mut commands),
             Input::Revoked(assignment) => self.revoke(assignment, &mut commands),
+            Input::Judged(topic, judged) => self.breaker(&topic).count(now, judged),
             Input::Shaped(route) => self.shaped(now, &route, &mut commands),
             Input::Settling => self.cut_ahead(),
             Input::Written(batch, outcome) => self.written(now, *batch, outcome, &mut commands),
@@ -241,7 +248,6 @@ impl Machine {
             decoder: Decoder::new(Arc::clone(route)),
             target,
         });
-        self.breakers.push(Breaker::new(self.limits.breaker));
         (self.routes.len() - 1) as u32
     }
 

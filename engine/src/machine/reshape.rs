@@ -146,7 +146,5 @@ impl Machine {
         let taken: Vec<bool> = self.routes.iter().map(taken).collect();
         let mut keep = taken.iter();
         self.routes.retain(|_| keep.next() == Some(&true));
-        let mut keep = taken.iter();
-        self.breakers.retain(|_| keep.next() == Some(&true));
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Command, Exit, Machine, Millis};
-use crate::breaker::Judged;
 use crate::halt::{Halt, HaltCode};
 use crate::position::Offset;
 use crate::route::Route;
@@ -22,10 +21,15 @@ impl Machine {
 
     /// The routes whose share of misfits this batch would carry over the limit.
     pub(super) fn tripping(&mut self, now: Millis, cut: &Cut) -> Vec<u32> {
-        let trips = |(route, judged): &(&u32, &Judged)| {
-            judged.bad > 0 && self.breakers[**route as usize].would_trip(now, **judged)
-        };
-        cut.judged.iter().filter(trips).map(|(route, _)| *route).collect()
+        let bad = cut.judged.iter().filter(|(_, judged)| judged.bad > 0);
+        let mut tripping = Vec::new();
+        for (route, judged) in bad {
+            let topic = Arc::clone(&self.routes[*route as usize].route.topic);
+            if self.breaker(&topic).would_trip(now, *judged) {
+                tripping.push(*route);
+            }
+        }
+        tripping
     }
 
     /// Partitions stop in front of a bad record where the route says so: at once, or when the batch that

@@ -262,6 +262,11 @@ impl Worker {
                 Word::Strayed(assignment) => self.step(Event::Strayed(assignment)),
                 Word::Rests(assignment, rests) => self.rest(&assignment, rests),
                 Word::Reshape => self.reads_shape = true,
+                Word::Judged(lane, topic, judged) => {
+                    for other in (0..self.lanes.len()).filter(|other| *other != lane) {
+                        self.tell(other, Input::Judged(Arc::clone(&topic), judged));
+                    }
+                }
             }
         }
         released

@@ -26,7 +26,7 @@ use super::desk::Desk;
 use super::discovery::RouteMap;
 use super::messages::{DutyLink, LookLink, PollMessage};
 use super::refusals::Refusals;
-use crate::engine::machine::Millis;
+use crate::engine::machine::{Input, Millis};
 use crate::engine::ownership::{Event, Ownership};
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::Consumer;
@@ -258,6 +258,12 @@ impl Thread {
             PollMessage::Advise(partition, next) => {
                 self.happened(Event::Applied(partition.clone(), next));
                 self.advice.insert(partition, next);
+            }
+            PollMessage::Judged(lane, topic, judged) => {
+                let others = self.with.lanes.iter().enumerate().filter(|(other, _)| *other != lane);
+                for (_, other) in others {
+                    other.control(Input::Judged(Arc::clone(&topic), judged));
+                }
             }
             PollMessage::Rest(assignment, rests) => {
                 if self.ownership.is_current(&assignment) {

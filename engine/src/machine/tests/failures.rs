@@ -404,27 +404,6 @@ fn a_skipped_record_leaves_and_the_next_bad_one_stops() {
 }
 
 #[test]
-fn the_breaker_trips_before_anything_is_written() {
-    let breaker = BreakerLimits { halt_above: 0.5, over_ms: 60_000, at_least: 4 };
-    play(
-        "too many",
-        LaneLimits { breaker, ..limits() },
-        &[
-            ("assign 0 g1 at 0 to good", ""),
-            ("valid 0 g1", ""),
-            ("assign 1 g2 at 0 to bad", ""),
-            ("valid 1 g2", ""),
-            ("records 1 g2: 0b 1", "write 1: 0-2 bad 0"),
-            ("records 1 g2: 2b 3b", ""),
-            ("records 0 g1: 0", ""),
-            ("committed", "reshape bad, write 0: 0-1"),
-            ("shaped bad 0", ""),
-            ("committed", "dropped 2 of 1, halt 1 TG-302"),
-        ],
-    );
-}
-
-#[test]
 fn a_batch_waits_for_more_until_it_is_full_or_old() {
     let limits = LaneLimits { linger_ms: 50, batch_rows: 3, ..limits() };
     play_all(

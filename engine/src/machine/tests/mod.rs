@@ -8,6 +8,7 @@
 
 mod ahead;
 mod failures;
+mod judged;
 mod kept;
 mod locked;
 mod ownership;
@@ -17,7 +18,7 @@ mod reshape;
 use super::*;
 use crate::backoff::{Backoff, Growth};
 use crate::batch::{Batch, MoveIndex, Pending};
-use crate::breaker::BreakerLimits;
+use crate::breaker::{BreakerLimits, Judged};
 use crate::claim::Claim;
 use crate::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::halt::HaltCode;
@@ -186,6 +187,11 @@ impl Lane {
                 shape.version.own = version;
                 self.routes.insert(table.to_owned(), Arc::clone(&route));
                 Input::Shaped(route)
+            }
+            "judged" => {
+                let topic = words.next().into();
+                let (records, bad) = (words.number() as u64, words.number() as u64);
+                Input::Judged(topic, Judged { records, bad })
             }
             "settling" => Input::Settling,
             "tick" => {
@@ -357,6 +363,7 @@ fn words_of(command: &Command) -> Option<String> {
         Command::Report(Report::UnknownResolved { applied }) => format!("unknown applied: {applied}"),
         Command::Report(Report::Retrying { class, .. }) => format!("retry {}", class.name()),
         Command::Advise(..)
+        | Command::Judged(..)
         | Command::Report(
             Report::Settled { .. } | Report::Quarantined { .. } | Report::Batch { .. } | Report::Failed(_),
         ) => return None,

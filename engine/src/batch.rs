@@ -148,7 +148,7 @@ pub struct Entry {
     pub fields: Range<u32>,
     /// The key columns' fields, in the order of `route.key`, each with its length; empty for `append`.
     pub key: Range<u32>,
-    /// The hash of that key's bytes; see [`super::key::fingerprint`].
+    /// The hash of that key's bytes; see [`super::hash::fingerprint`].
     pub fingerprint: u64,
     /// Records that came first and lack required columns: each of them is refused unless the key exists.
     /// When the entry itself lacks them (`op` is `Merge` and there is no later full record), it is the last

@@ -4,6 +4,7 @@
 //! the ledger grants another. It can't be copied: it moves from the grant to the lane, and a batch's
 //! [`PartitionMove`] is made of what is read off it, a [`Holding`], and of nothing else.
 
+use super::anchor::{Anchor, Bearings};
 use super::outcome::Tally;
 use super::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use super::progress::{Expected, NoMove, PartitionMove, ProgressDelta};
@@ -15,6 +16,7 @@ pub struct Claim {
     expected: Expected,
     is_paused: bool,
     skip: Option<Offset>,
+    bearings: Bearings,
 }
 
 impl Claim {
@@ -26,7 +28,9 @@ impl Claim {
         epoch: Epoch,
         next: NextOffset,
     ) -> Self {
-        Self { partition, expected: Expected { topic_id, epoch, next }, is_paused: false, skip: None }
+        let bearings = Bearings { anchor: None, cluster_id: None };
+        let expected = Expected { topic_id, epoch, next };
+        Self { partition, expected, is_paused: false, skip: None, bearings }
     }
 
     /// The same, as it is granted while a pause stands or doesn't.
@@ -44,6 +48,17 @@ impl Claim {
     /// Whether a pause stood when it was granted: nothing is written under it then.
     pub const fn is_paused(&self) -> bool {
         self.is_paused
+    }
+
+    /// The same with what its ledger remembers of the log.
+    #[must_use]
+    pub fn with_bearings(self, bearings: Bearings) -> Self {
+        Self { bearings, ..self }
+    }
+
+    /// What its ledger remembers of the log.
+    pub const fn bearings(&self) -> &Bearings {
+        &self.bearings
     }
 
     /// The partition.
@@ -114,8 +129,8 @@ impl Holding {
         self.partition == other.partition && self.expected == other.expected
     }
 
-    /// A move to `to`, over this many committed records; `settled` are the outcomes that are known before
-    /// anything is written.
+    /// A move to `to`, over this many committed records, of which `anchor` is the last; `settled` are the
+    /// outcomes that are known before anything is written.
     ///
     /// # Errors
     /// [`NoMove::NotForward`] when `to` does not lie behind the position.
@@ -125,11 +140,23 @@ impl Holding {
         records: u64,
         settled: Tally,
         newest_at_ms: Option<i64>,
+        anchor: Option<Anchor>,
     ) -> Result<PartitionMove, NoMove> {
         let Self { partition, expected: Expected { topic_id, epoch, next }, log_end, skip: _ } = self;
         let delta = ProgressDelta::new(next, to)?;
         let gaps = delta.span().saturating_sub(records);
         let holes = Vec::new();
-        Ok(PartitionMove { partition, topic_id, epoch, delta, settled, gaps, holes, log_end, newest_at_ms })
+        Ok(PartitionMove {
+            partition,
+            topic_id,
+            epoch,
+            delta,
+            settled,
+            gaps,
+            holes,
+            log_end,
+            newest_at_ms,
+            anchor,
+        })
     }
 }

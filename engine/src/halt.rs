@@ -30,6 +30,8 @@ crate::words! {
         TopicMissing = "TG-108",
         /// A batch unpacks to more than the Kafka client takes.
         BatchTooLarge = "TG-109",
+        /// The brokers are those of another cluster.
+        ClusterSwapped = "TG-110",
         /// Another process owns the partition in the ledger.
         OwnedElsewhere = "TG-201",
         /// A record doesn't fit and `on_bad_record` is `halt`.
@@ -81,6 +83,9 @@ impl HaltCode {
             Self::BatchTooLarge => {
                 "set kafka.receive.message.max.bytes to three times what the batch unpacks to, and restart"
             }
+            Self::ClusterSwapped => {
+                "lead kafka.bootstrap.servers back, or go on in this cluster by `tidegate offsets adopt`"
+            }
             Self::OwnedElsewhere => {
                 "stop the other process of this pipeline; work is taken over when its row stops moving"
             }
@@ -105,7 +110,7 @@ impl HaltCode {
 
     /// Whether the topic isn't the one that progress belongs to, wherever the partition stands.
     pub const fn is_of_topic(self) -> bool {
-        matches!(self, Self::TopicRecreated)
+        matches!(self, Self::TopicRecreated | Self::ClusterSwapped)
     }
 
     /// Whether the cause is looked at again without an operator.
@@ -124,6 +129,7 @@ impl HaltCode {
             | Self::LogCorrupt
             | Self::GroupConflict
             | Self::BatchTooLarge
+            | Self::ClusterSwapped
             | Self::BadRecord
             | Self::TooManyBadRecords
             | Self::DatabaseDamaged

@@ -31,6 +31,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::anchor::Anchor;
 use super::defect;
 use super::outcome::Tally;
 use super::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition, Watermarks};
@@ -162,6 +163,8 @@ pub struct PartitionMove {
     pub log_end: Option<NextOffset>,
     /// The newest record timestamp in the span, milliseconds since the Unix epoch.
     pub newest_at_ms: Option<i64>,
+    /// The last record in the span.
+    pub anchor: Option<Anchor>,
 }
 
 /// What has to be stored for one partition.
@@ -335,6 +338,7 @@ mod tests {
             holes: Vec::new(),
             log_end: None,
             newest_at_ms: None,
+            anchor: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod idle;
 mod life;
 mod log;
 mod offsets;
+mod offsets_logs;
 mod outage;
 mod pauses;
 mod refusals;

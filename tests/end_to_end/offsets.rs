@@ -19,7 +19,7 @@ fn offsets(scene: &Scene, command: &str, arguments: &[&str]) -> Ended {
 
 /// The same for the scene's topic, with a reason; it ends well.
 #[track_caller]
-fn decide(scene: &Scene, command: &str, arguments: &[&str]) -> Value {
+pub(super) fn decide(scene: &Scene, command: &str, arguments: &[&str]) -> Value {
     let all = [&["--topic", &scene.fresh.topic, "--reason", "a test", "-o", "json"], arguments].concat();
     let ended = offsets(scene, command, &all);
     assert_eq!(ended.code, Some(0), "{}{}", ended.output, ended.errors);
@@ -28,7 +28,7 @@ fn decide(scene: &Scene, command: &str, arguments: &[&str]) -> Value {
 
 /// The same, refused: nothing changes, and the message says so.
 #[track_caller]
-fn refused(scene: &Scene, command: &str, arguments: &[&str]) -> String {
+pub(super) fn refused(scene: &Scene, command: &str, arguments: &[&str]) -> String {
     let before = ledger(scene);
     let all = [&["--topic", &scene.fresh.topic, "--reason", "a test"], arguments].concat();
     let ended = offsets(scene, command, &all);
@@ -48,12 +48,12 @@ fn next(scene: &Scene) -> BTreeMap<i32, i64> {
 }
 
 #[track_caller]
-fn verify(scene: &Scene) {
+pub(super) fn verify(scene: &Scene) {
     let ended = scene.program().call("verify", SOON).unwrap();
     assert_eq!(ended.code, Some(0), "{}{}", ended.output, ended.errors);
 }
 
-fn await_halts(worker: &Running, http: &str, code: &str, count: f64) {
+pub(super) fn await_halts(worker: &Running, http: &str, code: &str, count: f64) {
     let name = format!("tidegate_partitions_halted{{code=\"{code}\"");
     worker.await_condition(code, SOON, |_| series(http, &name) == Some(count)).unwrap();
 }

@@ -33,7 +33,7 @@ pub(super) fn on_postgres(name: &str, postgres: &Postgres) -> Scene {
 }
 
 /// A scene on a Kafka of its own.
-fn on_kafka(name: &str, kafka: &Kafka) -> Scene {
+pub(super) fn on_kafka(name: &str, kafka: &Kafka) -> Scene {
     let mut fresh = Fresh::new(name);
     fresh.bootstrap = kafka.bootstrap().to_owned();
     let mut scene = Scene::of(fresh, 2, &[], &Options::default());

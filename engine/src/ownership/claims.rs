@@ -61,6 +61,7 @@ impl Ownership {
 
     fn hold_granted(&mut self, grant: Grant, turn: &mut Turn) -> Option<Look> {
         let Grant { claim, fetched_id, route } = grant;
+        let bearings = claim.bearings().clone();
         let (partition, topic_id) = (claim.partition().clone(), claim.topic_id());
         let (epoch, next) = (claim.epoch(), claim.next());
         if claim.is_paused() {
@@ -73,6 +74,7 @@ impl Ownership {
         };
         self.generation = self.generation.next();
         let (generation, lane) = (self.generation, lane_of(&partition, self.lanes));
+        self.held.get_mut(&partition)?.bearings = bearings;
         let look = self.next_look(&partition);
         let held = self.held.get_mut(&partition)?;
         let hold = Hold { generation, lane, topic_id, fetched_id, next };
@@ -87,7 +89,8 @@ impl Ownership {
     /// A new question about the partition; answers to earlier ones decide nothing any more.
     pub(super) fn next_look(&mut self, partition: &TopicPartition) -> Look {
         self.looks += 1;
-        Look { partition: partition.clone(), number: self.looks }
+        let anchor = self.held.get(partition).and_then(|held| held.bearings.anchor);
+        Look { partition: partition.clone(), number: self.looks, anchor }
     }
 
     pub(super) fn applied(&mut self, partition: &TopicPartition, next: NextOffset) {

@@ -3,6 +3,7 @@
 use super::fence::FenceWatch;
 use super::refusal::Refusals;
 use super::verdict::{Claimed, Sightings};
+use crate::anchor::Bearings;
 use crate::halt::HaltCode;
 use crate::machine::Millis;
 use crate::position::{Assignment, Generation, NextOffset, Offset, TopicId, TopicPartition};
@@ -17,6 +18,8 @@ pub(super) struct Held {
     pub(super) refusals: Refusals,
     /// How often in a row its log was seen to end before its position, over all claims.
     pub(super) sightings: Sightings,
+    /// What the ledger remembered of its log when it was claimed.
+    pub(super) bearings: Bearings,
     /// The log's end as last looked up: whether a fenced partition's row has work to do.
     pub(super) end: Option<NextOffset>,
     /// The group is about to have it back: it isn't claimed any more.
@@ -32,6 +35,7 @@ impl Held {
             fences: 0,
             refusals: Refusals::default(),
             sightings: Sightings::default(),
+            bearings: Bearings::default(),
             end: None,
             is_leaving: false,
             owed: None,

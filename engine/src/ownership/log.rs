@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::claims::CLAIM_AGAIN;
 use super::life::{Life, Looking};
-use super::verdict::{Verdict, changes_verdict, verdict};
+use super::verdict::{Verdict, anchored_verdict, changes_verdict, swapped, verdict};
 use super::{Found, News, Order, Ownership, Turn};
-use crate::halt::{Halt, HaltCode};
+use crate::halt::Halt;
 use crate::machine::{Input, Millis};
 use crate::position::{NextOffset, TopicId, TopicPartition};
 
@@ -20,7 +20,7 @@ const LOOK_FOR_LOG: Millis = 15_000;
 
 impl Ownership {
     pub(super) fn found(&mut self, found: Found, turn: &mut Turn) {
-        let Found { look, log } = found;
+        let Found { look, log, anchored, cluster_id } = found;
         let Some(held) = self.held.get_mut(&look.partition) else { return };
         if let Life::Rowless { looking } = &mut held.life {
             let is_answer = looking.number == look.number && looking.again_at.is_none();
@@ -36,7 +36,11 @@ impl Ownership {
             return;
         }
         let (hold, doubted) = (*hold, looking.doubted);
+        let known = held.bearings.cluster_id.as_deref();
         let verdict = verdict(&hold.claimed(&look.partition), log.as_ref());
+        let verdict = anchored_verdict(verdict, &look.partition, look.anchor, anchored);
+        let verdict =
+            swapped(&look.partition.topic, known, cluster_id.as_deref()).map_or(verdict, Verdict::Halt);
         match held.sightings.confirm(verdict) {
             Verdict::Valid => {
                 held.life = Life::Active { hold };
@@ -44,7 +48,7 @@ impl Ownership {
             }
             Verdict::Unknown => looking.again_at = Some(turn.now + LOOK_AGAIN),
             // Only the ledger knows the position exactly: it is claimed anew, and judged by what is stored.
-            Verdict::Halt(halt) if doubted && halt.code != HaltCode::TopicRecreated => {
+            Verdict::Halt(halt) if doubted && !halt.code.is_of_topic() => {
                 self.strayed(&hold.of(&look.partition), turn);
             }
             Verdict::Halt(halt) => self.halt(&look.partition, &halt, turn),
@@ -113,9 +117,19 @@ impl Ownership {
         }
     }
 
-    /// A topic that was created anew while it is read halts by name.
-    pub(super) fn identities(&mut self, ids: &BTreeMap<String, TopicId>, turn: &mut Turn) {
+    /// A topic that was created anew while it is read halts by name, and so does one in another cluster.
+    pub(super) fn identities(
+        &mut self,
+        ids: &BTreeMap<String, TopicId>,
+        cluster: Option<&str>,
+        turn: &mut Turn,
+    ) {
         let stray = self.held.iter().filter_map(|(partition, held)| {
+            let known = held.bearings.cluster_id.as_deref();
+            let elsewhere = swapped(&partition.topic, known, cluster).filter(|_| held.life.hold().is_some());
+            if let Some(halt) = elsewhere {
+                return Some((partition.clone(), halt));
+            }
             let (hold, id) = (held.life.hold()?, ids.get(&*partition.topic)?);
             let halt = || Halt::recreated(&partition.topic, *id, hold.topic_id);
             (*id != hold.topic_id).then(|| (partition.clone(), halt()))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::verdict::LogState;
+use crate::anchor::{Anchor, Anchored};
 use crate::claim::Claim;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
@@ -30,6 +31,8 @@ pub struct Look {
     pub partition: TopicPartition,
     /// The question's number.
     pub number: u64,
+    /// The last record applied, which the log is asked for as well.
+    pub anchor: Option<Anchor>,
 }
 
 /// The answer to a [`Look`].
@@ -39,6 +42,10 @@ pub struct Found {
     pub look: Look,
     /// The log; `None` where nothing was found out.
     pub log: Option<LogState>,
+    /// What it has at the place of the last record applied.
+    pub anchored: Anchored,
+    /// The cluster that was asked, where it tells its id.
+    pub cluster_id: Option<Arc<str>>,
 }
 
 /// What happens to partitions. What names an assignment is dropped once that one has ended.
@@ -65,8 +72,8 @@ pub enum Event {
     Rows(Vec<(TopicPartition, StoredProgress)>),
     /// Partitions that have no row in the ledger, as last looked up.
     Rowless(Vec<TopicPartition>),
-    /// Identities of topics, as last looked up.
-    Identities(BTreeMap<String, TopicId>),
+    /// Identities of topics and of their cluster, as last looked up.
+    Identities(BTreeMap<String, TopicId>, Option<Arc<str>>),
     /// The identities under which topics are fetched, as far as they are known, after one of them has
     /// changed.
     Fetched(BTreeMap<Arc<str>, TopicId>),

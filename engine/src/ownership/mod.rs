@@ -91,7 +91,7 @@ impl Ownership {
             Event::Ends(ends) => self.ends(ends, &mut turn),
             Event::Rows(rows) => self.rows(rows, &mut turn),
             Event::Rowless(partitions) => self.rowless(&partitions, &mut turn),
-            Event::Identities(ids) => self.identities(&ids, &mut turn),
+            Event::Identities(ids, cluster) => self.identities(&ids, cluster.as_deref(), &mut turn),
             Event::Fetched(ids) => self.fetched(&ids, &mut turn),
             Event::Doubted => self.doubt_all(&mut turn),
             Event::PositionRefused(partition) => self.position_refused(partition, &mut turn),

@@ -3,6 +3,7 @@
 //! librdkafka neither checks an assigned offset nor notices that a topic was created anew, so both are
 //! looked up before a partition's first commit.
 
+use crate::anchor::{Anchor, Anchored};
 use crate::halt::{Halt, HaltCode};
 use crate::position::{NextOffset, TopicId, TopicPartition, Watermarks};
 use crate::progress::{LogStanding, against_log};
@@ -101,6 +102,35 @@ pub(super) fn verdict(claim: &Claimed<'_>, log: Option<&LogState>) -> Verdict {
             format!("{partition}: progress stands at {next}, and the log ends at {end}"),
         ),
     }
+}
+
+/// What the last record applied adds: a log that agrees with the position, and has another record there, was
+/// cut and has grown past the position again.
+pub(super) fn anchored_verdict(
+    verdict: Verdict,
+    partition: &TopicPartition,
+    anchor: Option<Anchor>,
+    anchored: Anchored,
+) -> Verdict {
+    match (verdict, anchor, anchored) {
+        (Verdict::Valid, Some(anchor), Anchored::Another) => {
+            let offset = anchor.offset;
+            Verdict::Halt(Halt::new(
+                HaltCode::LogTruncated,
+                format!(
+                    "{partition}: the log was cut and has grown again: offset {offset} has another record"
+                ),
+            ))
+        }
+        (verdict, ..) => verdict,
+    }
+}
+
+/// The stop of a topic whose cluster isn't the one that it was seen in.
+pub(super) fn swapped(topic: &str, known: Option<&str>, found: Option<&str>) -> Option<Halt> {
+    let (known, found) = known.zip(found).filter(|(known, found)| known != found)?;
+    let evidence = format!("topic {topic} is in cluster {found}, and progress belongs to cluster {known}");
+    Some(Halt::new(HaltCode::ClusterSwapped, evidence))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::batch::{Entry, MoveIndex, TableBatch};
 use crate::change::Change;
 use crate::decode::Decoder;
 use crate::fold::{alone, lacking, single};
+use crate::hash;
 use crate::key;
 use crate::position::TopicPartition;
 use crate::record::Record;
@@ -99,7 +100,7 @@ fn unreadable(route: &Arc<Route>, records: usize) -> Draft {
 fn changes<'d>(route: &Route, decoded: &'d [Decoding], arena: &mut Arena) -> Vec<Change<'d>> {
     let change = |one: &'d Decoding| {
         let key = key::locate(route, &one.columns, &one.fields, arena);
-        let fingerprint = key::fingerprint(arena.bytes(&key));
+        let fingerprint = hash::fingerprint(arena.bytes(&key));
         Change {
             move_index: MoveIndex::new(one.place),
             // Records of a retry are named by their accounts alone.

@@ -3,6 +3,7 @@
 use crate::arena::Arena;
 use crate::change::Change;
 use crate::fold::{Folded, alone, fold, lacking, single};
+use crate::hash;
 use crate::key;
 use crate::mode::{Existing, Meaning};
 use crate::route::Route;
@@ -38,7 +39,7 @@ fn fold_keyed(
 ) -> Folded {
     for change in &mut changes {
         change.key = key::locate(route, change.columns, &change.fields, arena);
-        change.fingerprint = key::fingerprint(arena.bytes(&change.key));
+        change.fingerprint = hash::fingerprint(arena.bytes(&change.key));
     }
     if route.table.traits.key_order != KeyOrder::Free {
         let entries = changes.iter().map(|change| alone(&route.table, change)).collect();

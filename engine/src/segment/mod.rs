@@ -389,8 +389,8 @@ impl Segment {
         quarantine: Vec<QuarantineRecord>,
         shapes: Vec<Arc<Table>>,
     ) -> Option<Batch> {
-        let moves: Vec<_> =
-            moves.into_iter().zip(settled).filter_map(|(moving, settled)| moving.finish(settled)).collect();
+        let finish = |(moving, settled): (Moving, Tally)| moving.finish(settled, &self.blocks);
+        let moves: Vec<_> = moves.into_iter().zip(settled).filter_map(finish).collect();
         let tables = tables
             .into_iter()
             .map(|(target, route, entries)| {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{Content, HEAD_BYTES, RouteSlot, Segment, Shape, Staged, TenureId};
+use crate::anchor::Anchor;
 use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord};
 use crate::breaker::Judged;
 use crate::change::Change;
@@ -12,7 +14,7 @@ use crate::claim::Holding;
 use crate::defect;
 use crate::outcome::{Outcome, Tally};
 use crate::position::{NextOffset, Offset};
-use crate::record::Record;
+use crate::record::{Record, RecordBlock};
 use crate::route::Route;
 use crate::row::Reject;
 
@@ -137,6 +139,8 @@ pub(super) struct Moving {
     records: u64,
     holes: Vec<Range<i64>>,
     newest_at_ms: Option<i64>,
+    /// Where its last record is: the block, and the index there.
+    last: Option<(u32, u32)>,
 }
 
 impl Survey<'_> {
@@ -148,6 +152,7 @@ impl Survey<'_> {
             records: 0,
             holes: Vec::new(),
             newest_at_ms: None,
+            last: None,
         });
         self.tenures.push(tenure);
         self.settled.push(Tally::default());
@@ -170,6 +175,7 @@ impl Survey<'_> {
                 moving.pass_hole(staged.offset.value());
                 moving.to = staged.offset.next();
                 moving.records += 1;
+                moving.last = Some((staged.block, staged.index));
                 moving.newest_at_ms = moving.newest_at_ms.max(record.and_then(|record| record.timestamp_ms));
             }
         }
@@ -184,8 +190,11 @@ impl Moving {
         }
     }
 
-    pub(super) fn finish(self, settled: Tally) -> Option<PartitionMove> {
-        let moved = self.holding.moves(self.to, self.records, settled, self.newest_at_ms);
+    /// The move, whose last record is in one of these blocks.
+    pub(super) fn finish(self, settled: Tally, blocks: &[Arc<RecordBlock>]) -> Option<PartitionMove> {
+        let last = self.last.map(|(block, index)| blocks[block as usize].get(index as usize));
+        let anchor = last.map(|record| Anchor::of(&record));
+        let moved = self.holding.moves(self.to, self.records, settled, self.newest_at_ms, anchor);
         defect::hold(moved.is_ok(), "a partition is surveyed for what moves it");
         Some(PartitionMove { holes: self.holes, ..moved.ok()? })
     }

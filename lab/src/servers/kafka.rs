@@ -4,6 +4,7 @@
 
 use super::compose::Compose;
 use super::kafka_programs::{Installation, Programs, programs};
+use super::kept_log::KeptLog;
 use super::ports;
 use crate::keeper::{Launch, Ward, keeper, tail};
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,8 @@ pub struct KafkaOptions {
     pub heap_mib: u32,
     /// Whether the JVM optimises fully (for measurements) or starts quickly (for tests).
     pub optimise: bool,
+    /// The id of its cluster, in the spelling of Kafka's ids; all brokers of the lab have one unless told.
+    pub cluster_id: String,
     /// Further settings, as in server.properties; a later one wins. `{port}` and `{controller}` stand for the
     /// ports of the usual listeners.
     pub settings: Vec<(String, String)>,
@@ -36,7 +39,12 @@ pub struct KafkaOptions {
 
 impl Default for KafkaOptions {
     fn default() -> KafkaOptions {
-        KafkaOptions { heap_mib: 384, optimise: false, settings: Vec::new() }
+        KafkaOptions {
+            heap_mib: 384,
+            optimise: false,
+            cluster_id: CLUSTER_ID.to_owned(),
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -92,7 +100,7 @@ impl Kafka {
             let (port, controller) = (ports::free(), ports::free());
             let properties = properties(&folder, port, controller, &options.settings);
             fs::write(folder.join("server.properties"), properties)?;
-            format_storage(installation, &folder)?;
+            format_storage(installation, &folder, &options.cluster_id)?;
             let local = Local {
                 installation: installation.clone(),
                 folder: folder.clone(),
@@ -174,6 +182,14 @@ impl Kafka {
             Body::Local(local) => local.signal(Signal::SIGCONT),
             Body::Compose(compose) => compose.run(&["unpause"]),
             Body::Given => bail!(NOT_OURS),
+        }
+    }
+
+    /// Keeps the log of a partition as it is on the disk; the broker is stopped, and local.
+    pub fn keep_log(&self, topic: &str, partition: i32) -> Result<KeptLog> {
+        match &self.body {
+            Body::Local(local) => KeptLog::of(&local.folder.join("data"), &format!("{topic}-{partition}")),
+            Body::Compose(_) | Body::Given => bail!("the disk of this broker is out of reach"),
         }
     }
 
@@ -322,12 +338,12 @@ fn jvm(installation: &Installation, options: &KafkaOptions) -> Vec<String> {
     arguments
 }
 
-fn format_storage(installation: &Installation, folder: &Path) -> Result<()> {
+fn format_storage(installation: &Installation, folder: &Path, cluster_id: &str) -> Result<()> {
     let mut command = Command::new(&installation.java);
     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m"]);
     command.arg(format!("-Dlog4j2.configurationFile={}", installation.log4j.display()));
     command.args(["-cp", &installation.classpath(), "kafka.tools.StorageTool", "format"]);
-    command.args(["-t", CLUSTER_ID, "-c", "server.properties"]);
+    command.args(["-t", cluster_id, "-c", "server.properties"]);
     let output =
         command.current_dir(folder).stdin(Stdio::null()).output().context("formatting Kafka's storage")?;
     if !output.status.success() {

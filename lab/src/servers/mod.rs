@@ -9,6 +9,7 @@ mod compose;
 mod connect;
 mod kafka;
 mod kafka_programs;
+mod kept_log;
 mod ladder;
 mod maven;
 pub(crate) mod ports;
@@ -19,6 +20,7 @@ mod secured;
 
 pub use connect::Connect;
 pub use kafka::{Kafka, KafkaOptions};
+pub use kept_log::KeptLog;
 pub(crate) use postgres::with_database;
 pub use postgres::{PgOptions, PgVersion, Postgres};
 pub use rights::{Resource, Right};

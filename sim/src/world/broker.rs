@@ -1,5 +1,6 @@
 //! What becomes of the topic and its logs.
 
+use tidegate::engine::anchor::Anchored;
 use tidegate::engine::halt::{Halt, HaltCode};
 use tidegate::engine::machine::Input;
 use tidegate::engine::ownership::{Event, Found, LogState, Look};
@@ -112,6 +113,6 @@ impl World {
                 worker.lanes[lane].control(Input::Halted(assignment, halt));
             }
         }
-        Found { look, log }
+        Found { look, log, anchored: Anchored::Silent, cluster_id: None }
     }
 }

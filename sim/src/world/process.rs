@@ -150,7 +150,7 @@ impl World {
         worker.step(Event::Rows(rows));
         worker.step(Event::Pauses(standing));
         if !unnoticed {
-            worker.step(Event::Identities([(TOPIC.to_owned(), topic_id(incarnation))].into()));
+            worker.step(Event::Identities([(TOPIC.to_owned(), topic_id(incarnation))].into(), None));
         }
         Then::Tasks
     }

@@ -18,7 +18,7 @@ Examples:
 
 ";
 
-/// Go on with a topic that was created anew (TG-101), with all its partitions
+/// Go on with a topic that was created anew (TG-101) or is in another cluster (TG-110)
 #[derive(Debug, clap::Args)]
 #[command(before_help = EXAMPLES)]
 pub(super) struct AdoptArgs {

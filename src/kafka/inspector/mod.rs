@@ -1,6 +1,7 @@
 //! Look-ups beside the group: topics, their identities, where their logs begin and end, their newest
 //! records, and who is in the group. Calls block up to a time limit and may come from any thread.
 
+mod anchors;
 mod logs;
 mod tail;
 
@@ -159,7 +160,12 @@ impl Inspector {
     pub fn cluster_id(&self) -> Result<Option<String>, Error> {
         // Metadata of this moment bring the id along.
         self.brokers()?;
-        Ok(lookup::cluster_id(&self.now().client))
+        Ok(self.told_cluster())
+    }
+
+    /// The id of the cluster as the look-up before this one brought it along.
+    pub fn told_cluster(&self) -> Option<String> {
+        lookup::cluster_id(&self.now().client)
     }
 
     /// The identity of each topic, or why it has none.

@@ -14,7 +14,7 @@ use crate::kafka::properties;
 const TAIL_GROWTH: i64 = 8;
 
 /// How long [`Inspector::tail`] waits for one event before it looks at its deadline.
-const TAIL_POLL: Duration = Duration::from_millis(100);
+pub(super) const TAIL_POLL: Duration = Duration::from_millis(100);
 
 impl Inspector {
     /// Reads the newest `count` records of a partition, oldest first, without joining any group: fewer

@@ -1,5 +1,6 @@
 //! Takes partitions over: raises their epochs, so that whoever held them is fenced from now on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -7,6 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::takeover::taking_over;
 use super::{Ledger, LedgerError, Parameter};
+use crate::engine::anchor::{Anchor, Bearings};
 use crate::engine::claim::Claim;
 use crate::engine::position::{Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::postgres::connect::Connector;
@@ -100,5 +102,10 @@ fn read(row: &Row) -> Claim {
     let (topic_id, epoch) = (TopicId(row.get(2)), Epoch::new(row.get(3)));
     let next = NextOffset::new(row.get(4));
     let skip = row.get::<_, Option<i64>>(6).map(Offset::new);
-    Claim::granted(partition, topic_id, epoch, next).while_paused(row.get(5)).skipping(skip)
+    let cluster_id = row.get::<_, Option<&str>>(7).map(Arc::from);
+    let (offset, sum): (Option<i64>, Option<i64>) = (row.get(8), row.get(10));
+    let anchor = offset.zip(sum);
+    let anchor = anchor.map(|(at, sum)| Anchor { offset: Offset::new(at), at_ms: row.get(9), sum });
+    let claim = Claim::granted(partition, topic_id, epoch, next).while_paused(row.get(5)).skipping(skip);
+    claim.with_bearings(Bearings { anchor, cluster_id })
 }

@@ -119,7 +119,7 @@ fn advance(progress: &str) -> String {
 }
 
 /// What is known of a move before anything is written, as names and types of array elements.
-pub(in crate::postgres) const MOVE_ARRAYS: [(&str, &str); 9] = [
+pub(in crate::postgres) const MOVE_ARRAYS: [(&str, &str); 12] = [
     ("topic", "text"),
     ("partition", "int4"),
     ("topic_id", "uuid"),
@@ -129,6 +129,9 @@ pub(in crate::postgres) const MOVE_ARRAYS: [(&str, &str); 9] = [
     ("gaps", "int8"),
     ("log_end", "int8"),
     ("newest", "timestamptz"),
+    ("anchor", "int8"),
+    ("anchor_at", "int8"),
+    ("anchor_sum", "int8"),
 ];
 
 /// Arrays of these types as `unnest` takes them, parameters from `$2` on, and the names of their columns.
@@ -145,13 +148,17 @@ pub(in crate::postgres) fn unnested<'n>(
 }
 
 /// What moving does to a progress row besides counting outcomes, from a row `m` of the batch. A newest time
-/// in the future is one that a producer made up: it doesn't outlast the next batch.
+/// in the future is one that a producer made up: it doesn't outlast the next batch. A batch without a record
+/// leaves the last one that was applied.
 pub(in crate::postgres) const ADVANCE_ASSIGNMENTS: &str = "next_offset = m.\"to\", \
      gaps = p.gaps OPERATOR(pg_catalog.+) m.gaps, \
      log_end_offset = GREATEST(COALESCE(m.log_end, p.log_end_offset), m.\"to\"), \
      newest_at = CASE WHEN p.newest_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() \
      THEN COALESCE(m.newest, p.newest_at) ELSE GREATEST(p.newest_at, m.newest) END, \
-     committed_at = pg_catalog.clock_timestamp(), halt = NULL, halt_offset = NULL";
+     committed_at = pg_catalog.clock_timestamp(), halt = NULL, halt_offset = NULL, \
+     anchor_offset = COALESCE(m.anchor, p.anchor_offset), \
+     anchor_at_ms = CASE WHEN m.anchor IS NULL THEN p.anchor_at_ms ELSE m.anchor_at END, \
+     anchor_sum = COALESCE(m.anchor_sum, p.anchor_sum)";
 
 /// The comparison of a progress row with what the batch starts from: its position, under its epoch and topic.
 pub(in crate::postgres) const SAME_POSITION: &str = "p.pipeline OPERATOR(pg_catalog.=) $1 \
@@ -178,6 +185,9 @@ pub(in crate::postgres) struct MoveColumns<'a> {
     gaps: Vec<i64>,
     log_end: Vec<Option<i64>>,
     newest: Vec<Option<Timestamp>>,
+    anchor: Vec<Option<i64>>,
+    anchor_at: Vec<Option<i64>>,
+    anchor_sum: Vec<Option<i64>>,
 }
 
 impl<'a> MoveColumns<'a> {
@@ -192,12 +202,15 @@ impl<'a> MoveColumns<'a> {
             to: moves.clone().map(|m| m.delta.to().value()).collect(),
             gaps: moves.clone().map(|m| m.gaps as i64).collect(),
             log_end: moves.clone().map(|m| m.log_end.map(NextOffset::value)).collect(),
-            newest: moves.map(|m| m.newest_at_ms.map(Timestamp)).collect(),
+            newest: moves.clone().map(|m| m.newest_at_ms.map(Timestamp)).collect(),
+            anchor: moves.clone().map(|m| m.anchor.map(|anchor| anchor.offset.value())).collect(),
+            anchor_at: moves.clone().map(|m| m.anchor.and_then(|anchor| anchor.at_ms)).collect(),
+            anchor_sum: moves.map(|m| m.anchor.map(|anchor| anchor.sum)).collect(),
         }
     }
 
     /// The parameters, in the order in which all statements have them.
-    pub(in crate::postgres) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+    pub(in crate::postgres) fn parameters(&self) -> [&(dyn ToSql + Sync); 12] {
         [
             &self.topics,
             &self.numbers,
@@ -208,6 +221,9 @@ impl<'a> MoveColumns<'a> {
             &self.gaps,
             &self.log_end,
             &self.newest,
+            &self.anchor,
+            &self.anchor_at,
+            &self.anchor_sum,
         ]
     }
 }

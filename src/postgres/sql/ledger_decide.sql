@@ -30,6 +30,12 @@ WITH given AS (
     USING given
     WHERE held.pipeline = $1 AND held.topic = given.topic AND held.partition = given.partition
       AND given.to_offset IS NULL
+), unskipped AS (
+    -- The record that was to be skipped is another one, or none.
+    DELETE FROM {ledger}.skips AS skipped
+    USING given
+    WHERE skipped.pipeline = $1 AND skipped.topic = given.topic AND skipped.partition = given.partition
+      AND (given.renumbers OR given.to_offset IS NULL)
 ), made AS (
     INSERT INTO {ledger}.progress
         (pipeline, topic, partition, topic_id, epoch, start_offset, next_offset, log_end_offset, decision_id, span,

@@ -1,5 +1,5 @@
-//! Whether topics are still the ones that they were: idle ones, and those of brokers whose fetches carry no
-//! id.
+//! Whether topics are still the ones that they were, in the cluster that they were in: idle ones, and those
+//! of brokers whose fetches carry no id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,12 +23,12 @@ impl Duties {
         let inspector = Arc::clone(&self.with.inspector);
         let found = blocking(move || {
             let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-            inspector.identities(&topics)
+            Ok((inspector.identities(&topics)?, inspector.told_cluster()))
         });
         // What can't be looked at now is looked at again.
-        let Ok(found) = found.await else { return };
+        let Ok((found, cluster_id)) = found.await else { return };
         let ids: BTreeMap<_, _> =
             found.into_iter().filter_map(|(topic, id)| Some((topic, id.ok()?))).collect();
-        self.with.poll.happened(Event::Identities(ids));
+        self.with.poll.happened(Event::Identities(ids, cluster_id.map(Arc::from)));
     }
 }

@@ -244,7 +244,7 @@ impl Cut {
         let partition = TopicPartition::new("t", number as i32);
         let claim = Claim::granted(partition, TOPIC_ID, Epoch::new(self.epoch), NextOffset::new(from));
         let to = NextOffset::new(from + offsets);
-        claim.holding(None).moves(to, offsets as u64, Tally::default(), None).unwrap()
+        claim.holding(None).moves(to, offsets as u64, Tally::default(), None, None).unwrap()
     }
 
     fn rows_of(&self, path: Path, records: &[Record], moved: &[u32]) -> TableBatch {
@@ -401,7 +401,7 @@ fn entry_of(
         offset: Offset::new(offset),
         column: place(name) as u32,
     });
-    let fingerprint = tidegate::engine::key::fingerprint(arena.bytes(&key));
+    let fingerprint = tidegate::engine::hash::fingerprint(arena.bytes(&key));
     Entry {
         move_index,
         offset: Offset::new(offset),

@@ -1,17 +1,18 @@
 //! Scenarios: what happens to partitions of one topic, and what is ordered, in words.
 
+mod bearings;
+mod decisions;
 mod people;
 
 use uuid::Uuid;
 
-use self::people::pauses;
 use super::claims::CLAIM_AGAIN;
 use super::*;
+use crate::anchor::{Anchor, Anchored};
 use crate::claim::Claim;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
-use crate::pause::Scope;
-use crate::position::{Epoch, NextOffset, TopicId};
+use crate::position::{Epoch, NextOffset, Offset, TopicId};
 use crate::route::{Format, OnBadRecord, OnMissingParent, OnTombstone, Route, UnknownFields, WriteMode};
 use crate::shape::{Table, TableTraits};
 
@@ -63,6 +64,9 @@ fn granted(number: i32, next: i64) -> Event {
     Event::Granted { asked: vec![at(number)], grants: vec![grant(number, next)] }
 }
 
+/// The last record that claims of this scene remember.
+const ANCHOR: Anchor = Anchor { offset: Offset::new(4), at_ms: None, sum: 1 };
+
 /// The log of the topic's first incarnation.
 fn log(low: i64, end: i64) -> Option<LogState> {
     Some(LogState { topic_id: id(1), low: NextOffset::new(low), end: NextOffset::new(end) })
@@ -86,7 +90,10 @@ fn say(order: &Order) -> String {
         Order::Fetch(partition, next) => format!("fetch {} from {next}", partition.partition),
         Order::Unfetch(partition) => format!("unfetch {}", partition.partition),
         Order::Look(looks) => {
-            let looks = looks.iter().map(|look| format!("{}#{}", look.partition.partition, look.number));
+            let at =
+                |look: &Look| look.anchor.map_or(String::new(), |anchor| format!(" at {}", anchor.offset));
+            let looks =
+                looks.iter().map(|look| format!("{}#{}{}", look.partition.partition, look.number, at(look)));
             format!("look {}", looks.collect::<Vec<_>>().join(" "))
         }
         Order::ReadShape(topic) => format!("read {topic}"),
@@ -143,7 +150,12 @@ impl Stage {
     }
 
     fn found(number: u64, log: Option<LogState>) -> Event {
-        Event::Found(vec![Found { look: Look { partition: at(0), number }, log }])
+        Self::seen(number, log, Anchored::Silent, None)
+    }
+
+    fn seen(number: u64, log: Option<LogState>, anchored: Anchored, cluster: Option<&str>) -> Event {
+        let look = Look { partition: at(0), number, anchor: Some(ANCHOR) };
+        Event::Found(vec![Found { look, log, anchored, cluster_id: cluster.map(Arc::from) }])
     }
 
     #[track_caller]
@@ -255,8 +267,8 @@ fn a_claim_is_judged_by_the_ledger_s_position_and_not_by_what_an_earlier_one_app
 #[test]
 fn a_topic_that_was_created_anew_is_noticed_while_it_is_read() {
     let mut stage = Stage::active();
-    stage.expect(Event::Identities([("events".to_owned(), id(1))].into()), "");
-    stage.expect(Event::Identities([("events".to_owned(), id(2))].into()), "halt 1 TG-101");
+    stage.expect(Event::Identities([("events".to_owned(), id(1))].into(), None), "");
+    stage.expect(Event::Identities([("events".to_owned(), id(2))].into(), None), "halt 1 TG-101");
     let mut stage = Stage::active();
     stage.expect(Event::Fetched([("events".into(), id(1))].into()), "");
     stage.expect(Event::Fetched([("events".into(), id(2))].into()), "(0 claimed anew), revoked 1, unfetch 0");
@@ -289,50 +301,6 @@ fn a_fenced_partition_is_taken_back_when_its_row_stands_still_with_work_to_do() 
     stage.expect(Event::Fenced(of(2), stored(5, 9, Some("b"))), "unfetch 0, (0 fenced)");
     let decided = Event::Rows(vec![(at(0), stored(5, 9, None))]);
     stage.expect(decided, "(0 claimed anew), unfetch 0, (0 TG-201 passed)");
-}
-
-#[test]
-fn a_decision_is_obeyed_at_once_whatever_the_partition_stands_still_for() {
-    let mut stage = Stage::active();
-    let decided = || stored(40, 8, None);
-    stage.expect(Event::Fenced(of(1), decided()), "(0 claimed anew), revoked 1, unfetch 0");
-    stage.expect(Event::Tick, "claim 0");
-    for code in HaltCode::ALL {
-        let mut stage = Stage::active();
-        let name = code.code();
-        stage.expect(Event::Halted(of(1), halt(code)), &format!("unfetch 0, (0 {name})"));
-        let still = Event::Rows(vec![(at(0), stored(5, 7, Some("a")))]);
-        stage.expect(still, "");
-        let rows = Event::Rows(vec![(at(0), decided())]);
-        stage.expect(rows, &format!("(0 claimed anew), unfetch 0, (0 {name} passed)"));
-        stage.expect(Event::Tick, "claim 0");
-        stage.expect(granted(0, 40), "(0 claimed), assigned 2, fetch 0 from 40, look 0#2");
-    }
-    let mut stage = Stage::active();
-    stage.expect(pauses(&[(1, Scope::Pipeline)]), "revoked 1, unfetch 0, (0 paused by 1)");
-    stage.expect(Event::Rows(vec![(at(0), decided())]), "");
-    let mut stage = Stage::active();
-    stage.expect(Event::Halted(of(1), halt(HaltCode::BadRecord)), "unfetch 0, (0 TG-301)");
-    stage.expect(Event::Taken(vec![at(0)]), "");
-    stage.expect(Event::Rows(vec![(at(0), decided())]), "");
-}
-
-#[test]
-fn a_partition_that_an_adopted_topic_lacks_is_left_alone_until_its_log_is_there() {
-    let mut stage = Stage::active();
-    stage.expect(Event::Rowless(vec![at(0)]), "");
-    stage.expect(Event::Halted(of(1), halt(HaltCode::BadRecord)), "unfetch 0, (0 TG-301)");
-    stage.expect(Event::Rowless(vec![at(0)]), "");
-    let mut stage = Stage::active();
-    stage.expect(Event::Halted(of(1), halt(HaltCode::TopicRecreated)), "unfetch 0, (0 TG-101)");
-    stage.expect(Event::Rowless(vec![at(0), at(9)]), "(0 TG-101 passed), look 0#2");
-    stage.expect(Event::Rowless(vec![at(0)]), "");
-    stage.expect(Stage::found(1, log(0, 9)), "");
-    stage.expect(Stage::found(2, None), "");
-    stage.wait(14_999).expect(Event::Tick, "");
-    stage.wait(1).expect(Event::Tick, "look 0#5");
-    stage.expect(Stage::found(5, log(0, 9)), "");
-    stage.expect(Event::Tick, "claim 0");
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn bits(hash: u64) -> [u32; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::key::fingerprint;
+    use crate::engine::hash::fingerprint;
 
     fn key(number: u64) -> u64 {
         fingerprint(&number.to_be_bytes())

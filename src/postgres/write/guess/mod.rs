@@ -12,7 +12,7 @@ use std::sync::Arc;
 use self::filter::Filter;
 use super::Paths;
 use crate::engine::batch::{Batch, Entry, Op, TableBatch};
-use crate::engine::key::{fingerprint, mix};
+use crate::engine::hash::{fingerprint, mix};
 use crate::engine::row::Encoding;
 use crate::engine::shape::Table;
 

@@ -428,6 +428,8 @@ mod tests {
             on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Halt },
             record_bytes_max: 1 << 20,
             demanded_since: Vec::new(),
+            rules: Vec::new(),
+            tag_column: None,
         });
         let (partition, topic_id) = (TopicPartition::new("t", 0), TopicId(uuid::Uuid::nil()));
         let claim = Claim::granted(partition, topic_id, Epoch::new(1), NextOffset::new(0));

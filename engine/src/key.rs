@@ -104,6 +104,8 @@ mod tests {
             on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
             record_bytes_max: 100,
             demanded_since: Vec::new(),
+            rules: Vec::new(),
+            tag_column: None,
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 pub use super::mode::WriteMode;
 use super::row::{Reject, RejectCode};
+use super::rule::Rule;
 use super::shape::Table;
+pub use super::source::Source;
 
 /// From one topic to one table.
 #[derive(Clone, Debug)]
@@ -33,6 +35,10 @@ pub struct Route {
     /// Columns (places in `table.columns`) that the table was given while the topic was read, which a new row
     /// needs and the configuration doesn't mention. That records lack them is not the records' fault.
     pub demanded_since: Vec<usize>,
+    /// What is asked of each record before it becomes a row, in the order of the configuration.
+    pub rules: Vec<Rule>,
+    /// The column (place in `table.columns`) that takes the names of the rules that a record fails.
+    pub tag_column: Option<usize>,
     /// Longest key plus value in bytes; a longer record is bad.
     pub record_bytes_max: usize,
 }
@@ -42,6 +48,8 @@ impl Route {
     pub fn stops_at(&self, reject: &Reject) -> bool {
         let policy = match reject.code {
             RejectCode::MissingParent => self.on_missing_parent.then,
+            RejectCode::Rule => OnBadRecord::Quarantine,
+            RejectCode::RuleHalt => OnBadRecord::Halt,
             _ => self.on_bad_record,
         };
         policy == OnBadRecord::Halt || self.demands(reject)
@@ -77,41 +85,6 @@ pub struct Mapping {
     pub source: Source,
     /// The unit in which a number is a point in time; without it a number is no time.
     pub unit: Option<EpochUnit>,
-}
-
-/// A part of a record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// A path of field names into the value, outermost first; never empty.
-    Field(Vec<String>),
-    /// The whole key; bytes into `bytea`, else as text, else (json types) as JSON.
-    Key,
-    /// A path of field names into the key, which is JSON then; never empty.
-    KeyField(Vec<String>),
-    /// The whole value; bytes into `bytea`, JSON into json types, else text.
-    Value,
-    /// A path to what may be a string with JSON inside, which then takes its place.
-    Parsed(Box<Source>),
-    /// The last header of this name.
-    Header(String),
-    /// The topic's name.
-    Topic,
-    /// The partition's number.
-    Partition,
-    /// The record's offset.
-    Offset,
-    /// The record's timestamp, with milliseconds.
-    Timestamp,
-}
-
-impl Source {
-    /// The part of the record, whatever is done with it.
-    pub fn part(&self) -> &Self {
-        match self {
-            Self::Parsed(source) => source.part(),
-            source => source,
-        }
-    }
 }
 
 /// The unit of an epoch number.

@@ -91,6 +91,10 @@ crate::words! {
         Tombstone = "tombstone",
         /// PostgreSQL refused the row when it was written alone.
         Refused = "refused",
+        /// It fails a rule of the route.
+        Rule = "rule",
+        /// It fails a rule of the route, at which its partition stops.
+        RuleHalt = "rule_halt",
         /// A foreign key leads to a row that didn't come while it was waited for.
         MissingParent = "missing_parent",
         /// Its key has no row, and a later record may have deleted it: only who retries it can tell.

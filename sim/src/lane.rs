@@ -188,6 +188,7 @@ impl Ground {
             Report::AwaitsParents { waits: false, .. }
             | Report::AwaitsTable { table: None, .. }
             | Report::Settled { .. }
+            | Report::RuleFailed { .. }
             | Report::Quarantined { .. }
             | Report::Batch { .. }
             | Report::Failed(_)

@@ -111,6 +111,8 @@ impl Spec {
             on_missing_parent: OnMissingParent { wait_ms: PARENTS_MS, then: self.on_bad_record },
             record_bytes_max: 1 << 20,
             demanded_since: Vec::new(),
+            rules: Vec::new(),
+            tag_column: None,
         })
     }
 

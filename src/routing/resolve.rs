@@ -62,6 +62,7 @@ fn fit(route: &RouteSettings, topic: &str, table: Arc<Table>, limits: &Limits) -
     let mut problems = Vec::new();
     let key = key_places(route, &table, &mut problems);
     let unknown_fields = unknown_fields(route, &table, &mut problems);
+    let tag_column = tag_column(route, &table, &mut problems);
     let mut mappings = Vec::new();
     for settings in &route.columns {
         match explicit(settings, &table) {
@@ -75,7 +76,7 @@ fn fit(route: &RouteSettings, topic: &str, table: Arc<Table>, limits: &Limits) -
     };
     for (place, column) in table.columns.iter().enumerate() {
         let is_mapped = mappings.iter().any(|mapping| mapping.column == place);
-        if !is_mapped && !column.generated && collected != Some(place) {
+        if !is_mapped && !column.generated && collected != Some(place) && tag_column != Some(place) {
             let source = Source::Field(vec![column.name.clone()]);
             mappings.push(Mapping { column: place, source, unit: None });
         }
@@ -97,6 +98,8 @@ fn fit(route: &RouteSettings, topic: &str, table: Arc<Table>, limits: &Limits) -
         on_missing_parent: route.on_missing_parent,
         record_bytes_max: usize::try_from(limits.record_bytes.get()).unwrap_or(usize::MAX),
         demanded_since: Vec::new(),
+        rules: route.rules.rules.clone(),
+        tag_column,
     })
 }
 
@@ -137,6 +140,24 @@ fn unknown_fields(route: &RouteSettings, table: &Table, problems: &mut Vec<Strin
             }
         },
     }
+}
+
+fn tag_column(route: &RouteSettings, table: &Table, problems: &mut Vec<String>) -> Option<usize> {
+    let name = route.rules.tag_column.as_ref()?;
+    let Some((place, column)) = table.column(name) else {
+        problems.push(missing("tag_column", name, table));
+        return None;
+    };
+    let takes_texts = match &column.type_.kind {
+        Kind::Array(element) => matches!(element.kind, Kind::Text | Kind::Varchar),
+        _ => false,
+    };
+    if takes_texts {
+        return Some(place);
+    }
+    let found = &column.type_.sql_name;
+    problems.push(format!("tag_column: {name} of {table} is {found}, and names of rules take a text[]"));
+    None
 }
 
 fn explicit(settings: &ColumnSettings, table: &Table) -> Result<Mapping, String> {

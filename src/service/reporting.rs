@@ -169,6 +169,9 @@ impl Facts {
             Report::Settled { partition, table, tally, next, newest_at_ms } => {
                 self.settled(&partition, table, &tally, next, newest_at_ms);
             }
+            Report::RuleFailed { topic, rule, records } => {
+                self.metrics.rule_failed(&topic, &rule, records);
+            }
             Report::Quarantined { partition, offset, reject, records } => {
                 self.rejects.kept(&partition, offset, &reject, records, Instant::now());
             }

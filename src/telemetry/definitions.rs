@@ -70,6 +70,8 @@ definitions! {
         "Records read and dropped unwritten because the assignment ended; their next owner reads them again.";
     RECORDS: Counter "records_total" ["topic", "table", "outcome"]
         "Records settled, by their one outcome.";
+    RULE_FAILURES: Counter "rule_failures_total" ["topic", "rule"]
+        "Records that failed a rule of their route, whatever became of them.";
     DUPLICATES: Counter "duplicates_total" ["topic", "table"]
         "Records whose key was there already: updated, unchanged, superseded, ignored or stale.";
     TRANSACTION_SECONDS: Histogram "transaction_seconds" []
@@ -119,7 +121,8 @@ mod tests {
     /// The names of the contract, `records_discarded_total`, which its identity needs, and `defects_total`.
     const CONTRACT: &str = "consumer_lag_records consumer_lag_seconds next_offset log_end_offset \
         retention_margin_records last_commit_timestamp_seconds newest_record_timestamp_seconds \
-        records_consumed_total records_discarded_total records_total duplicates_total transaction_seconds \
+        records_consumed_total records_discarded_total records_total rule_failures_total \
+        duplicates_total transaction_seconds \
         end_to_end_seconds stage_seconds batch_rows batch_bytes transactions_total retries_total \
         errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
         partitions_halted partitions_paused quarantine_open dependency_up defects_total buffered_bytes build_info";

@@ -19,10 +19,9 @@ use crate::engine::position::{NextOffset, TopicPartition};
 use super::definitions::{
     BATCH_BYTES, BATCH_ROWS, BUFFERED_BYTES, BUILD_INFO, COMMIT_UNKNOWN, CONSUMED, DEFECTS, DEPENDENCY_UP,
     DISCARDED, DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT,
-    LOG_END_OFFSET,
-    NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, PARTITIONS_PAUSED,
-    QUARANTINE_OPEN, REBALANCES, RECORDS, RETENTION_MARGIN, RETRIES, STAGE_SECONDS, TRANSACTION_SECONDS,
-    TRANSACTIONS,
+    LOG_END_OFFSET, NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, PARTITIONS_PAUSED,
+    QUARANTINE_OPEN, REBALANCES, RECORDS, RETENTION_MARGIN, RETRIES, RULE_FAILURES, STAGE_SECONDS,
+    TRANSACTION_SECONDS, TRANSACTIONS,
 };
 pub use super::labels::{Dependency, RebalanceEvent, Resolved, Stage, TransactionResult};
 use super::registrar::{CAUGHT_UP, LagSeconds, Registrar, int_gauges, now_ms};
@@ -56,6 +55,7 @@ struct Inner {
     transactions: Vec<IntCounter>,
     retries: Vec<IntCounter>,
     errors: IntCounterVec,
+    rule_failures: IntCounterVec,
     fenced: IntCounter,
     defects: IntCounter,
     commit_unknown: Vec<IntCounter>,
@@ -146,6 +146,7 @@ impl Metrics {
                 .counters_of(&TRANSACTIONS, TransactionResult::ALL.iter().map(|result| result.name())),
             retries: registrar.counters_of(&RETRIES, FailureClass::ALL.iter().map(|class| class.name())),
             errors: registrar.counters(&ERRORS),
+            rule_failures: registrar.counters(&RULE_FAILURES),
             defects: registrar.counters(&DEFECTS).with_label_values::<&str>(&[]),
             fenced: registrar.counters(&FENCED).with_label_values::<&str>(&[]),
             commit_unknown: registrar
@@ -259,6 +260,11 @@ impl Metrics {
     /// A transaction is tried again.
     pub fn retried(&self, class: FailureClass) {
         self.0.retries[class as usize].inc();
+    }
+
+    /// Records failed a rule of their route.
+    pub fn rule_failed(&self, topic: &str, rule: &str, records: u64) {
+        self.0.rule_failures.with_label_values(&[topic, rule]).inc_by(records);
     }
 
     /// PostgreSQL or its connection failed; without a SQLSTATE the code is `none`.

@@ -4,6 +4,7 @@ mod command_line;
 mod crowd;
 mod dumps;
 mod http;
+mod rules;
 mod runs;
 mod servers;
 mod service;

@@ -91,7 +91,9 @@ fn the_reference_states_the_defaults() {
         "pipeline: orders\nkafka: {bootstrap.servers: localhost:9092}\n\
          postgres: {url: postgres://app@localhost/app}\n\
          routes: [{topic: events, table: public.events, key: [event_id], columns: {received_at: $timestamp, \
-         user_id: user.id, created_at: {from: ts, unit: ms}, details: {from: details, parse: json}}}]\n",
+         user_id: user.id, created_at: {from: ts, unit: ms}, details: {from: details, parse: json}}, \
+         tag_column: quality, rules: [{name: positive-amount, check: record.amount > 0}, {name: known-currency, \
+         check: \"record.currency in ['EUR', 'USD']\", on_fail: tag}]}]\n",
     );
     assert_eq!(stated.redacted(), silent.redacted());
 }

@@ -210,6 +210,18 @@ fn routes() {
         ("delete for append", "{topic: a, table: t, write: append, on_tombstone: delete}".to_owned()),
         ("an unknown policy", with("on_bad_record: skip")),
         ("unknown fields into the key", with("unknown_fields: id")),
+        ("a rule that isn't CEL", with("rules: [{name: a, check: record.amount >}]")),
+        ("a rule about nothing", with("rules: [{name: a, check: recrod.amount > 0}]")),
+        ("a rule with an unknown function", with("rules: [{name: a, check: 'lower(record.a) == \"x\"'}]")),
+        ("a rule with a bad pattern", with("rules: [{name: a, check: \"record.a.matches('(')\"}]")),
+        ("a rule without a name", with("rules: [{check: 'true'}]")),
+        ("a rule's odd name", with("rules: [{name: a b, check: 'true'}]")),
+        ("two rules of one name", with("rules: [{name: a, check: 'true'}, {name: a, check: 'false'}]")),
+        ("a rule with an unknown end", with("rules: [{name: a, check: 'true', on_fail: drop}]")),
+        ("a rule with a reference", with("rules: [{name: a, check: '${LIMIT:-true}'}]")),
+        ("a tag without a column", with("rules: [{name: a, check: 'true', on_fail: tag}]")),
+        ("a column without a tag", with("rules: [{name: a, check: 'true'}], tag_column: tags")),
+        ("tags into the key", with("rules: [{name: a, check: 'true', on_fail: tag}], tag_column: id")),
     ];
     let borrowed: Vec<(&'static str, &str)> =
         owned.iter().map(|(title, text)| (*title, text.as_str())).collect();

@@ -147,6 +147,7 @@ fn silence_means_the_defaults_of_the_contract() {
             "topic": "orders", "table": "public.orders", "format": "json", "key": ["id"], "write": "upsert",
             "columns": {}, "unknown_fields": "ignore", "on_tombstone": "quarantine",
             "on_bad_record": "quarantine", "on_missing_parent": {"wait": "30s", "then": "quarantine"},
+            "rules": [],
         }],
         "workers": 4,
         "limits": {"batch_rows": 50000, "batch_bytes": "8MiB", "linger": "0ms", "memory": "128MiB",

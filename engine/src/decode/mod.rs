@@ -12,11 +12,13 @@
 //! absent. A whole number may be spelt with a point or an exponent, and where a unit is named, a string of
 //! digits is a number too. Where a column is told to parse, the JSON inside of a string takes its place.
 
+mod rules;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use self::rules::{Judgement, Rules};
 use crate::encode::{Misfit, Sink, base_type, quick};
 use crate::map::field::{self, Found};
 use crate::map::plan::{Origin, Plan, PlanColumn};
@@ -41,6 +43,10 @@ pub struct Decoder {
     plan: Plan,
     readers: Readers,
     sets: Sets,
+    rules: Rules,
+    /// What reads the value for rules where it counts which fields a column takes: those that only a rule
+    /// asks for are still unknown to the table.
+    rule_readers: Option<Readers>,
     /// The fields of the value that no column takes.
     unmatched: Unmatched,
     /// Unescaped text.
@@ -52,13 +58,16 @@ impl Decoder {
     pub fn new(route: Arc<Route>) -> Self {
         let mut readers = Readers::new(route.format);
         let plan = Plan::new(&route, &mut readers);
+        let is_apart = route.unknown_fields != UnknownFields::Ignore && !route.rules.is_empty();
+        let mut rule_readers = is_apart.then(|| Readers::new(route.format));
+        let rules = Rules::new(&route, rule_readers.as_mut().unwrap_or(&mut readers));
         let sets = Sets::new(&route.table);
         let unmatched = match route.unknown_fields {
             UnknownFields::Ignore => Unmatched::Skip,
             UnknownFields::Reject => Unmatched::First(None),
             UnknownFields::Collect(_) => Unmatched::Collect(Vec::new()),
         };
-        Self { route, plan, readers, sets, unmatched, scratch: String::new() }
+        Self { route, plan, readers, sets, rules, rule_readers, unmatched, scratch: String::new() }
     }
 
     /// The encoding to try first: text where a mapped column's type is one that only PostgreSQL reads.
@@ -76,12 +85,18 @@ impl Decoder {
         arena: &mut Vec<u8>,
     ) -> Decoded {
         let start = arena.len();
+        self.rules.restart();
         let decoded = self.attempt(partition, record, encoding, arena).unwrap_or_else(Decoded::Rejected);
         match decoded {
             Decoded::Row { .. } | Decoded::Delete { .. } => {}
             Decoded::NeedsText | Decoded::Filtered | Decoded::Rejected(_) => arena.truncate(start),
         }
         decoded
+    }
+
+    /// The rules that the record that was decoded last fails, by their places in the route.
+    pub fn failed_rules(&self) -> &[u16] {
+        self.rules.failed()
     }
 
     fn attempt(
@@ -101,10 +116,25 @@ impl Decoder {
             Deed::Delete => None,
             Deed::Skip => return Ok(Decoded::Filtered),
         };
-        let Self { route, plan, readers, sets, unmatched, scratch } = self;
+        let Self { route, plan, readers, sets, rules, rule_readers, unmatched, scratch } = self;
         let value = read_value(readers.value.as_mut(), body, unmatched)?;
         let key = read(readers.key.as_mut(), record.key, &mut Unmatched::Skip)?;
-        let found = Found { partition, record, value, key, collected: unmatched.collected() };
+        let mut found = Found { partition, record, value, key, collected: unmatched.collected(), tags: "[]" };
+        if body.is_some() {
+            let judgement = match rule_readers {
+                None => rules.judge(&found)?,
+                Some(readers) => {
+                    let value = read(readers.value.as_mut(), body, &mut Unmatched::Skip)?;
+                    let key = read(readers.key.as_mut(), record.key, &mut Unmatched::Skip)?;
+                    rules.judge(&Found { value, key, ..found })?
+                }
+            };
+            match judgement {
+                Judgement::Taken if route.tag_column.is_some() => found.tags = rules.tags(),
+                Judgement::Taken => {}
+                Judgement::Dropped => return Ok(Decoded::Filtered),
+            }
+        }
         let mut sink = Sink { bytes: arena, encoding, left_to_server: false, scratch };
         sets.clear();
         let mut key_bytes = 0;

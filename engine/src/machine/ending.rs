@@ -1,5 +1,7 @@
 //! What follows from each way in which a transaction can end.
 
+use std::sync::Arc;
+
 use super::search::Search;
 use super::{Command, Exit, Flight, Machine, Millis, Report, Trouble, Unknown, kept};
 use crate::backoff::Backoff;
@@ -128,6 +130,11 @@ impl Machine {
         self.leave_behind_flight(flight, commands);
         let records = tallies.iter().map(Tally::total).sum();
         self.judge(now, &flight.judged, commands);
+        for ((route, rule), records) in &flight.failed_rules {
+            let route = &self.routes[*route as usize].route;
+            let (topic, rule) = (Arc::clone(&route.topic), Arc::clone(&route.rules[usize::from(*rule)].name));
+            commands.push(Command::Report(Report::RuleFailed { topic, rule, records: *records }));
+        }
         self.trouble = Trouble::default();
         let bytes = batch.tables().iter().map(|table| table.arena.len()).sum();
         let mut oldest_at_ms = None;

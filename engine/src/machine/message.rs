@@ -138,6 +138,15 @@ pub enum Report {
         /// The newest record timestamp of the move, milliseconds since the Unix epoch.
         newest_at_ms: Option<i64>,
     },
+    /// Records failed a rule of their route, and a committed transaction has passed them.
+    RuleFailed {
+        /// Their topic.
+        topic: Arc<str>,
+        /// The rule's name.
+        rule: Arc<str>,
+        /// How many there are.
+        records: u64,
+    },
     /// Records of a partition are in the quarantine, all for one kind of reason, by a committed transaction.
     Quarantined {
         /// The partition.

@@ -49,6 +49,8 @@ struct Flight {
     /// Those of them that left the lane meanwhile, and that somebody waits for.
     owed: Vec<Assignment>,
     judged: BTreeMap<u32, Judged>,
+    /// How many of its records fail a rule, by route and the rule's place in it.
+    failed_rules: BTreeMap<(u32, u16), u64>,
     /// It only looks for what is refused.
     seeks: bool,
 }
@@ -426,7 +428,7 @@ impl Machine {
                 continue;
             }
             self.stop_at_bad_records(&cut, commands);
-            let Cut { batch, end, tenures, judged, .. } = cut;
+            let Cut { batch, end, tenures, judged, failed_rules, .. } = cut;
             let Some(mut batch) = batch else {
                 self.search = self.search.passed(end - start);
                 if let Some(front) = self.segments.front_mut() {
@@ -438,7 +440,9 @@ impl Machine {
             let assignments = self.assignments(&tenures);
             let nexts = batch.moves().iter().map(|moved| moved.delta.to()).collect();
             let seeks = self.search == Search::Seek;
-            self.flight = Some(Flight { end, tenures, nexts, assignments, owed: Vec::new(), judged, seeks });
+            let owed = Vec::new();
+            self.flight =
+                Some(Flight { end, tenures, nexts, assignments, owed, judged, failed_rules, seeks });
             let batch = Box::new(batch);
             commands.push(if seeks { Command::Seek(batch) } else { Command::Write(batch) });
             return;

@@ -16,11 +16,13 @@ pub(crate) struct Found<'a> {
     pub(crate) key: Fields<'a>,
     /// The object of unknown fields.
     pub(crate) collected: &'a str,
+    /// The array of the names of failed rules.
+    pub(crate) tags: &'a str,
 }
 
 impl<'a> Found<'a> {
     /// The part of the record that a column is made of.
-    fn part(&self, origin: &Origin) -> Result<Presence<Scalar<'a>>, Blocked> {
+    pub(crate) fn part(&self, origin: &Origin) -> Result<Presence<Scalar<'a>>, Blocked> {
         let bytes =
             |bytes: Option<&'a [u8]>| bytes.map_or(Presence::Null, |it| Presence::Value(Scalar::Bytes(it)));
         Ok(match origin {
@@ -37,6 +39,7 @@ impl<'a> Found<'a> {
                 Some(millis) => Presence::Value(Scalar::Millis(millis)),
             },
             Origin::Collected => Presence::Value(Scalar::Json { literal: self.collected, plain: false }),
+            Origin::Tags => Presence::Value(Scalar::Json { literal: self.tags, plain: false }),
         })
     }
 }

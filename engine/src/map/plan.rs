@@ -47,6 +47,8 @@ pub(crate) enum Origin {
     Timestamp,
     /// The object of the fields that no column takes.
     Collected,
+    /// The array of the names of rules that the record fails.
+    Tags,
 }
 
 impl Plan {
@@ -61,7 +63,8 @@ impl Plan {
             UnknownFields::Collect(place) => Some(place),
             UnknownFields::Ignore | UnknownFields::Reject => None,
         };
-        for mapping in route.mappings.iter().filter(|mapping| Some(mapping.column) != collector) {
+        let is_made = |place: usize| Some(place) == collector || Some(place) == route.tag_column;
+        for mapping in route.mappings.iter().filter(|mapping| !is_made(mapping.column)) {
             let (origin, label) = origin(&mapping.source, readers);
             plan.add(route, mapping.column, origin, mapping.unit, label);
             if let (Source::Parsed(_), Some(column)) = (&mapping.source, plan.columns.last_mut()) {
@@ -70,6 +73,9 @@ impl Plan {
         }
         if let Some(place) = collector {
             plan.add(route, place, Origin::Collected, None, "the object of unknown fields".to_owned());
+        }
+        if let Some(place) = route.tag_column {
+            plan.add(route, place, Origin::Tags, None, "the names of failed rules".to_owned());
         }
         plan.columns.sort_by_key(|column| column.place);
         plan
@@ -86,7 +92,7 @@ impl Plan {
 }
 
 /// Where a source is found, and what it is called in messages.
-fn origin(source: &Source, readers: &mut Readers) -> (Origin, String) {
+pub(crate) fn origin(source: &Source, readers: &mut Readers) -> (Origin, String) {
     match source {
         Source::Field(path) => {
             let slot = readers.of_value().ask(path);

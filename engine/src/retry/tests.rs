@@ -48,6 +48,8 @@ fn route(mode: WriteMode, on_tombstone: OnTombstone, key_order: KeyOrder) -> Arc
         on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
+        rules: Vec::new(),
+        tag_column: None,
     })
 }
 

@@ -64,6 +64,8 @@ pub struct Segment {
     sealed: bool,
     /// Bytes of the rows that came of them.
     encoded: usize,
+    /// Rules of its route that a record fails, by the record's place, in rising order.
+    failed_rules: Vec<(usize, u16)>,
 }
 
 struct TargetBuffer {
@@ -148,6 +150,8 @@ pub struct Cut {
     pub stops: Vec<(TenureId, Offset, Reject)>,
     /// Records and misfits by route, for the breaker.
     pub judged: BTreeMap<u32, Judged>,
+    /// How many records fail a rule, by route and the rule's place in it.
+    pub failed_rules: BTreeMap<(u32, u16), u64>,
 }
 
 impl Segment {
@@ -232,6 +236,8 @@ impl Segment {
         if self.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
             self.blocks.push(Arc::clone(block));
         }
+        let (place, decoder) = (self.records.len(), &routes[route as usize].decoder);
+        self.failed_rules.extend(decoder.failed_rules().iter().map(|rule| (place, *rule)));
         self.records.push(Staged {
             tenure,
             route,
@@ -359,7 +365,7 @@ impl Segment {
                     tables.push((target, route, folded.entries));
                 }
             }
-            let Survey { moves, tenures, quarantine, stops, judged, .. } = survey;
+            let Survey { moves, tenures, quarantine, stops, judged, failed_rules, .. } = survey;
             for (buffer, arena) in self.targets.iter_mut().zip(arenas) {
                 buffer.arena = arena;
             }
@@ -377,7 +383,7 @@ impl Segment {
             }
             let shapes = shapes(judged.keys().map(|route| &routes[*route as usize].route));
             let batch = self.assemble(moves, settled, tables, quarantine, shapes);
-            return Cut { batch, end, tenures, stops, judged };
+            return Cut { batch, end, tenures, stops, judged, failed_rules };
         }
     }
 

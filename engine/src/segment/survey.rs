@@ -89,6 +89,10 @@ impl Segment {
             let judged = survey.judged.entry(staged.route).or_default();
             judged.records += 1;
             judged.bad += bad;
+            let first = self.failed_rules.partition_point(|(of, _)| *of < place);
+            for (_, rule) in self.failed_rules[first..].iter().take_while(|(of, _)| *of == place) {
+                *survey.failed_rules.entry((staged.route, *rule)).or_default() += 1;
+            }
         }
         let (shape, fields, deletes, unproven) = match &staged.content {
             Content::End(_) => return,
@@ -131,6 +135,7 @@ pub(super) struct Survey<'s> {
     pub(super) quarantine: Vec<QuarantineRecord>,
     pub(super) stops: Vec<(TenureId, Offset, Reject)>,
     pub(super) judged: BTreeMap<u32, Judged>,
+    pub(super) failed_rules: BTreeMap<(u32, u16), u64>,
 }
 
 pub(super) struct Moving {

@@ -73,6 +73,7 @@ pub const SECTIONS: &[Keys] = &[
     routes::KEYS,
     routes::COLUMN_KEYS,
     routes::MISSING_PARENT_KEYS,
+    routes::RULE_KEYS,
     limits::KEYS,
     bad_records::KEYS,
     retry::KEYS,

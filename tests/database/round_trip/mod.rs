@@ -51,6 +51,8 @@ fn route(table: Table) -> Arc<Route> {
         on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
+        rules: Vec::new(),
+        tag_column: None,
     })
 }
 

@@ -371,6 +371,8 @@ async fn route_to(session: &Session, table: &str, key: &[&str], mode: WriteMode)
         on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 24,
         demanded_since: Vec::new(),
+        rules: Vec::new(),
+        tag_column: None,
     })
 }
 

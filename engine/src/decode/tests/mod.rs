@@ -2,6 +2,7 @@
 
 mod properties;
 mod records;
+mod rules;
 mod values;
 
 use std::sync::Arc;
@@ -78,6 +79,8 @@ fn route<const N: usize>(columns: [(Column, Source); N]) -> Route {
         on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Quarantine },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
+        rules: Vec::new(),
+        tag_column: None,
     }
 }
 

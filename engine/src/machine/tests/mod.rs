@@ -82,6 +82,8 @@ fn route(table: &str, on_bad_record: OnBadRecord) -> Arc<Route> {
         on_missing_parent: OnMissingParent { wait_ms: 3_000, then: on_bad_record },
         record_bytes_max: 1 << 20,
         demanded_since: Vec::new(),
+        rules: Vec::new(),
+        tag_column: None,
     })
 }
 
@@ -365,7 +367,11 @@ fn words_of(command: &Command) -> Option<String> {
         Command::Advise(..)
         | Command::Judged(..)
         | Command::Report(
-            Report::Settled { .. } | Report::Quarantined { .. } | Report::Batch { .. } | Report::Failed(_),
+            Report::Settled { .. }
+            | Report::RuleFailed { .. }
+            | Report::Quarantined { .. }
+            | Report::Batch { .. }
+            | Report::Failed(_),
         ) => return None,
     })
 }

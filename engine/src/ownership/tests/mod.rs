@@ -50,6 +50,8 @@ fn route() -> Arc<Route> {
         on_missing_parent: OnMissingParent { wait_ms: 0, then: OnBadRecord::Halt },
         record_bytes_max: 1,
         demanded_since: Vec::new(),
+        rules: Vec::new(),
+        tag_column: None,
     })
 }
 

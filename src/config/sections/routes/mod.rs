@@ -3,12 +3,14 @@
 mod columns;
 mod missing_parent;
 mod relations;
+mod rules;
 mod source;
 mod topic;
 
 use serde_json::{Value, json};
 
 pub use self::columns::{ColumnSettings, Parse, unit_word};
+use self::rules::RuleSettings;
 pub use self::source::ColumnSource;
 pub use self::topic::TopicSelector;
 use crate::config::error::Place;
@@ -40,6 +42,8 @@ const ON_TOMBSTONE: Choice<OnTombstone> = Choice {
 const ON_BAD_RECORD: Choice<OnBadRecord> =
     Choice { name: "on_bad_record", default: OnBadRecord::Quarantine, words: POLICIES };
 const ON_MISSING_PARENT: &str = "on_missing_parent";
+const RULES: &str = "rules";
+const TAG_COLUMN: &str = "tag_column";
 
 /// The keys of an element of the list.
 pub(super) const KEYS: Keys = (
@@ -55,10 +59,13 @@ pub(super) const KEYS: Keys = (
         ON_TOMBSTONE.name,
         ON_BAD_RECORD.name,
         ON_MISSING_PARENT,
+        RULES,
+        TAG_COLUMN,
     ],
 );
 pub(super) const COLUMN_KEYS: Keys = columns::KEYS;
 pub(super) const MISSING_PARENT_KEYS: Keys = missing_parent::KEYS;
+pub(super) const RULE_KEYS: Keys = rules::KEYS;
 
 /// What happens to a record that can't be written.
 const POLICIES: Words<OnBadRecord> = &[("quarantine", OnBadRecord::Quarantine), ("halt", OnBadRecord::Halt)];
@@ -92,6 +99,8 @@ pub struct RouteSettings {
     pub on_bad_record: OnBadRecord,
     /// What happens to a record whose foreign key leads to a row that isn't there.
     pub on_missing_parent: OnMissingParent,
+    /// What is asked of each record before it becomes a row.
+    pub rules: RuleSettings,
 }
 
 /// What happens to fields that no column takes.
@@ -174,6 +183,9 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
         .unwrap_or(ON_TOMBSTONE.default);
     let on_bad_record = ON_BAD_RECORD.read(&mut section, report);
     let on_missing_parent = missing_parent::read(&mut section, on_bad_record, report);
+    let tag_field = section.take(TAG_COLUMN);
+    let tag_place = tag_field.as_ref().map_or(place.clone(), |field| field.node.place.clone());
+    let rules = rules::read(section.take(RULES), tag_field, report);
     if report.problems.len() > before {
         return None;
     }
@@ -189,12 +201,14 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
         on_tombstone,
         on_bad_record,
         on_missing_parent,
+        rules,
     };
     let places = relations::Places {
         table: table_place.unwrap_or(place),
         key: key_place,
         tombstone: tombstone_place,
         unknown: unknown_place,
+        tag: tag_place,
     };
     relations::check(&route, &path, &places, report);
     Some(route)
@@ -255,7 +269,8 @@ impl RouteSettings {
             UnknownFields::Column(name) => name,
             words @ (UnknownFields::Ignore | UnknownFields::Reject) => word(UNKNOWN, words),
         };
-        shown([
+        let tag_column = self.rules.tag_column.as_ref().map(|name| (TAG_COLUMN, json!(name)));
+        let keys = [
             (TOPIC, self.topic.show()),
             (TABLE, json!(self.table.to_string())),
             FORMAT.show(self.format),
@@ -266,6 +281,8 @@ impl RouteSettings {
             ON_TOMBSTONE.show(self.on_tombstone),
             ON_BAD_RECORD.show(self.on_bad_record),
             (ON_MISSING_PARENT, missing_parent::show(self.on_missing_parent)),
-        ])
+            (RULES, rules::show(&self.rules)),
+        ];
+        shown(keys.into_iter().chain(tag_column))
     }
 }

@@ -1,8 +1,8 @@
 //! Values of a route that are legal alone and not together.
 
 use super::{
-    ColumnSource, KEY, ON_TOMBSTONE, RouteSettings, TABLE, TopicSelector, UNKNOWN_FIELDS, UnknownFields,
-    WRITE,
+    ColumnSource, KEY, ON_TOMBSTONE, RouteSettings, TABLE, TAG_COLUMN, TopicSelector, UNKNOWN_FIELDS,
+    UnknownFields, WRITE,
 };
 use crate::config::error::Place;
 use crate::config::reader::Report;
@@ -14,6 +14,7 @@ pub(super) struct Places {
     pub(super) key: Place,
     pub(super) tombstone: Place,
     pub(super) unknown: Place,
+    pub(super) tag: Place,
 }
 
 pub(super) fn check(route: &RouteSettings, path: &str, places: &Places, report: &mut Report) {
@@ -65,6 +66,14 @@ pub(super) fn check(route: &RouteSettings, path: &str, places: &Places, report: 
             message,
             "use a column of its own",
         );
+    }
+    if let Some(name) = &route.rules.tag_column
+        && (route.key.contains(name)
+            || route.unknown_fields == UnknownFields::Column(name.clone())
+            || route.columns.iter().any(|column| column.column == *name))
+    {
+        let message = format!("the column `{name}` has another source already");
+        report.add_at(&format!("{path}.{TAG_COLUMN}"), &places.tag, message, "use a column of its own");
     }
     if let TopicSelector::Names(names) = &route.topic {
         for error in names.iter().filter_map(|name| route.table.resolve(name).err()) {

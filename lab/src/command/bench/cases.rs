@@ -83,6 +83,12 @@ pub(super) const ALL: &[Plan] = &[
         run: shapes::documents,
     },
     Plan {
+        name: "rules",
+        about: "Three rules of quality, in CEL, asked of each record.",
+        goal: "≥ 0.75× no rules",
+        run: variants::rules,
+    },
+    Plan {
         name: "two-processes",
         about: "Two processes of one pipeline on the same cores.",
         goal: "≥ 0.95× one process",

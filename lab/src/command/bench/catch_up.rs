@@ -24,7 +24,7 @@ const TOGETHER_TRIES: usize = 10;
 /// One turn of Tidegate's upsert into an empty table.
 pub(super) fn upsert(ground: &Ground, events: &Events, processes: u32) -> Figures {
     for _ in 0..TOGETHER_TRIES {
-        let (figures, rebalanced) = try_upsert(ground, events, processes, None)?;
+        let (figures, rebalanced) = try_upsert(ground, events, processes, None, "")?;
         if !rebalanced {
             return Ok(figures);
         }
@@ -35,7 +35,12 @@ pub(super) fn upsert(ground: &Ground, events: &Events, processes: u32) -> Figure
 
 /// The same by one process of another program.
 pub(super) fn upsert_by(ground: &Ground, events: &Events, program: &Path) -> Figures {
-    Ok(try_upsert(ground, events, 1, Some(program))?.0)
+    Ok(try_upsert(ground, events, 1, Some(program), "")?.0)
+}
+
+/// The same by one process with further lines of the route, indented by four.
+pub(super) fn upsert_with(ground: &Ground, events: &Events, route: &str) -> Figures {
+    Ok(try_upsert(ground, events, 1, None, route)?.0)
 }
 
 fn try_upsert(
@@ -43,10 +48,11 @@ fn try_upsert(
     events: &Events,
     processes: u32,
     program: Option<&Path>,
+    route: &str,
 ) -> Result<(Vec<(Kind, f64)>, bool)> {
     let target = Target::keyed(events);
     ground.fresh_table(TABLE, target.columns)?;
-    let setup = Setup { program, ..Setup::upsert(&events.topic, TABLE) };
+    let setup = Setup { program, route, ..Setup::upsert(&events.topic, TABLE) };
     let pipeline = Pipeline::prepare(ground, setup)?;
     let cost = pipeline.catch_up(processes)?;
     target.check(&ground.url)?;

@@ -1,7 +1,7 @@
 //! Catching up under other circumstances, each beside the usual one: many partitions, bad records, two
-//! processes.
+//! processes, rules.
 
-use super::catch_up::{upsert, usual};
+use super::catch_up::{upsert, upsert_with, usual};
 use super::figures::{Case, RATE};
 use super::ground::{Ground, Recipe};
 use super::turns::{self, Player};
@@ -42,6 +42,25 @@ fn beside(ground: &Ground, case: &mut Case, recipe: Recipe, name: &str, at_least
         ));
     }
     ground.forget(&other)
+}
+
+pub(super) fn rules(ground: &Ground, case: &mut Case) -> Result<()> {
+    const RULES: &str = "tidegate, 3 rules";
+    const ROUTE: &str = "    rules:\n      \
+        - {name: of-a-user, check: record.user_id >= 0}\n      \
+        - {name: known-kind, check: \"record.kind in ['view', 'search', 'cart', 'checkout', 'refund', 'signup']\"}\n      \
+        - {name: sane-amount, check: record.amount < 1000000.0 || record.kind.matches('^[a-z]+$')}\n";
+    let events = usual(ground, case)?;
+    let players = vec![
+        Player::new(USUAL, || upsert(ground, &events, 1)),
+        Player::new(RULES, || upsert_with(ground, &events, ROUTE)),
+    ];
+    turns::take(ground, case, ground.options.repeats, players);
+    case.ratio("3 rules ÷ none", (RULES, RATE), (USUAL, RATE), 0.75);
+    case.note(
+        "Each record is asked whether it has a user, a kind of six, and an amount below a million; all hold.",
+    );
+    Ok(())
 }
 
 pub(super) fn two_processes(ground: &Ground, case: &mut Case) -> Result<()> {

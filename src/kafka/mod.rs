@@ -16,6 +16,7 @@ mod inspector;
 mod logging;
 mod oidc;
 mod problem;
+mod producer;
 pub mod properties;
 mod rights;
 mod unpacking;
@@ -26,6 +27,7 @@ pub use error::Error;
 pub use group::{Group, Member};
 pub use inspector::{Inspector, TopicInfo};
 pub use problem::{Problem, ProblemKind};
+pub use producer::{Outgoing, Producer};
 pub use rights::Rights;
 
 pub use crate::engine::position::Watermarks;

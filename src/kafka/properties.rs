@@ -248,6 +248,35 @@ pub(super) fn inspector(user: &[(String, String)]) -> Result<BTreeMap<String, St
     Ok(all)
 }
 
+/// Properties of a client that writes records, each once into its partition, in order, and acknowledged by
+/// all replicas that are in step.
+pub(super) fn producer(user: &[(String, String)]) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = inspector(user)?;
+    for reads in OWNED_TO_READ {
+        all.remove(reads);
+    }
+    all.insert("enable.idempotence".to_owned(), "true".to_owned());
+    all.insert("message.timeout.ms".to_owned(), DELIVERY_MS.to_owned());
+    all.remove("debug");
+    Ok(all)
+}
+
+/// How long a record may take to be acknowledged, in milliseconds.
+const DELIVERY_MS: &str = "8000";
+
+/// Properties of reading, of which a client that writes warns.
+const OWNED_TO_READ: [&str; 9] = [
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "isolation.level",
+    "check.crcs",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "fetch.max.bytes",
+];
+
 /// Adds contexts to those of the log that the user asks for.
 fn listen(all: &mut BTreeMap<String, String>, contexts: &[&str]) {
     let own = all.remove("debug").filter(|own| !own.trim().is_empty());

@@ -20,7 +20,7 @@ use crate::engine::position::{Offset, TopicPartition};
 use crate::engine::shape::Table;
 use crate::postgres::catalogue::{self, CatalogueError};
 use crate::postgres::connect::{ConnectError, Connector};
-use crate::postgres::ledger::{Ledger, LedgerError};
+use crate::postgres::ledger::{Ledger, LedgerError, Relayed};
 use crate::postgres::session::Session;
 use crate::telemetry::labels::Dependency;
 
@@ -49,6 +49,19 @@ pub(super) enum DeskError {
     /// It took too long.
     #[error("PostgreSQL gave no answer within {0:?}")]
     TimedOut(Duration),
+}
+
+/// Entries of the quarantine on their way to the dead-letter topic, and the transaction that notes it.
+pub(super) struct RelayTurn {
+    session: Session,
+    entries: Vec<Relayed>,
+}
+
+impl RelayTurn {
+    /// The entries, oldest first.
+    pub(super) fn entries(&self) -> &[Relayed] {
+        &self.entries
+    }
 }
 
 impl DeskError {
@@ -290,6 +303,30 @@ impl Desk {
         let session = self.open().await?;
         let result = self.ledger.open_quarantine(&session, &self.pipeline).await;
         self.settle(session, result)
+    }
+
+    /// Begins to relay entries of the quarantine, with a session of its own until [`Desk::end_relay`]. `None`
+    /// where another process does.
+    ///
+    /// # Errors
+    /// No connection, or a failed statement.
+    pub(super) async fn begin_relay(&mut self) -> Result<Option<RelayTurn>, DeskError> {
+        let session = self.open().await?;
+        match self.ledger.begin_relay(&session, &self.pipeline).await {
+            Ok(Some(entries)) => Ok(Some(RelayTurn { session, entries })),
+            Ok(None) => self.settle(session, Ok::<_, LedgerError>(None)),
+            Err(error) => self.settle(session, Err(error)),
+        }
+    }
+
+    /// Notes which of the entries were relayed, by their places.
+    ///
+    /// # Errors
+    /// A failed statement: they are relayed again.
+    pub(super) async fn end_relay(&mut self, turn: RelayTurn, done: &[usize]) -> Result<(), DeskError> {
+        let relayed: Vec<&Relayed> = done.iter().map(|&place| &turn.entries[place]).collect();
+        let ended = self.ledger.end_relay(&turn.session, &self.pipeline, &relayed).await;
+        self.settle(turn.session, ended)
     }
 
     /// Whether each shape is still its table's, for all of them in one flush.

@@ -20,6 +20,7 @@ mod messages;
 mod pauses;
 mod poll;
 mod refusals;
+mod relay;
 mod secrets;
 mod shutdown;
 mod supervisor;
@@ -190,7 +191,7 @@ pub async fn run(
         audience: audience.clone(),
         naming: &options.naming,
     };
-    let desks = [desk(), desk(), desk()];
+    let desks = [desk(), desk(), desk(), desk()];
     let running = start(parts, properties, Arc::clone(&inspector), desks, registered_in, server)?;
     let (way_in, way) = watch::channel(Way::default());
     let account = audience.account.clone();
@@ -320,7 +321,7 @@ fn start(
     parts: Parts<'_>,
     properties: Vec<(String, String)>,
     inspector: Arc<Inspector>,
-    [poll_desk, duties_desk, decisions_desk]: [Desk; 3],
+    [poll_desk, duties_desk, decisions_desk, relay_desk]: [Desk; 4],
     registered: watch::Sender<Registration>,
     server: http::Server,
 ) -> Result<Running, StartError> {
@@ -334,7 +335,6 @@ fn start(
     let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone(), lane: 0 };
     let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
     let (routes_in, routes) = watch::channel(RouteMap::default());
-    let routes_read = routes.clone();
     let secrets = (Arc::clone(settings), properties.clone(), Arc::clone(&inspector), poll_link.clone());
     let poll = Poll {
         properties,
@@ -343,7 +343,7 @@ fn start(
         desk: poll_desk,
         runtime: tokio::runtime::Handle::current(),
         lanes: senders.clone(),
-        routes,
+        routes: routes.clone(),
         messages,
         duties: duty_link,
         looks: look_link,
@@ -377,6 +377,7 @@ fn start(
     };
     let stop = CancellationToken::new();
     tokio::spawn(supervisor::tell(board.clone()));
+    tokio::spawn(relay::run(relay_of(&parts, &inspector, relay_desk), stop.clone()));
     let (settings, properties, asking, poll) = secrets;
     tokio::spawn(secrets::watch(settings, (*instance).clone(), properties, asking, poll, stop.clone()));
     tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
@@ -384,7 +385,13 @@ fn start(
     tokio::spawn(decisions::run(decisions, stop.clone()));
     let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
-    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes: routes_read, stop, board })
+    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes, stop, board })
+}
+
+fn relay_of(parts: &Parts<'_>, inspector: &Arc<Inspector>, desk: Desk) -> relay::Relay {
+    let Audience { board, contact, .. } = parts.audience.clone();
+    let (settings, inspector) = (Arc::clone(parts.settings), Arc::clone(inspector));
+    relay::Relay { settings, instance: parts.instance.clone(), inspector, desk, contact, board }
 }
 
 fn start_lanes(

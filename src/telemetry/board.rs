@@ -76,6 +76,9 @@ pub struct Conditions {
     pub group: Condition,
     /// The database answers.
     pub database: Condition,
+    /// Quarantined records reach the dead-letter topic, where there is one. Readiness doesn't rest on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<Condition>,
 }
 
 /// One condition of readiness.
@@ -97,6 +100,8 @@ pub enum ConditionName {
     Group,
     /// See [`Conditions::database`].
     Database,
+    /// See [`Conditions::dead_letter`].
+    DeadLetter,
 }
 
 /// A partition that this process owns.
@@ -197,7 +202,7 @@ impl PartitionState {
 }
 
 impl Conditions {
-    /// The conditions by name.
+    /// The conditions by name on which readiness rests.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Condition)> {
         [("ledger", &self.ledger), ("group", &self.group), ("database", &self.database)].into_iter()
     }
@@ -271,6 +276,7 @@ impl Board {
                 ConditionName::Ledger => &mut board.conditions.ledger,
                 ConditionName::Group => &mut board.membership,
                 ConditionName::Database => &mut board.conditions.database,
+                ConditionName::DeadLetter => board.conditions.dead_letter.get_or_insert_default(),
             };
             let changed = *place != condition;
             *place = condition;

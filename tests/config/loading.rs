@@ -153,6 +153,7 @@ fn silence_means_the_defaults_of_the_contract() {
         "limits": {"batch_rows": 50000, "batch_bytes": "8MiB", "linger": "0ms", "memory": "128MiB",
             "record_bytes": "16MiB"},
         "bad_records": {"halt_above": 0.5, "over": "1m", "at_least": 1000},
+        "dead_letter": {"topic": null},
         "retry": {"transient": {"strategy": "exponential", "first": "50ms", "max": "30s"},
             "ambiguous": {"strategy": "linear", "first": "1s", "attempts": 5}},
         "timeouts": {"connect": "10s", "statement": "30s", "lock": "10s", "idle_in_transaction": "15s",

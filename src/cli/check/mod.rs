@@ -124,6 +124,7 @@ impl<'s> Check<'s> {
         self.meant = meant.len();
         self.stage().await?;
         self.connections().await?;
+        self.dead_letter();
         let (found, closed) = rights::look(self.settings, &self.inspector, &meant)?;
         self.findings.extend(found);
         for (topic, route) in &meant {
@@ -133,6 +134,18 @@ impl<'s> Check<'s> {
         let found = ledger::look(self.settings, &self.database, &self.inspector, &meant).await?;
         self.findings.extend(found);
         Ok(())
+    }
+
+    /// Whether the topic is there that quarantined records are relayed to.
+    fn dead_letter(&mut self) {
+        let Some(topic) = &self.settings.dead_letter.topic else { return };
+        if self.topics.iter().any(|known| known.name == *topic) {
+            return;
+        }
+        let text = "the dead-letter topic doesn't exist, or this user may not describe it: quarantined records \
+                    wait to be relayed";
+        let finding = Finding::new(Severity::Warning, "topic_missing", topic, text);
+        self.findings.push(finding.remedy("create the topic, or correct `dead_letter.topic`"));
     }
 
     /// Each topic that one route means; topics that none or several mean are findings.

@@ -7,6 +7,7 @@
 
 mod adapt;
 mod bad_records;
+mod dead_letter;
 mod http;
 mod kafka;
 mod limits;
@@ -24,6 +25,7 @@ use std::num::NonZeroU16;
 use serde_json::{Value, json};
 
 pub use self::bad_records::BadRecords;
+pub(super) use self::dead_letter::DeadLetter;
 pub use self::http::HttpSettings;
 pub use self::kafka::{GroupProtocol, KafkaSettings};
 pub use self::limits::Limits;
@@ -59,6 +61,7 @@ const KEYS: Keys = (
         WORKERS.name,
         limits::KEYS.0,
         bad_records::KEYS.0,
+        dead_letter::KEYS.0,
         retry::KEYS.0,
         timeouts::KEYS.0,
         http::KEYS.0,
@@ -76,6 +79,7 @@ pub const SECTIONS: &[Keys] = &[
     routes::RULE_KEYS,
     limits::KEYS,
     bad_records::KEYS,
+    dead_letter::KEYS,
     retry::KEYS,
     retry::TRANSIENT_KEYS,
     retry::AMBIGUOUS_KEYS,
@@ -103,6 +107,8 @@ pub struct Settings {
     pub limits: Limits,
     /// When bad records halt the pipeline.
     pub bad_records: BadRecords,
+    /// Where quarantined records are relayed to.
+    pub dead_letter: DeadLetter,
     /// Back-off after failures.
     pub retry: Retry,
     /// How long things may take.
@@ -136,6 +142,7 @@ impl Settings {
         let workers = non_zero(WORKERS.read(&mut root, report), NonZeroU16::MIN);
         let limits = Limits::read(&mut root, report);
         let bad_records = BadRecords::read(&mut root, report);
+        let dead_letter = DeadLetter::read(&mut root, &routes, report);
         let mut retry = Retry::read(&mut root, report);
         let mut timeouts = Timeouts::read(&mut root, report);
         let http = HttpSettings::read(&mut root, report);
@@ -153,6 +160,7 @@ impl Settings {
                 workers,
                 limits,
                 bad_records,
+                dead_letter,
                 retry,
                 timeouts,
                 http,
@@ -173,6 +181,7 @@ impl Settings {
             WORKERS.show(self.workers.get().into()),
             (limits::KEYS.0, self.limits.show()),
             (bad_records::KEYS.0, self.bad_records.show()),
+            (dead_letter::KEYS.0, self.dead_letter.show()),
             (retry::KEYS.0, self.retry.show()),
             (timeouts::KEYS.0, self.timeouts.show()),
             (http::KEYS.0, self.http.show()),

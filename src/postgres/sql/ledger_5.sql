@@ -79,6 +79,7 @@ ALTER TABLE {ledger}.quarantine
 DROP INDEX {ledger}.quarantine_open;
 CREATE INDEX quarantine_open ON {ledger}.quarantine
     (pipeline, topic, topic_id, partition, span, backfill, record_offset) WHERE resolved_at IS NULL;
+CREATE INDEX quarantine_unrelayed ON {ledger}.quarantine (pipeline, first_at) WHERE relayed_at IS NULL;
 CREATE INDEX quarantine_rows ON {ledger}.quarantine (row_writer, row_place) WHERE row_writer IS NOT NULL;
 
 -- Who may write progress may decide, and who may read it may see what was decided: whatever roles were granted.

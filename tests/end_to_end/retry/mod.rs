@@ -1,5 +1,6 @@
 //! What people decide about records of the quarantine: tried again, discarded, passed once more.
 
+mod dead_letter;
 mod meanwhile;
 mod modes;
 mod sequences;

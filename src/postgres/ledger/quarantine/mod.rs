@@ -2,6 +2,7 @@
 
 mod chosen;
 pub(in crate::postgres) mod insert;
+mod relay;
 pub(in crate::postgres) mod replayed;
 pub(in crate::postgres) mod settle;
 
@@ -12,6 +13,7 @@ use tokio_postgres::types::Type;
 
 use self::chosen::Conditions;
 pub use self::chosen::{Chosen, EntryDecision, PageLimits};
+pub use self::relay::Relayed;
 
 use super::{Ledger, LedgerError, count};
 use crate::engine::position::{Offset, TopicId, TopicPartition};

@@ -1,0 +1,110 @@
+//! Entries that a dead-letter topic hasn't had yet. One process at a time relays those of a pipeline.
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Row};
+use uuid::Uuid;
+
+use super::super::{Ledger, LedgerError, Parameter};
+use super::{QuarantinedRecord, read};
+use crate::postgres::session::Session;
+
+/// Entries that are relayed at once, and bytes of them after which no further one is added.
+const ROWS: i64 = 500;
+const BYTES: i64 = 4 << 20;
+
+/// An entry on its way.
+#[derive(Clone, Debug)]
+pub struct Relayed {
+    /// The entry.
+    pub record: QuarantinedRecord,
+    span: i64,
+    backfill: String,
+}
+
+impl Ledger {
+    /// Opens a transaction in which this process alone relays the pipeline's entries, and gives the next
+    /// ones, oldest first. `None` where another process does; no transaction is open then.
+    ///
+    /// # Errors
+    /// A failed statement.
+    pub async fn begin_relay(
+        &self,
+        session: &Session,
+        pipeline: &str,
+    ) -> Result<Option<Vec<Relayed>>, LedgerError> {
+        let failed = LedgerError::doing("reading what is to be relayed");
+        session.client().batch_execute("BEGIN").await.map_err(&failed)?;
+        let name = format!("{} {pipeline}", self.sql("{ledger}"));
+        let row = session.client().query_typed_one(ALONE, &[(&name, Type::TEXT)]).await.map_err(&failed)?;
+        if !row.try_get::<_, bool>(0).map_err(&failed)? {
+            session.client().batch_execute("ROLLBACK").await.map_err(&failed)?;
+            return Ok(None);
+        }
+        let parameters: [Parameter<'_>; 3] =
+            [(&pipeline, Type::TEXT), (&ROWS, Type::INT8), (&BYTES, Type::INT8)];
+        let rows = session.client().query_typed(&self.sql(NEXT), &parameters).await.map_err(&failed)?;
+        let entry = |row: &Row| -> Result<Relayed, Error> {
+            Ok(Relayed { record: read(row), span: row.try_get("span")?, backfill: row.try_get("backfill")? })
+        };
+        rows.iter().map(entry).collect::<Result<_, _>>().map(Some).map_err(&failed)
+    }
+
+    /// Notes which of the entries the topic has, and ends the transaction.
+    ///
+    /// # Errors
+    /// A failed statement: the entries are relayed again.
+    pub async fn end_relay(
+        &self,
+        session: &Session,
+        pipeline: &str,
+        relayed: &[&Relayed],
+    ) -> Result<(), LedgerError> {
+        let failed = LedgerError::doing("noting what was relayed");
+        if !relayed.is_empty() {
+            let topics: Vec<&str> = relayed.iter().map(|one| &*one.record.partition.topic).collect();
+            let ids: Vec<Uuid> = relayed.iter().map(|one| one.record.topic_id.0).collect();
+            let partitions: Vec<i32> = relayed.iter().map(|one| one.record.partition.partition).collect();
+            let offsets: Vec<i64> = relayed.iter().map(|one| one.record.offset.value()).collect();
+            let spans: Vec<i64> = relayed.iter().map(|one| one.span).collect();
+            let backfills: Vec<&str> = relayed.iter().map(|one| one.backfill.as_str()).collect();
+            let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+                (&pipeline, Type::TEXT),
+                (&topics, Type::TEXT_ARRAY),
+                (&ids, Type::UUID_ARRAY),
+                (&partitions, Type::INT4_ARRAY),
+                (&offsets, Type::INT8_ARRAY),
+                (&spans, Type::INT8_ARRAY),
+                (&backfills, Type::TEXT_ARRAY),
+            ];
+            session.client().execute_typed(&self.sql(NOTE), &parameters).await.map_err(&failed)?;
+        }
+        session.client().batch_execute("COMMIT").await.map_err(&failed)
+    }
+}
+
+const ALONE: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock(\
+     pg_catalog.hashtextextended('tidegate dead letter ' || $1, 0))";
+
+const NEXT: &str = "\
+SELECT topic, topic_id, partition, record_offset, record_key, record_value, header_names, header_values, \
+       CAST(EXTRACT(epoch FROM record_at) * 1000 AS bigint) AS record_at_ms, \
+       target, truncated, record_sha256, code, sqlstate, column_name, reason, attempts, \
+       CAST(EXTRACT(epoch FROM first_at) * 1000 AS bigint) AS first_at_ms, \
+       CAST(EXTRACT(epoch FROM resolved_at) * 1000 AS bigint) AS resolved_at_ms, resolution, span, backfill \
+FROM (\
+    SELECT *, pg_catalog.sum(COALESCE(pg_catalog.octet_length(record_key), 0) \
+                + COALESCE(pg_catalog.octet_length(record_value), 0)) \
+              OVER (ORDER BY first_at, topic, partition, record_offset \
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
+    FROM {ledger}.quarantine WHERE pipeline = $1 AND relayed_at IS NULL \
+    ORDER BY first_at, topic, partition, record_offset LIMIT $2) AS waiting \
+WHERE COALESCE(before, 0) < $3 \
+ORDER BY first_at, topic, partition, record_offset";
+
+const NOTE: &str = "\
+UPDATE {ledger}.quarantine AS q SET relayed_at = pg_catalog.clock_timestamp() \
+FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
+     pg_catalog.unnest($6), pg_catalog.unnest($7)) \
+     AS r(topic, topic_id, partition, record_offset, span, backfill) \
+WHERE q.pipeline = $1 AND q.topic = r.topic AND q.topic_id = r.topic_id AND q.partition = r.partition \
+  AND q.record_offset = r.record_offset AND q.span = r.span AND q.backfill = r.backfill";

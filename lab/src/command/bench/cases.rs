@@ -2,7 +2,7 @@
 
 use super::figures::Case;
 use super::ground::Ground;
-use super::{before, catch_up, far, large, memory, moments, replay, shapes, steady, variants};
+use super::{before, catch_up, far, large, memory, moments, replay, retry, shapes, steady, variants};
 use anyhow::{Result, bail};
 
 /// A case that can be run.
@@ -39,6 +39,12 @@ pub(super) const ALL: &[Plan] = &[
         about: "Everything again that is applied already.",
         goal: "≥ 1.2× the first pass, no tuple written",
         run: replay::replay,
+    },
+    Plan {
+        name: "retry",
+        about: "Trying all records again from the quarantine.",
+        goal: "≥ 0.5× catch-up, ≤ 200 MiB",
+        run: retry::retry,
     },
     Plan {
         name: "large-table-v4",

@@ -22,6 +22,7 @@ mod moments;
 mod product;
 mod python;
 mod replay;
+mod retry;
 mod shapes;
 mod steady;
 mod table;

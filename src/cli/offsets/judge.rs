@@ -293,3 +293,166 @@ fn adopt_one(
         renumbers: from != From::Same || stand.topic_id != log.topic_id,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::engine::position::{Epoch, TopicId};
+
+    const OURS: u128 = 1;
+
+    fn at(number: i32) -> TopicPartition {
+        TopicPartition::new("events", number)
+    }
+
+    fn id(number: u128) -> TopicId {
+        TopicId(Uuid::from_u128(number))
+    }
+
+    fn log(number: u128, low: i64, end: i64) -> LogState {
+        LogState { topic_id: id(number), low: NextOffset::new(low), end: NextOffset::new(end) }
+    }
+
+    fn stand(next: i64, halt: Option<&str>) -> Stand {
+        Stand {
+            topic_id: id(OURS),
+            epoch: Epoch::new(3),
+            owner: Some("a".to_owned()),
+            next: NextOffset::new(next),
+            halt: halt.map(str::to_owned),
+            paused_at_ms: None,
+        }
+    }
+
+    /// A topic that was seen with three partitions in cluster c1.
+    fn ground(mode: &str, stands: &[(i32, Stand)]) -> Ground {
+        let topic = TopicGround {
+            write_mode: mode.to_owned(),
+            partitions: Some(3),
+            cluster_id: Some("c1".to_owned()),
+        };
+        let stands = stands.iter().map(|(number, stand)| (at(*number), stand.clone())).collect();
+        Ground { topics: [("events".to_owned(), topic)].into(), stands }
+    }
+
+    fn found(cluster: &str, logs: &[(i32, LogState)]) -> Found {
+        let logs = logs.iter().map(|(number, log)| (at(*number), *log)).collect();
+        Found { cluster_id: Some(cluster.to_owned()), logs, missing: BTreeMap::new() }
+    }
+
+    fn command(words: &str) -> String {
+        format!("tidegate {words}")
+    }
+
+    /// What changes, in words, or the refusals.
+    fn said(judged: Result<Plan, Refusal>) -> String {
+        match judged {
+            Ok(plan) => {
+                let to = |change: &Change| change.to.map_or("gone".to_owned(), |to| to.to_string());
+                let anew = |change: &Change| if change.renumbers { " anew" } else { "" };
+                let word = |change: &Change| {
+                    let number = change.partition.partition;
+                    format!("{number} {} {}{}", change.action.name(), to(change), anew(change))
+                };
+                plan.changes.iter().map(word).collect::<Vec<_>>().join(", ")
+            }
+            Err(Refusal(lines)) => format!("refused: {}", lines.join("; ")),
+        }
+    }
+
+    #[track_caller]
+    fn expect(judged: Result<Plan, Refusal>, expected: &str) {
+        let told = said(judged);
+        let fits = match expected.strip_prefix("refused: ") {
+            Some(part) => told.starts_with("refused: ") && told.contains(part),
+            None => told == expected,
+        };
+        assert!(fits, "{expected}: {told}");
+    }
+
+    fn set(
+        ground: &Ground,
+        found: &Found,
+        number: i32,
+        to: i64,
+        duplicate_rows: bool,
+    ) -> Result<Plan, Refusal> {
+        let to = BTreeMap::from([(at(number), NextOffset::new(to))]);
+        let wanted = Positions { to: &to, duplicate_rows, action: Action::Set };
+        Case { found, command: &command }.set(ground, &wanted)
+    }
+
+    #[test]
+    fn a_position_is_set_within_its_log_and_never_doubles_rows_unasked() {
+        let here = found("c1", &[(0, log(OURS, 5, 20)), (2, log(OURS, 0, 9)), (3, log(OURS, 0, 9))]);
+        let keyed = ground("upsert", &[(0, stand(10, None))]);
+        let plain = ground("append", &[(0, stand(10, None))]);
+        for to in [5, 20] {
+            expect(set(&keyed, &here, 0, to, false), &format!("0 set {to}"));
+        }
+        expect(set(&keyed, &here, 0, 4, false), "refused: 4 lies outside of the log, which has 5 to 20");
+        expect(set(&keyed, &here, 0, 21, false), "refused: 21 lies outside of the log, which has 5 to 20");
+        expect(set(&plain, &here, 0, 9, false), "refused: --duplicate-rows");
+        expect(set(&plain, &here, 0, 9, true), "0 set 9");
+        expect(set(&plain, &here, 0, 10, false), "0 set 10");
+        expect(set(&plain, &here, 0, 20, false), "0 set 20");
+        expect(
+            set(&ground("a later mode", &[(0, stand(10, None))]), &here, 0, 9, false),
+            "refused: --duplicate",
+        );
+        // Rows that are gone: within what was seen they are made, where nothing can double.
+        expect(set(&keyed, &here, 2, 4, false), "2 set 4");
+        expect(set(&plain, &here, 2, 4, false), "refused: an unknown position");
+        expect(set(&keyed, &here, 3, 4, false), "refused: the ledger knows partitions 0 to 2 of it");
+        expect(set(&keyed, &here, 1, 4, false), "refused: its log isn't known");
+        let cut = ground("upsert", &[(0, stand(10, Some("TG-103: x")))]);
+        expect(set(&cut, &here, 0, 6, false), "0 set 6 anew");
+    }
+
+    #[test]
+    fn another_topic_or_cluster_is_adopted_and_nothing_else_is_decided_about_it() {
+        let stands = ground("upsert", &[(0, stand(10, None)), (2, stand(3, None))]);
+        let anew = found("c1", &[(0, log(2, 0, 7)), (1, log(2, 4, 9))]);
+        expect(
+            set(&stands, &anew, 0, 5, false),
+            "refused: `tidegate offsets adopt --topic events --reason TEXT`",
+        );
+        let moved = found("c2", &[(0, log(OURS, 0, 12)), (2, log(OURS, 0, 12))]);
+        expect(set(&stands, &moved, 0, 5, false), "refused: this is cluster c2");
+        let adopt = |found: &Found, from| {
+            let case = Case { found, command: &command };
+            case.adopt(&stands, "events", from)
+        };
+        expect(adopt(&anew, From::Earliest), "0 adopt 0 anew, 1 adopt-new 4 anew, 2 adopt-gone gone");
+        expect(adopt(&anew, From::Latest), "0 adopt 7 anew, 1 adopt-new 4 anew, 2 adopt-gone gone");
+        expect(adopt(&anew, From::Same), "refused: it stands at 10, and the log has 0 to 7");
+        expect(adopt(&moved, From::Same), "0 adopt 10, 2 adopt 3");
+        expect(adopt(&moved, From::Latest), "0 adopt 12 anew, 2 adopt 12 anew");
+        let same = found("c1", &[(0, log(OURS, 0, 12))]);
+        expect(adopt(&same, From::Earliest), "refused: there is nothing to adopt");
+        expect(adopt(&found("c1", &[]), From::Earliest), "refused: Kafka has no topic events");
+        let plan = adopt(&anew, From::Earliest).unwrap();
+        assert_eq!(plan.topics["events"], (2, Some("c1".to_owned())));
+    }
+
+    #[test]
+    fn a_gap_is_accepted_only_where_a_partition_is_halted_for_it() {
+        let accept = |halt, log| {
+            let found = found("c1", &[(0, log)]);
+            let case = Case { found: &found, command: &command };
+            case.accept(&ground("append", &[(0, stand(10, halt))]), "events")
+        };
+        let (lost, cut) = (Some("TG-102: x"), Some("TG-103: x"));
+        expect(accept(lost, log(OURS, 15, 20)), "0 accept-lost 15");
+        expect(accept(cut, log(OURS, 0, 8)), "0 accept-rewritten 8 anew");
+        expect(accept(cut, log(OURS, 0, 30)), "0 accept-rewritten 30 anew");
+        // What both halts say follows the log as it is.
+        expect(accept(cut, log(OURS, 15, 20)), "0 accept-lost 15");
+        expect(accept(lost, log(OURS, 5, 20)), "refused: --to 10 --reason TEXT");
+        expect(accept(lost, log(2, 15, 20)), "refused: offsets adopt");
+        expect(accept(None, log(OURS, 15, 20)), "refused: none stands still");
+        expect(accept(Some("TG-301: x"), log(OURS, 15, 20)), "refused: does so for TG-301");
+    }
+}

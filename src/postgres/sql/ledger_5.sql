@@ -119,3 +119,23 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Where nothing was applied yet, as behind a decision, how far behind a partition is can't be told by the newest
+-- record applied.
+CREATE OR REPLACE VIEW {ledger}.lag AS
+SELECT pipeline, topic, partition, owner, next_offset, log_end_offset,
+       GREATEST(log_end_offset - next_offset, 0) AS lag_records,
+       CASE
+           WHEN log_end_offset IS NULL THEN NULL
+           WHEN log_end_offset <= next_offset THEN 0
+           WHEN newest_at IS NULL OR newest_at > now() + interval '1 minute' THEN NULL
+           ELSE GREATEST(EXTRACT(epoch FROM now() - newest_at), 0)
+       END AS behind_seconds,
+       committed_at, halt
+FROM {ledger}.progress;
+
+COMMENT ON VIEW {ledger}.lag IS
+    'Records between the log''s end as last seen and progress; behind_seconds is the age of the newest record '
+    'applied, 0 when caught up, NULL where none was applied yet or that record''s time lies in the future. The age of '
+    'the oldest record not yet applied, at most as much, is in `tidegate status` and in the metric '
+    'tidegate_consumer_lag_seconds.';

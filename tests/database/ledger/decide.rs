@@ -77,6 +77,8 @@ async fn a_decision_closes_the_span_and_takes_the_partition_from_its_owner() {
     assert_eq!((row.owner.as_deref(), row.halt.as_deref()), (None, None));
     assert_eq!(row.epoch.value(), claims[0].epoch().value() + 1);
     assert_eq!(row.log_end, at(100));
+    let lag = "SELECT lag_records || ' ' || coalesce(behind_seconds::text, '?') FROM tidegate.lag WHERE partition = 0";
+    assert_eq!(sql::value(&fresh.url, lag).unwrap(), "93 ?", "nothing of it was applied yet");
     let closed =
         "SELECT next_offset || ' ' || inserted || ' ' || halt FROM tidegate.spans WHERE partition = 0";
     assert_eq!(sql::value(&fresh.url, closed).unwrap(), format!("20 9 {halt}"));

@@ -225,6 +225,31 @@ fn every_guarantee_names_tests_that_exist() {
 }
 
 #[test]
+fn every_fault_names_tests_that_exist_or_why_there_is_none() {
+    let (page, tests) = (read("docs/FAULTS.md"), tests());
+    let (mut findings, mut numbers, mut provoked) = (Vec::new(), Vec::new(), 0);
+    for line in page.lines().filter(|line| line.starts_with("| F")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [id, .., named] = &cells[..] else { continue };
+        numbers.push((*id).to_owned());
+        let named_tests = quoted(named);
+        let is_told = named.strip_prefix("none: ").is_some_and(|why| !why.is_empty());
+        provoked += usize::from(!named_tests.is_empty() && !is_told);
+        if named_tests.is_empty() && !is_told {
+            findings.push(format!("docs/FAULTS.md: {id} names no test"));
+        }
+        let missing = named_tests.iter().filter(|name| !is_told && !tests.contains(*name));
+        findings.extend(
+            missing.map(|name| format!("docs/FAULTS.md: {id} names the test {name}, which isn't there")),
+        );
+    }
+    let expected: Vec<String> = (1..=numbers.len()).map(|number| format!("F{number}")).collect();
+    assert_eq!(numbers, expected, "faults are numbered without a hole");
+    assert!(provoked >= 70, "{provoked} of {} faults are provoked", numbers.len());
+    report("faults", findings, "write the test, name the one that provokes it, or say why there is none");
+}
+
+#[test]
 fn tests_named_on_halt_pages_exist() {
     let tests = tests();
     let mut findings = Vec::new();

@@ -13,7 +13,7 @@ use crate::telemetry::labels::Dependency;
 pub(super) const EVERY: Millis = 10_000;
 
 /// Longest wait for one, which the other duties wait out as well: somebody may have locked the table.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
 /// What is known of this process's life.
 #[derive(Default)]

@@ -17,6 +17,7 @@ mod topics;
 mod waiting;
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -166,9 +167,8 @@ pub(super) async fn run(with: Parts, beat: Heartbeat, stop: CancellationToken) {
         duties.tell_defects();
         while let Some(duty) = duties.next() {
             duties.beat.beat();
-            tokio::select! {
-                () = stop.cancelled() => return duties.end().await,
-                () = duties.perform(duty) => {}
+            if duties.perform_until(duty, &stop).await {
+                return duties.end().await;
             }
             duties.take_messages();
         }
@@ -240,6 +240,21 @@ impl Duties {
             Duty::Shapes => self.look_at_shapes().await,
             Duty::Quarantine => self.count_quarantine().await,
             Duty::Heartbeat => self.tell_life().await,
+        }
+    }
+
+    /// Performs a duty, and gives it up where the process ends meanwhile; answers whether it does.
+    async fn perform_until(&mut self, duty: Duty, stop: &CancellationToken) -> bool {
+        let mut performing = pin!(self.perform(duty));
+        tokio::select! {
+            () = &mut performing => false,
+            () = stop.cancelled() => {
+                if duty == Duty::Heartbeat {
+                    // One that is cut short can arrive behind the farewell: the process would seem to run.
+                    let _ = tokio::time::timeout(heartbeat::LIMIT, performing).await;
+                }
+                true
+            }
         }
     }
 

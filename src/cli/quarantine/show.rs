@@ -3,11 +3,13 @@
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::{Entry, read};
-use crate::cli::context::ConfigArgs;
+use super::Entry;
+use crate::cli::context::{ConfigArgs, block_on};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{self, OutputArgs, Paper, Report, Tone, visible};
+use crate::cli::servers::Database;
 use crate::engine::position::Offset;
+use crate::postgres::catalogue::{self, Expected};
 use crate::postgres::ledger::{QuarantineFilter, QuarantinedRecord};
 
 const EXAMPLES: &str = "\
@@ -44,7 +46,16 @@ pub(super) fn run(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure>
         whole: true,
         ..QuarantineFilter::default()
     };
-    let rows = read(config, &filter)?;
+    let settings = config.load_to_report()?;
+    let (rows, expected) = block_on(async {
+        let mut database = Database::connect_to_read(&settings, config).await?;
+        let rows = database.quarantine(&filter).await?;
+        let expected = match &rows[..] {
+            [row] => expected(&database, row).await,
+            _ => None,
+        };
+        Ok((rows, expected))
+    })?;
     let place = format!("partition {} offset {}", args.partition, args.offset);
     let row = match &rows[..] {
         [row] => row,
@@ -62,8 +73,67 @@ pub(super) fn run(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure>
             )));
         }
     };
-    output::print(args.output.form, &ShowReport::of(row))?;
+    output::print(args.output.form, &ShowReport::of(row, expected.as_ref()))?;
     Ok(Exit::Done)
+}
+
+/// What the column takes that a record doesn't fit into. It is help that a role may lack the right to, and
+/// whose lack hides nothing of the record.
+async fn expected(database: &Database, row: &QuarantinedRecord) -> Option<Expected> {
+    let column = row.column.as_deref()?;
+    catalogue::expected(&database.session, &row.target, column).await.ok().flatten()
+}
+
+/// What a column takes.
+#[derive(Clone, Serialize)]
+struct ExpectsEntry {
+    #[serde(rename = "type")]
+    type_: String,
+    base: Option<String>,
+    not_null: bool,
+    range: Option<&'static str>,
+    labels: Vec<String>,
+    constraints: Vec<String>,
+}
+
+impl ExpectsEntry {
+    fn of(expected: &Expected) -> Self {
+        let plain = expected.base.as_ref().unwrap_or(&expected.type_);
+        let range = match plain.as_str() {
+            "smallint" => Some("-32768 to 32767"),
+            "integer" => Some("-2147483648 to 2147483647"),
+            "bigint" => Some("-9223372036854775808 to 9223372036854775807"),
+            _ => None,
+        };
+        Self {
+            type_: expected.type_.clone(),
+            base: expected.base.clone(),
+            not_null: expected.not_null,
+            range,
+            labels: expected.labels.clone(),
+            constraints: expected.constraints.clone(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.type_.clone();
+        if let Some(base) = &self.base {
+            text += &format!(", which is {base}");
+        }
+        if let Some(range) = self.range {
+            text += &format!(", {range}");
+        }
+        if self.not_null {
+            text += ", NOT NULL";
+        }
+        if !self.labels.is_empty() {
+            text += &format!(", one of {}", self.labels.join(" · "));
+        }
+        for constraint in &self.constraints {
+            text += &format!(", {constraint}");
+        }
+        text
+    }
 }
 
 /// A record with its bytes; see `docs/COMMANDS.md`.
@@ -71,6 +141,8 @@ pub(super) fn run(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure>
 struct ShowReport {
     #[serde(flatten)]
     entry: Entry,
+    /// What the column takes now; null where no column is to blame.
+    expects: Option<ExpectsEntry>,
     sha256_hex: Option<String>,
     key_text: Option<String>,
     key_hex: Option<String>,
@@ -87,7 +159,7 @@ struct HeaderEntry {
 }
 
 impl ShowReport {
-    fn of(row: &QuarantinedRecord) -> Self {
+    fn of(row: &QuarantinedRecord, expected: Option<&Expected>) -> Self {
         let header = |(name, value): &(Vec<u8>, Option<Vec<u8>>)| HeaderEntry {
             name: String::from_utf8_lossy(name).into_owned(),
             value_text: text(value.as_deref()),
@@ -95,6 +167,7 @@ impl ShowReport {
         };
         Self {
             entry: Entry::of(row),
+            expects: expected.map(ExpectsEntry::of),
             sha256_hex: row.sha256.as_deref().map(hex),
             key_text: text(row.key.as_deref()),
             key_hex: row.key.as_deref().map(hex),
@@ -158,6 +231,7 @@ impl Report for ShowReport {
             ("sqlstate", entry.sqlstate.clone()),
             ("column", entry.column.as_deref().map(visible)),
             ("reason", Some(visible(&entry.reason))),
+            ("it takes", self.expects.as_ref().map(|expects| visible(&expects.text()))),
             ("attempts", Some(entry.attempts.to_string())),
             ("resolved", entry.resolved_at.clone()),
             ("resolution", entry.resolution.clone()),

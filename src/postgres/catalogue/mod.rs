@@ -6,6 +6,7 @@
 //! be a target is refused here, with the SQL that mends it.
 
 mod error;
+mod expects;
 mod key;
 mod partitions;
 mod privileges;
@@ -18,6 +19,7 @@ use tokio_postgres::types::Type;
 use self::column_type::Types;
 pub use self::connections::{ConnectionLimit, connection_limits};
 pub use self::error::CatalogueError;
+pub use self::expects::{Expected, expected};
 pub use self::partitions::{Bounded, bounded_partitions};
 pub use self::privileges::{
     ClosedSequence, MissingPrivilege, TableUse, closed_sequences, missing_privileges, stage_refusal,

@@ -152,6 +152,13 @@ fn what_was_mended_is_written_and_what_fails_again_says_why() {
     ]);
     stage.run();
     assert_eq!(stage.table(), ["1 1 -"]);
+    let shown = stage.call("show", &["--partition", "0", "--offset", "1"]);
+    assert!(
+        shown.output.contains("it takes     smallint, -32768 to 32767\n"),
+        "{}{}",
+        shown.output,
+        shown.errors
+    );
     let early = stage.decide("retry", &["--code", "out_of_range"], 3);
     assert_eq!(counts(&early), ["open 2"], "{early}");
     stage.sql(MEND);

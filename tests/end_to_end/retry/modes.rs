@@ -79,6 +79,16 @@ fn what_only_the_table_refuses_is_searched_for_and_the_others_are_written() {
     let open = stage
         .rows("SELECT DISTINCT code, sqlstate, attempts FROM tidegate.quarantine WHERE resolved_at IS NULL");
     assert_eq!(open, ["refused 23514 1"]);
+    stage.sql("CREATE TYPE mood AS ENUM ('sad', 'glad'); ALTER TABLE t ADD m mood NOT NULL DEFAULT 'sad'");
+    stage.send(&[r#"{"id": 900, "v": 1, "w": "good", "m": "angry"}"#]);
+    stage.run();
+    let shown = stage.call("show", &["--partition", "0", "--offset", "600"]);
+    assert!(
+        shown.output.contains("it takes     mood, NOT NULL, one of sad · glad\n"),
+        "{}{}",
+        shown.output,
+        shown.errors
+    );
     let listed = stage.call("list", &["--code", "23514"]);
     assert_eq!(listed.output.lines().count(), 7, "{}", listed.output);
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use crate::config::{BackoffStrategy, Settings};
+use crate::config::{BackoffStrategy, ClassRetry, Settings, Then};
 use crate::engine::backoff::{Backoff, Growth};
 use crate::engine::breaker::BreakerLimits;
 use crate::engine::instance::Instance;
 use crate::engine::machine::LaneLimits;
+use crate::engine::policy::RetryPolicy;
 use crate::postgres::connect::{Connector, ServerSettings, SessionTimeouts, SettingsError};
 use crate::postgres::identifier::IdentifierError;
 use crate::postgres::ledger::Ledger;
@@ -91,12 +92,7 @@ const AHEAD_RECORDS: usize = 1024;
 
 /// What cuts a lane's batches, and when it waits or stops.
 pub fn lane_limits(settings: &Settings) -> LaneLimits {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let growth = |strategy| match strategy {
-        BackoffStrategy::Exponential => Growth::Exponential,
-        BackoffStrategy::Linear => Growth::Linear,
-    };
-    let (transient, ambiguous) = (settings.retry.transient, settings.retry.ambiguous);
+    let retry = &settings.retry;
     LaneLimits {
         batch_rows: settings.limits.batch_rows.get() as usize,
         batch_bytes: usize::try_from(settings.limits.batch_bytes.get()).unwrap_or(usize::MAX),
@@ -107,17 +103,37 @@ pub fn lane_limits(settings: &Settings) -> LaneLimits {
             over_ms: millis(settings.bad_records.over),
             at_least: settings.bad_records.at_least.get(),
         },
-        transient: Backoff {
-            growth: growth(transient.backoff.strategy),
-            first_ms: millis(transient.backoff.first),
-            max_ms: millis(transient.max),
-            attempts: None,
-        },
-        ambiguous: Backoff {
-            growth: growth(ambiguous.backoff.strategy),
-            first_ms: millis(ambiguous.backoff.first),
-            max_ms: millis(transient.max),
-            attempts: Some(ambiguous.attempts.get()),
+        retry: RetryPolicy {
+            transient: backoff(&retry.transient),
+            conflict: backoff(&retry.conflict),
+            resources: backoff(&retry.resources),
+            ambiguous: backoff(&retry.ambiguous),
         },
     }
+}
+
+/// When what halted because its table didn't fit is looked at again.
+pub fn looks_at_tables(settings: &Settings) -> Backoff {
+    backoff(&settings.retry.schema)
+}
+
+fn backoff(class: &ClassRetry) -> Backoff {
+    let growth = match class.strategy {
+        BackoffStrategy::Exponential => Growth::Exponential,
+        BackoffStrategy::Linear => Growth::Linear,
+        BackoffStrategy::Fixed => Growth::Fixed,
+    };
+    // Whatever the class, what is given up halts by name.
+    let Then::Halt = class.then;
+    Backoff {
+        growth,
+        first_ms: millis(class.first),
+        max_ms: millis(class.max),
+        attempts: (class.attempts > 0).then_some(class.attempts),
+        deadline_ms: (!class.deadline.is_zero()).then(|| millis(class.deadline)),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

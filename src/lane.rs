@@ -281,7 +281,7 @@ mod tests {
     use crate::engine::claim::Claim;
     use crate::engine::machine::{LaneLimits, Tenure};
     use crate::engine::outcome::{Outcome, Tally};
-    use crate::engine::policy::Failure;
+    use crate::engine::policy::{Failure, RetryPolicy};
     use crate::engine::position::{Assignment, Generation, NextOffset, Offset, TopicId};
     use crate::engine::record::RecordBlock;
     use crate::engine::route::{
@@ -361,15 +361,17 @@ mod tests {
             let (told, said) = mpsc::unbounded_channel();
             let answer = Arc::new(Notify::new());
             let store = Slow { told: told.clone(), answer: Arc::clone(&answer), gets_ready };
-            let backoff = Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None };
+            let backoff =
+                Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None, deadline_ms: None };
+            let retry =
+                RetryPolicy { transient: backoff, conflict: backoff, resources: backoff, ambiguous: backoff };
             let limits = LaneLimits {
                 batch_rows: 10,
                 batch_bytes: 1 << 20,
                 linger_ms: 0,
                 ahead_records: 1,
                 breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000 },
-                transient: backoff,
-                ambiguous: backoff,
+                retry,
             };
             let machine = Machine::new(limits, 7);
             let tell = |fact: Fact<'_>| drop(fact);

@@ -3,6 +3,7 @@
 //! The database side names the class of a failure by its SQLSTATE and phase; the machine asks this
 //! module what to do. All matches are exhaustive: a new class doesn't compile until it is decided here.
 
+use super::backoff::Backoff;
 use super::halt::HaltCode;
 
 crate::words! {
@@ -60,15 +61,65 @@ impl FailureClass {
     }
 }
 
+crate::words! {
+    /// Failures that are tried again in the same way.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum RetryClass {
+        /// What passes by itself.
+        Transient = "transient",
+        /// What another transaction was in the way of.
+        Conflict = "conflict",
+        /// What somebody must make room for.
+        Resources = "resources",
+        /// What nobody knows the cause of.
+        Ambiguous = "ambiguous",
+    }
+
+    /// Its key below `retry` in the configuration.
+    fn name;
+}
+
+impl RetryClass {
+    /// The name under which partitions stand still when its tries are used up.
+    pub const fn exhausted(self) -> HaltCode {
+        match self {
+            Self::Transient | Self::Conflict | Self::Resources | Self::Ambiguous => HaltCode::UnknownFailure,
+        }
+    }
+}
+
+/// How each class is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetryPolicy {
+    /// See [`RetryClass::Transient`].
+    pub transient: Backoff,
+    /// See [`RetryClass::Conflict`].
+    pub conflict: Backoff,
+    /// See [`RetryClass::Resources`].
+    pub resources: Backoff,
+    /// See [`RetryClass::Ambiguous`].
+    pub ambiguous: Backoff,
+}
+
+impl RetryPolicy {
+    /// The waits of a class.
+    pub const fn of(&self, class: RetryClass) -> Backoff {
+        match class {
+            RetryClass::Transient => self.transient,
+            RetryClass::Conflict => self.conflict,
+            RetryClass::Resources => self.resources,
+            RetryClass::Ambiguous => self.ambiguous,
+        }
+    }
+}
+
 /// What is done about a transaction that was rolled back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {
-    /// The same batch again after a wait, for ever.
-    Wait,
-    /// A smaller batch after a wait: it may be its size that fails.
-    WaitSmaller,
-    /// The same batch again after a wait, a bounded number of times, then halt.
-    WaitBounded,
+    /// The same batch again after a wait, as long as its class allows.
+    Wait(RetryClass),
+    /// A smaller batch after such a wait: it may be its size that fails.
+    WaitSmaller(RetryClass),
     /// Smaller batches until the culprit stands alone.
     Search,
     /// The partitions stand still under this code.
@@ -78,17 +129,16 @@ pub enum Disposition {
 /// Tries of a batch after which its size is suspected.
 const SUSPECT_SIZE_AFTER: u32 = 3;
 
-/// Tries of a batch after which a conflict isn't taken for one that passes: waits have grown to half a
-/// minute. Whatever goes on for longer has to have a name.
-const CONFLICTS_MAX: u32 = 12;
-
-/// Decides what is done about a failure of a class that was met `attempts` times before in a row.
-pub fn dispose(class: FailureClass, attempts: u32) -> Disposition {
+/// Decides what is done about a failure; `tries` gives how often work of a class was tried again in a row.
+pub fn dispose(class: FailureClass, tries: impl Fn(RetryClass) -> u32) -> Disposition {
+    let sized = |class| match tries(class) {
+        SUSPECT_SIZE_AFTER.. => Disposition::WaitSmaller(class),
+        _ => Disposition::Wait(class),
+    };
     match class {
-        FailureClass::Conflict if attempts >= CONFLICTS_MAX => Disposition::Halt(HaltCode::UnknownFailure),
-        FailureClass::Conflict if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
-        FailureClass::Resources if attempts >= SUSPECT_SIZE_AFTER => Disposition::WaitSmaller,
-        FailureClass::Conflict | FailureClass::Unavailable | FailureClass::Resources => Disposition::Wait,
+        FailureClass::Conflict => sized(RetryClass::Conflict),
+        FailureClass::Resources => sized(RetryClass::Resources),
+        FailureClass::Unavailable => Disposition::Wait(RetryClass::Transient),
         FailureClass::Record
         | FailureClass::Doubtful
         | FailureClass::MissingParent
@@ -96,7 +146,7 @@ pub fn dispose(class: FailureClass, attempts: u32) -> Disposition {
         FailureClass::Schema => Disposition::Halt(HaltCode::SchemaMismatch),
         FailureClass::Stray => Disposition::Halt(HaltCode::StrayServer),
         FailureClass::Integrity => Disposition::Halt(HaltCode::DatabaseDamaged),
-        FailureClass::Ambiguous => Disposition::WaitBounded,
+        FailureClass::Ambiguous => Disposition::Wait(RetryClass::Ambiguous),
         FailureClass::Defect => Disposition::Halt(HaltCode::Defect),
     }
 }
@@ -168,12 +218,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conflicts_wait_then_shrink_then_have_a_name() {
-        let told = |attempts| dispose(FailureClass::Conflict, attempts);
-        assert_eq!(told(SUSPECT_SIZE_AFTER - 1), Disposition::Wait);
-        assert_eq!(told(SUSPECT_SIZE_AFTER), Disposition::WaitSmaller);
-        assert_eq!(told(CONFLICTS_MAX), Disposition::Halt(HaltCode::UnknownFailure));
-        assert_eq!(dispose(FailureClass::Unavailable, u32::MAX), Disposition::Wait);
+    fn each_class_waits_by_its_own_policy_and_batches_shrink_where_their_size_is_suspected() {
+        let told = |class, tries| dispose(class, |_| tries);
+        for (class, retried) in
+            [(FailureClass::Conflict, RetryClass::Conflict), (FailureClass::Resources, RetryClass::Resources)]
+        {
+            assert_eq!(told(class, SUSPECT_SIZE_AFTER - 1), Disposition::Wait(retried));
+            assert_eq!(told(class, SUSPECT_SIZE_AFTER), Disposition::WaitSmaller(retried));
+        }
+        assert_eq!(told(FailureClass::Unavailable, u32::MAX), Disposition::Wait(RetryClass::Transient));
+        assert_eq!(told(FailureClass::Ambiguous, u32::MAX), Disposition::Wait(RetryClass::Ambiguous));
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub use self::key::Keys;
 pub use self::load::{FileFormat, LoadOptions};
 pub use self::names::{FieldPath, NameTooLong, PipelineName, TableName, TableTemplate, TopicPattern};
 pub use self::sections::{
-    AmbiguousRetry, Backoff, BackoffStrategy, BadRecords, ColumnSettings, ColumnSource, GroupProtocol,
+    BackoffStrategy, BadRecords, ClassRetry, ColumnSettings, ColumnSource, GroupProtocol,
     HttpSettings, KafkaSettings, Limits, LogFormat, LogLevel, LogSettings, Parse, PostgresSettings, Retry,
-    RouteSettings, SECTIONS, Settings, Start, Timeouts, TopicSelector, TransientRetry, UnknownFields,
+    RouteSettings, SECTIONS, Settings, Start, Timeouts, Then, TopicSelector, UnknownFields,
     unit_word,
 };
 pub use self::values::parse_duration;

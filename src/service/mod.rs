@@ -328,8 +328,7 @@ fn start(
     let Parts { settings, instance, audience, .. } = &parts;
     let Audience { board, metrics, contact, .. } = audience.clone();
     let (poll_link, messages) = PollLink::new();
-    let budget = Budget::new(settings.limits.memory.get());
-    let refusals = Refusals::new(board.clone());
+    let (budget, refusals) = (Budget::new(settings.limits.memory.get()), Refusals::new(board.clone()));
     let (duty_link, duty_messages) = mpsc::unbounded_channel();
     let (look_link, looks) = mpsc::unbounded_channel();
     let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone(), lane: 0 };
@@ -353,6 +352,7 @@ fn start(
         board: board.clone(),
         metrics: metrics.clone(),
         naming: parts.naming.to_owned(),
+        looks_at_tables: assemble::looks_at_tables(settings),
     };
     let poll_beat = board.heartbeat("poll", POLL_PULSE + settings.timeouts.drain * 2);
     let poll_thread =

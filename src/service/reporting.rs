@@ -43,6 +43,8 @@ pub(super) struct Facts {
     /// When the transaction began whose end was told last.
     begun_at: Instant,
     surplus: Surplus,
+    /// How often in a row the lane has tried again.
+    retries: u32,
     tables: BTreeMap<(String, String), TableMetrics>,
     partitions: BTreeMap<TopicPartition, PartitionMetrics>,
 }
@@ -57,7 +59,9 @@ impl Facts {
     pub(super) fn new(audience: Audience, beat: Heartbeat, surplus: Surplus) -> Self {
         let Audience { board, metrics, contact, account, rejects } = audience;
         let (tables, partitions, begun_at) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
-        Self { board, metrics, contact, account, rejects, beat, begun_at, surplus, tables, partitions }
+        metrics.next_try(beat.name(), None);
+        let retries = 0;
+        Self { board, metrics, contact, account, rejects, beat, begun_at, surplus, retries, tables, partitions }
     }
 
     /// Takes a fact.
@@ -87,7 +91,7 @@ impl Facts {
         }
     }
 
-    fn tell_database(&self, outcome: &CommitOutcome) {
+    fn tell_database(&mut self, outcome: &CommitOutcome) {
         match outcome {
             CommitOutcome::Committed(_)
             | CommitOutcome::AlreadyCommitted
@@ -95,7 +99,7 @@ impl Facts {
             | CommitOutcome::Reshaped(_)
             | CommitOutcome::Refused(_)
             | CommitOutcome::Sought(_) => {
-                self.board.works(self.beat.name());
+                self.works_again();
                 self.contact.answers(Dependency::Postgres, self.begun_at, Answer::Work);
             }
             CommitOutcome::RolledBack(failure) | CommitOutcome::Unknown(failure, _) => match failure.class {
@@ -112,6 +116,16 @@ impl Facts {
                 | FailureClass::Ambiguous
                 | FailureClass::Defect => {}
             },
+        }
+    }
+
+    /// A transaction went through.
+    fn works_again(&mut self) {
+        self.board.works(self.beat.name());
+        let retries = std::mem::take(&mut self.retries);
+        if retries > 0 {
+            self.metrics.next_try(self.beat.name(), None);
+            tracing::info!(lane = self.beat.name(), retries, "what failed has gone through");
         }
     }
 
@@ -195,10 +209,13 @@ impl Facts {
                 self.metrics.commit_resolved(if applied { Resolved::Applied } else { Resolved::NotApplied });
                 tracing::info!(applied, "a COMMIT without an answer is resolved");
             }
-            Report::Retrying { class, wait_ms } => {
+            Report::Retrying { class, wait_ms, tries } => {
                 self.metrics.retried(class);
-                self.board.tries_again(self.beat.name(), Duration::from_millis(wait_ms));
-                tracing::debug!(class = class.name(), wait_ms, "the transaction is tried again");
+                let wait = Duration::from_millis(wait_ms);
+                self.metrics.next_try(self.beat.name(), Some(now_ms() + wait_ms as i64));
+                self.board.tries_again(self.beat.name(), wait, tries);
+                self.retries = tries;
+                tracing::debug!(class = class.name(), wait_ms, tries, "the transaction is tried again");
             }
             Report::AwaitsParents { partition, waits } => {
                 if waits {

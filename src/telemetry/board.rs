@@ -65,6 +65,21 @@ pub struct Trouble {
     pub at: Instant,
     /// When it is tried again; `None` where that isn't known, and once it worked.
     pub next_try: Option<Instant>,
+    /// How often it was tried again in a row, the next try included.
+    pub retries: u32,
+}
+
+/// What a part of the process tries again.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Retry {
+    /// The part.
+    pub part: String,
+    /// What went wrong last.
+    pub last_error: String,
+    /// How often it was tried again in a row, the next try included.
+    pub retries: u32,
+    /// When that is.
+    pub next_try_in_seconds: f64,
 }
 
 /// The conditions of readiness.
@@ -331,17 +346,35 @@ impl Board {
 
     /// Something went wrong in a part of the process; `message` is a sentence without secrets.
     pub fn failed(&self, part: &str, message: &str) {
-        let trouble = Trouble { message: message.to_owned(), at: Instant::now(), next_try: None };
+        let trouble = Trouble { message: message.to_owned(), at: Instant::now(), next_try: None, retries: 0 };
         self.state.send_modify(|board| _ = board.troubles.insert(part.to_owned(), trouble));
     }
 
-    /// The part tries again after so long.
-    pub fn tries_again(&self, part: &str, after: Duration) {
+    /// The part tries again after so long, for this time in a row.
+    pub fn tries_again(&self, part: &str, after: Duration, retries: u32) {
         let next_try = Instant::now().checked_add(after);
         self.state.send_if_modified(|board| match board.troubles.get_mut(part) {
-            Some(trouble) => std::mem::replace(&mut trouble.next_try, next_try) != next_try,
+            Some(trouble) => {
+                trouble.retries = retries;
+                std::mem::replace(&mut trouble.next_try, next_try) != next_try
+            }
             None => false,
         });
+    }
+
+    /// What is being tried again at present, by part of the process.
+    pub fn retries(&self) -> Vec<Retry> {
+        let now = Instant::now();
+        let retry = |(part, trouble): (&String, &Trouble)| {
+            let next = trouble.next_try?;
+            Some(Retry {
+                part: part.clone(),
+                last_error: trouble.message.clone(),
+                retries: trouble.retries,
+                next_try_in_seconds: next.saturating_duration_since(now).as_secs_f64(),
+            })
+        };
+        self.read(|board| board.troubles.iter().filter_map(retry).collect())
     }
 
     /// What the part does works.
@@ -496,10 +529,10 @@ mod tests {
     fn the_newest_trouble_is_told_until_another_comes_and_its_next_try_until_it_works() {
         let board = Board::new("orders", "a");
         assert_eq!(board.read(|state| state.last_trouble().cloned()), None);
-        board.tries_again("lane 0", Duration::from_secs(9));
+        board.tries_again("lane 0", Duration::from_secs(9), 1);
         board.failed("lane 0", "no answer");
         board.failed("lane 1", "deadlock");
-        board.tries_again("lane 1", Duration::from_secs(9));
+        board.tries_again("lane 1", Duration::from_secs(9), 1);
         let told = || {
             board.read(|state| {
                 let trouble = state.last_trouble().unwrap();

@@ -88,6 +88,8 @@ definitions! {
         "Transactions, by how they ended.";
     RETRIES: Counter "retries_total" ["class"]
         "Transactions tried again, by the class of the failure.";
+    NEXT_TRY: Gauge "next_try_timestamp_seconds" ["lane"]
+        "When a lane tries its transaction again, seconds since the Unix epoch; 0 while nothing failed.";
     ERRORS: Counter "errors_total" ["class", "code"]
         "Errors of PostgreSQL (code is the SQLSTATE) and of Kafka (code is librdkafka's name).";
     FENCED: Counter "fenced_total" []
@@ -124,7 +126,7 @@ mod tests {
         records_consumed_total records_discarded_total records_total rule_failures_total \
         duplicates_total transaction_seconds \
         end_to_end_seconds stage_seconds batch_rows batch_bytes transactions_total retries_total \
-        errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
+        next_try_timestamp_seconds errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
         partitions_halted partitions_paused quarantine_open dependency_up defects_total buffered_bytes build_info";
 
     #[test]

@@ -19,9 +19,9 @@ use crate::engine::position::{NextOffset, TopicPartition};
 use super::definitions::{
     BATCH_BYTES, BATCH_ROWS, BUFFERED_BYTES, BUILD_INFO, COMMIT_UNKNOWN, CONSUMED, DEFECTS, DEPENDENCY_UP,
     DISCARDED, DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT,
-    LOG_END_OFFSET, NEWEST_RECORD, NEXT_OFFSET, PARTITIONS_ASSIGNED, PARTITIONS_HALTED, PARTITIONS_PAUSED,
-    QUARANTINE_OPEN, REBALANCES, RECORDS, RETENTION_MARGIN, RETRIES, RULE_FAILURES, STAGE_SECONDS,
-    TRANSACTION_SECONDS, TRANSACTIONS,
+    LOG_END_OFFSET, NEWEST_RECORD, NEXT_OFFSET, NEXT_TRY, PARTITIONS_ASSIGNED, PARTITIONS_HALTED,
+    PARTITIONS_PAUSED, QUARANTINE_OPEN, REBALANCES, RECORDS, RETENTION_MARGIN, RETRIES, RULE_FAILURES,
+    STAGE_SECONDS, TRANSACTION_SECONDS, TRANSACTIONS,
 };
 pub use super::labels::{Dependency, RebalanceEvent, Resolved, Stage, TransactionResult};
 use super::registrar::{CAUGHT_UP, LagSeconds, Registrar, int_gauges, now_ms};
@@ -54,6 +54,7 @@ struct Inner {
     batch_bytes: Histogram,
     transactions: Vec<IntCounter>,
     retries: Vec<IntCounter>,
+    next_try: GaugeVec,
     errors: IntCounterVec,
     rule_failures: IntCounterVec,
     fenced: IntCounter,
@@ -145,6 +146,7 @@ impl Metrics {
             transactions: registrar
                 .counters_of(&TRANSACTIONS, TransactionResult::ALL.iter().map(|result| result.name())),
             retries: registrar.counters_of(&RETRIES, FailureClass::ALL.iter().map(|class| class.name())),
+            next_try: registrar.gauges(&NEXT_TRY),
             errors: registrar.counters(&ERRORS),
             rule_failures: registrar.counters(&RULE_FAILURES),
             defects: registrar.counters(&DEFECTS).with_label_values::<&str>(&[]),
@@ -265,6 +267,12 @@ impl Metrics {
     /// Records failed a rule of their route.
     pub fn rule_failed(&self, topic: &str, rule: &str, records: u64) {
         self.0.rule_failures.with_label_values(&[topic, rule]).inc_by(records);
+    }
+
+    /// A lane tries again at this time, milliseconds since the Unix epoch, or nothing has to be tried again.
+    pub fn next_try(&self, lane: &str, at_ms: Option<i64>) {
+        let seconds = at_ms.map_or(0.0, |at_ms| at_ms as f64 / 1000.0);
+        self.0.next_try.with_label_values(&[lane]).set(seconds);
     }
 
     /// PostgreSQL or its connection failed; without a SQLSTATE the code is `none`.
@@ -447,6 +455,8 @@ mod tests {
         metrics.topic("events").consumed(1);
         metrics.table("events", "public.events").settled(&Tally::default(), 1, None);
         metrics.postgres_error(FailureClass::Conflict, Some("40001"));
+        metrics.next_try("lane 0", None);
+        metrics.rule_failed("events", "positive", 1);
         let families: BTreeMap<_, _> = metrics
             .0
             .registry

@@ -43,6 +43,7 @@ limits: {batch_rows: 10, batch_bytes: 1MiB, linger: 5ms, memory: 2MiB, record_by
 bad_records: {halt_above: 1, over: 1h, at_least: 7}
 retry:
   transient: {strategy: linear, first: 1s, max: 1m 30s}
+  schema: {strategy: fixed, first: 3s, max: 3s, attempts: 4, deadline: 1h, then: halt}
   ambiguous: {strategy: exponential, first: 2s, attempts: 9}
 timeouts: {connect: 1s, statement: 2s, lock: 3s, idle_in_transaction: 4s, takeover: 5s, drain: 6s}
 http: {listen: '[::]:80', probes: '0.0.0.0:81', hosts: [metrics.example.com, '*.corp.example']}
@@ -72,13 +73,16 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(settings.bad_records.over, Duration::from_secs(3600));
     assert_eq!(settings.bad_records.at_least.get(), 7);
     let transient = settings.retry.transient;
-    assert_eq!(transient.backoff.strategy, BackoffStrategy::Linear);
-    assert_eq!(transient.backoff.first, Duration::from_secs(1));
+    assert_eq!(transient.strategy, BackoffStrategy::Linear);
+    assert_eq!(transient.first, Duration::from_secs(1));
     assert_eq!(transient.max, Duration::from_secs(90));
     let ambiguous = settings.retry.ambiguous;
-    assert_eq!(ambiguous.backoff.strategy, BackoffStrategy::Exponential);
-    assert_eq!(ambiguous.backoff.first, Duration::from_secs(2));
-    assert_eq!(ambiguous.attempts.get(), 9);
+    assert_eq!(ambiguous.strategy, BackoffStrategy::Exponential);
+    assert_eq!(ambiguous.first, Duration::from_secs(2));
+    assert_eq!(ambiguous.attempts, 9);
+    let schema = settings.retry.schema;
+    assert_eq!((schema.strategy, schema.first), (BackoffStrategy::Fixed, Duration::from_secs(3)));
+    assert_eq!((schema.attempts, schema.deadline), (4, Duration::from_secs(3600)));
     let timeouts = settings.timeouts;
     let seconds = [
         timeouts.connect,
@@ -154,8 +158,17 @@ fn silence_means_the_defaults_of_the_contract() {
             "record_bytes": "16MiB"},
         "bad_records": {"halt_above": 0.5, "over": "1m", "at_least": 1000},
         "dead_letter": {"topic": null},
-        "retry": {"transient": {"strategy": "exponential", "first": "50ms", "max": "30s"},
-            "ambiguous": {"strategy": "linear", "first": "1s", "attempts": 5}},
+        "retry": {
+            "transient": {"strategy": "exponential", "first": "50ms", "max": "30s", "attempts": 0,
+                "deadline": "0ms", "then": "halt"},
+            "conflict": {"strategy": "exponential", "first": "50ms", "max": "30s", "attempts": 12,
+                "deadline": "0ms", "then": "halt"},
+            "resources": {"strategy": "exponential", "first": "50ms", "max": "30s", "attempts": 0,
+                "deadline": "0ms", "then": "halt"},
+            "schema": {"strategy": "fixed", "first": "15s", "max": "15s", "attempts": 0,
+                "deadline": "0ms", "then": "halt"},
+            "ambiguous": {"strategy": "linear", "first": "1s", "max": "30s", "attempts": 5,
+                "deadline": "0ms", "then": "halt"}},
         "timeouts": {"connect": "10s", "statement": "30s", "lock": "10s", "idle_in_transaction": "15s",
             "takeover": "5s", "drain": "25s"},
         "http": {"listen": "127.0.0.1:9464", "probes": null, "hosts": []},
@@ -369,7 +382,7 @@ fn a_wait_that_is_not_written_makes_room_for_one_that_is() {
             settings.timeouts.drain,
             settings.kafka.session_timeout().unwrap(),
             settings.kafka.max_poll_interval(),
-            settings.retry.transient.backoff.first,
+            settings.retry.transient.first,
             settings.retry.transient.max,
         ];
         assert_eq!(found.map(|wait| wait.as_millis() as u64), expected, "{kafka} {root}");

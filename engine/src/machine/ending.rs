@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use super::search::Search;
 use super::{Command, Exit, Flight, Machine, Millis, Report, Trouble, Unknown, kept};
-use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::commit::{CommitOutcome, Fence, StoredProgress};
 use crate::defect;
 use crate::halt::{Halt, HaltCode};
 use crate::outcome::Tally;
-use crate::policy::{Disposition, Failure, FailureClass, dispose};
+use crate::policy::{Disposition, Failure, RetryClass, dispose};
 use crate::position::{Assignment, NextOffset, TopicPartition};
 use crate::progress::{Cause, cause};
 use crate::segment::{Segment, TenureId};
@@ -56,7 +55,8 @@ impl Machine {
                 let (moves, kept) = (moves.collect(), kept::reports(&batch));
                 self.trouble.unknown = Some(Unknown { moves, kept, was_applied: false });
                 self.take_back(batch);
-                self.back_off(now, &failure, commands);
+                // Only the next comparison tells what became of it: it isn't given up before.
+                self.back_off(now, RetryClass::Transient, &failure, commands);
                 commands.push(Command::Report(Report::Failed(failure)));
             }
         }
@@ -270,22 +270,11 @@ impl Machine {
         if self.leave_locked(now, &failure, commands) {
             return commands.push(Command::Report(Report::Failed(failure)));
         }
-        let met = match failure.class {
-            FailureClass::Conflict => self.trouble.conflicts,
-            _ => self.trouble.attempts,
-        };
-        match dispose(failure.class, met) {
-            Disposition::Wait => self.back_off(now, &failure, commands),
-            Disposition::WaitSmaller => {
+        match dispose(failure.class, |class| self.tries(class)) {
+            Disposition::Wait(class) => self.wait_or_halt(now, class, flight, &failure, commands),
+            Disposition::WaitSmaller(class) => {
                 self.search = Search::failed(places, None);
-                self.back_off(now, &failure, commands);
-            }
-            Disposition::WaitBounded => {
-                self.trouble.ambiguous = self.trouble.ambiguous.saturating_add(1);
-                let tries = self.trouble.ambiguous;
-                if !self.wait(now, self.limits.ambiguous, tries, &failure, commands) {
-                    self.halt_flight(flight, HaltCode::UnknownFailure, &failure, commands);
-                }
+                self.wait_or_halt(now, class, flight, &failure, commands);
             }
             Disposition::Search => self.search_culprit(now, flight, places, &failure, commands),
             Disposition::Halt(code) => self.halt_flight(flight, code, &failure, commands),
@@ -317,34 +306,5 @@ impl Machine {
         }
         self.trouble = Trouble::default();
         self.search = Search::None;
-    }
-
-    /// Puts the next try off, for ever if it must be.
-    fn back_off(&mut self, now: Millis, failure: &Failure, commands: &mut Vec<Command>) {
-        self.trouble.attempts = self.trouble.attempts.saturating_add(1);
-        // A try that ended by waiting for a lock was itself the wait, and somebody's DDL may take hours.
-        let has_waited = failure.is_lock_wait();
-        if failure.class == FailureClass::Conflict && !has_waited {
-            self.trouble.conflicts = self.trouble.conflicts.saturating_add(1);
-        }
-        let attempt = if has_waited { 1 } else { self.trouble.attempts };
-        self.wait(now, self.limits.transient, attempt, failure, commands);
-    }
-
-    /// Sets the next try's time; `false` when the tries are used up.
-    pub(super) fn wait(
-        &mut self,
-        now: Millis,
-        backoff: Backoff,
-        attempt: u32,
-        failure: &Failure,
-        commands: &mut Vec<Command>,
-    ) -> bool {
-        let Some(wait_ms) = backoff.wait_ms(attempt, self.dice.f64()) else {
-            return false;
-        };
-        self.trouble.resume_at = Some(now + wait_ms);
-        commands.push(Command::Report(Report::Retrying { class: failure.class, wait_ms }));
-        true
     }
 }

@@ -41,7 +41,7 @@ impl Machine {
         }
         self.search = Search::None;
         let class = FailureClass::Conflict;
-        commands.push(Command::Report(Report::Retrying { class, wait_ms: PAUSE_MS }));
+        commands.push(Command::Report(Report::Retrying { class, wait_ms: PAUSE_MS, tries: 1 }));
         true
     }
 

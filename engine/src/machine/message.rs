@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::backoff::Backoff;
 use crate::batch::Batch;
 use crate::breaker::{BreakerLimits, Judged};
 use crate::claim::Claim;
 use crate::commit::{CommitOutcome, StoredProgress};
 use crate::halt::Halt;
 use crate::outcome::Tally;
-use crate::policy::{Failure, FailureClass};
+use crate::policy::{Failure, FailureClass, RetryPolicy};
 use crate::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use crate::record::RecordBlock;
 use crate::route::Route;
@@ -32,10 +31,8 @@ pub struct LaneLimits {
     pub ahead_records: usize,
     /// When misfits halt a route.
     pub breaker: BreakerLimits,
-    /// Waits after failures that time cures.
-    pub transient: Backoff,
-    /// Waits after failures of unknown kind.
-    pub ambiguous: Backoff,
+    /// How what failed is tried again.
+    pub retry: RetryPolicy,
 }
 
 /// An assignment of a partition to the lane.
@@ -180,6 +177,8 @@ pub enum Report {
         class: FailureClass,
         /// Milliseconds.
         wait_ms: u64,
+        /// Which try in a row it is.
+        tries: u32,
     },
     /// A partition begins or ceases to wait for rows that foreign keys of its records lead to.
     AwaitsParents {

@@ -17,6 +17,7 @@ mod refusals;
 mod room;
 mod reshape;
 mod stops;
+mod tries;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use super::claim::Holding;
 use super::decode::Decoder;
 use super::halt::Halt;
 use super::outcome::Tally;
+use super::policy::RetryClass;
 use super::position::{Assignment, NextOffset, TopicPartition};
 use super::record::RecordBlock;
 use super::route::Route;
@@ -58,14 +60,17 @@ struct Flight {
 /// Counts tries of the same work.
 #[derive(Default)]
 struct Trouble {
-    attempts: u32,
-    /// Failures of unknown kind among them, and records in doubt.
-    ambiguous: u32,
-    /// Conflicts among them.
-    conflicts: u32,
+    streaks: BTreeMap<RetryClass, Streak>,
     resume_at: Option<Millis>,
     /// The last COMMIT's outcome is unknown.
     unknown: Option<Unknown>,
+}
+
+/// Tries in a row of one class.
+#[derive(Clone, Copy)]
+struct Streak {
+    tries: u32,
+    since: Millis,
 }
 
 /// A COMMIT whose answer was lost.

@@ -115,7 +115,8 @@ impl Machine {
         held.judged.extend(rejections);
         held.judged.split_off(&orphan);
         let class = FailureClass::MissingParent;
-        commands.push(Command::Report(Report::Retrying { class, wait_ms }));
+        let tries = orphans.tries;
+        commands.push(Command::Report(Report::Retrying { class, wait_ms, tries }));
         if !std::mem::replace(&mut orphans.told, true) {
             let partition = held.tenure.claim.partition().clone();
             commands.push(Command::Report(Report::AwaitsParents { partition, waits: true }));

@@ -7,7 +7,7 @@ use super::{Command, Flight, Machine, Millis, Trouble};
 use crate::batch::{Batch, Pending};
 use crate::commit::Refusal;
 use crate::halt::{Halt, HaltCode};
-use crate::policy::{Failure, Verdict, judge};
+use crate::policy::{Failure, RetryClass, Verdict, judge};
 use crate::row::{Reject, RejectCode};
 use crate::segment::{Segment, TenureId, lacks};
 
@@ -126,8 +126,7 @@ impl Machine {
             self.halt_table(flight, &table, &seen, &first, commands);
         }
         let Some((_, Doubt { first, .. })) = alone.first() else { return };
-        self.trouble.ambiguous = self.trouble.ambiguous.saturating_add(1);
-        if !self.wait(now, self.limits.ambiguous, self.trouble.ambiguous, first, commands) {
+        if !self.back_off(now, RetryClass::Ambiguous, first, commands) {
             let seen =
                 "one record can't be written, and no other came to tell whether it is the table's fault";
             for (table, Doubt { first, .. }) in &alone {

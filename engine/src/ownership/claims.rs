@@ -100,6 +100,7 @@ impl Ownership {
         if matches!(&held.life, Life::Validating { looking, .. } if !looking.doubted) {
             return;
         }
+        held.table_looks = None;
         if let Some(hold) = held.life.hold_mut() {
             hold.next = hold.next.max(next);
         }

@@ -22,6 +22,8 @@ pub(super) struct Held {
     pub(super) bearings: Bearings,
     /// The log's end as last looked up: whether a fenced partition's row has work to do.
     pub(super) end: Option<NextOffset>,
+    /// How often its table was looked at since it halted for that, and since when.
+    pub(super) table_looks: Option<(u32, Millis)>,
     /// The group is about to have it back: it isn't claimed any more.
     pub(super) is_leaving: bool,
     /// The assignment that its lane was told to let go of.
@@ -37,6 +39,7 @@ impl Held {
             sightings: Sightings::default(),
             bearings: Bearings::default(),
             end: None,
+            table_looks: None,
             is_leaving: false,
             owed: None,
         }

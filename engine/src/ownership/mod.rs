@@ -33,6 +33,7 @@ use std::sync::Arc;
 use self::life::{Held, Hold, Life};
 pub use self::message::{Event, Found, Grant, Look, News, Order};
 pub use self::verdict::LogState;
+use crate::backoff::Backoff;
 use crate::machine::{Input, Millis};
 use crate::position::{Assignment, Generation, TopicPartition};
 
@@ -45,6 +46,8 @@ pub struct Ownership {
     generation: Generation,
     /// The newest question's number.
     looks: u64,
+    /// When what halted because its table didn't fit is looked at again.
+    tables: Backoff,
     /// Spreads the waits of several processes for one fenced partition.
     dice: fastrand::Rng,
 }
@@ -74,8 +77,16 @@ impl Ownership {
             held: BTreeMap::new(),
             generation: Generation::default(),
             looks: 0,
+            tables: stops::TABLES,
             dice: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// The same, with tables looked at again after these waits.
+    #[must_use]
+    pub const fn looking_at_tables(mut self, tables: Backoff) -> Self {
+        self.tables = tables;
+        self
     }
 
     /// Takes what happened and says what to do, in order.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::fence::{FenceWatch, Row, Verdict};
 use super::life::{Held, Life, Looking};
 use super::{News, Order, Ownership, Turn};
+use crate::backoff::{Backoff, Growth};
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
 use crate::machine::{Input, Millis};
@@ -16,6 +17,15 @@ use crate::position::{Assignment, Offset, TopicPartition};
 
 /// Between tries of a halted partition whose cause may have been put right.
 const PROBE_EVERY: Millis = 15_000;
+
+/// The same for one whose table didn't fit, unless it is told otherwise.
+pub(super) const TABLES: Backoff = Backoff {
+    growth: Growth::Fixed,
+    first_ms: PROBE_EVERY,
+    max_ms: PROBE_EVERY,
+    attempts: None,
+    deadline_ms: None,
+};
 
 impl Ownership {
     /// Tells the lane to stop the partition. It stands still once the lane has done so, since what is in
@@ -44,7 +54,10 @@ impl Ownership {
 
     pub(super) fn stand_still(&mut self, partition: &TopicPartition, halt: Halt, turn: &mut Turn) {
         let Some(held) = self.held.get_mut(partition) else { return };
-        let probe_at = halt.code.is_probed().then_some(turn.now + PROBE_EVERY);
+        let probe_at = match halt.code {
+            HaltCode::SchemaMismatch => next_look(held, self.tables, turn.now),
+            code => code.is_probed().then_some(turn.now + PROBE_EVERY),
+        };
         held.life = Life::Halted { code: halt.code, at: halt.at, probe_at, reads_shape: false };
         turn.tell(partition, News::Halted(halt));
     }
@@ -119,7 +132,7 @@ impl Ownership {
 
     /// Tries halted partitions again whose cause may have been put right since.
     pub(super) fn probe(&mut self, turn: &mut Turn) {
-        let mut ripe = Vec::new();
+        let (mut ripe, mut looked) = (Vec::new(), Vec::new());
         for (partition, held) in &mut self.held {
             let Life::Halted { code, probe_at: Some(at), reads_shape, .. } = &mut held.life else { continue };
             if *at > turn.now || held.is_leaving {
@@ -129,8 +142,16 @@ impl Ownership {
             if *code == HaltCode::SchemaMismatch {
                 *reads_shape = true;
                 turn.order(Order::ReadShape(Arc::clone(&partition.topic)));
+                looked.push(partition.clone());
             } else {
                 ripe.push(partition.clone());
+            }
+        }
+        for partition in looked {
+            let Some(held) = self.held.get_mut(&partition) else { continue };
+            let next = next_look(held, self.tables, turn.now);
+            if let Life::Halted { probe_at, .. } = &mut held.life {
+                *probe_at = next;
             }
         }
         for partition in ripe {
@@ -161,4 +182,13 @@ impl Ownership {
             self.claim_again(&partition, 0, turn);
         }
     }
+}
+
+/// When a table is looked at next: looks in a row count until the partition moves. They are on time, since
+/// each costs one reading for all partitions of a topic.
+fn next_look(held: &mut Held, tables: Backoff, now: Millis) -> Option<Millis> {
+    let (looks, since) = held.table_looks.unwrap_or((0, now));
+    let wait = tables.ceiling_ms(looks.saturating_add(1), now.saturating_sub(since))?;
+    held.table_looks = Some((looks.saturating_add(1), since));
+    Some(now + wait)
 }

@@ -17,6 +17,7 @@ use tidegate::engine::halt::HaltCode;
 use tidegate::engine::machine::{Input, LaneLimits, Millis, Tenure};
 use tidegate::engine::ownership::{Event, Look, News, Order, Ownership};
 use tidegate::engine::pause::{Pause, Pauses, Scope};
+use tidegate::engine::policy::RetryPolicy;
 use tidegate::engine::position::{Assignment, TopicPartition};
 use tidegate::engine::route::Route;
 
@@ -83,15 +84,20 @@ pub(crate) fn pauses(numbers: impl IntoIterator<Item = i32>) -> Pauses {
 }
 
 fn limits(dice: &mut fastrand::Rng) -> LaneLimits {
-    let backoff = |growth, attempts| Backoff { growth, first_ms: 10, max_ms: 200, attempts };
+    let backoff =
+        |growth, attempts| Backoff { growth, first_ms: 10, max_ms: 200, attempts, deadline_ms: None };
     LaneLimits {
         batch_rows: [1, 2, 5, 100][dice.usize(0..4)],
         batch_bytes: [1 << 20, 1 << 20, 1_500][dice.usize(0..3)],
         linger_ms: [0, 0, 40][dice.usize(0..3)],
         ahead_records: [1, 3][dice.usize(0..2)],
         breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: u64::MAX },
-        transient: backoff(Growth::Exponential, None),
-        ambiguous: backoff(Growth::Linear, Some(3)),
+        retry: RetryPolicy {
+            transient: backoff(Growth::Exponential, None),
+            conflict: backoff(Growth::Exponential, Some(12)),
+            resources: backoff(Growth::Fixed, None),
+            ambiguous: backoff(Growth::Linear, Some(3)),
+        },
     }
 }
 

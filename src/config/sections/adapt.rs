@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::kafka::{MAX_POLL_INTERVAL, SESSION_TIMEOUT};
-use super::{GroupProtocol, KafkaSettings, Timeouts, TransientRetry};
+use super::{GroupProtocol, KafkaSettings, Retry, Timeouts};
 use crate::config::tree::Places;
 
 const SESSION: &str = "session.timeout.ms";
@@ -18,7 +18,7 @@ const HEARTBEAT: &str = "heartbeat.interval.ms";
 pub(super) fn adapt(
     kafka: &mut KafkaSettings,
     timeouts: &mut Timeouts,
-    retry: &mut TransientRetry,
+    retry: &mut Retry,
     places: &Places,
 ) {
     let written = |key: &str| places.contains_key(key);
@@ -41,11 +41,12 @@ pub(super) fn adapt(
     if drain.is_none() {
         timeouts.drain = timeouts.drain.min(below(kafka.max_poll_interval()));
     }
-    if written("retry.transient.first") && !written("retry.transient.max") {
-        retry.max = retry.max.max(retry.backoff.first);
-    }
-    if written("retry.transient.max") && !written("retry.transient.first") {
-        retry.backoff.first = retry.backoff.first.min(retry.max);
+    for (first, max, class) in retry.waits() {
+        match (written(first), written(max)) {
+            (true, false) => class.max = class.max.max(class.first),
+            (false, true) => class.first = class.first.min(class.max),
+            (true, true) | (false, false) => {}
+        }
     }
 }
 

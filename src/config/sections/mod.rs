@@ -31,7 +31,7 @@ pub use self::kafka::{GroupProtocol, KafkaSettings};
 pub use self::limits::Limits;
 pub use self::log::{LogFormat, LogLevel, LogSettings};
 pub use self::postgres::PostgresSettings;
-pub use self::retry::{AmbiguousRetry, Backoff, BackoffStrategy, Retry, TransientRetry};
+pub use self::retry::{BackoffStrategy, ClassRetry, Retry, Then};
 pub use self::routes::{
     ColumnSettings, ColumnSource, Parse, RouteSettings, TopicSelector, UnknownFields, unit_word,
 };
@@ -81,8 +81,11 @@ pub const SECTIONS: &[Keys] = &[
     bad_records::KEYS,
     dead_letter::KEYS,
     retry::KEYS,
-    retry::TRANSIENT_KEYS,
-    retry::AMBIGUOUS_KEYS,
+    retry::TRANSIENT_CLASS.keys,
+    retry::CONFLICT_CLASS.keys,
+    retry::RESOURCES_CLASS.keys,
+    retry::SCHEMA_CLASS.keys,
+    retry::AMBIGUOUS_CLASS.keys,
     timeouts::KEYS,
     http::KEYS,
     log::KEYS,
@@ -148,8 +151,8 @@ impl Settings {
         let http = HttpSettings::read(&mut root, report);
         let log = LogSettings::read(&mut root, report);
 
-        adapt::adapt(&mut kafka, &mut timeouts, &mut retry.transient, &places);
-        relations::check(&kafka, &limits, &retry, &timeouts, &places, report);
+        adapt::adapt(&mut kafka, &mut timeouts, &mut retry, &places);
+        relations::check(&kafka, &limits, retry, &timeouts, &places, report);
         match pipeline {
             Some(pipeline) if report.problems.is_empty() => Ok(Self {
                 pipeline,

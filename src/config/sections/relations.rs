@@ -10,7 +10,7 @@ use crate::config::values::{show_duration, show_size};
 pub(super) fn check(
     kafka: &KafkaSettings,
     limits: &Limits,
-    retry: &Retry,
+    mut retry: Retry,
     timeouts: &Timeouts,
     places: &Places,
     report: &mut Report,
@@ -31,14 +31,12 @@ pub(super) fn check(
             contradiction((key, "limits.memory"), message, "raise limits.memory or lower the other");
         }
     }
-    let (first, max) = (retry.transient.backoff.first, retry.transient.max);
-    if first > max {
-        let message = format!(
-            "the first wait ({}) is longer than the longest, retry.transient.max ({})",
-            show_duration(first),
-            show_duration(max)
-        );
-        contradiction(("retry.transient.first", "retry.transient.max"), message, "lower first or raise max");
+    for (first, max, class) in retry.waits() {
+        if class.first > class.max {
+            let (shortest, longest) = (show_duration(class.first), show_duration(class.max));
+            let message = format!("the first wait ({shortest}) is longer than the longest, {max} ({longest})");
+            contradiction((first, max), message, "lower first or raise max");
+        }
     }
     if let Some(session) = kafka.session_timeout()
         && timeouts.statement >= session

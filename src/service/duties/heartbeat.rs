@@ -71,7 +71,10 @@ fn since(why: &str, age: Option<Duration>) -> String {
 fn trouble(told: &Told, now: Instant) -> Trouble {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     Trouble {
-        message: told.message.clone(),
+        message: match told.retries {
+            0 => told.message.clone(),
+            retries => format!("{} (retry {retries})", told.message),
+        },
         ago_ms: millis(now.saturating_duration_since(told.at)),
         again_in_ms: told.next_try.map(|next| millis(next.saturating_duration_since(now))),
     }

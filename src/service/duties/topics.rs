@@ -50,7 +50,7 @@ impl Duties {
         let soon = self.waiting.is_on() || self.with.discovery.wants_second_pass();
         let (now, every) = (self.now(), if soon { SOON } else { LATER });
         if self.waiting.is_on() {
-            self.with.board.tries_again(self.beat.name(), Duration::from_millis(every));
+            self.with.board.tries_again(self.beat.name(), Duration::from_millis(every), 0);
         }
         self.agenda.set_every(Duty::Topics, now, every);
         self.agenda.put_off(Duty::Topics, now + every);

@@ -26,6 +26,7 @@ use super::desk::Desk;
 use super::discovery::RouteMap;
 use super::messages::{DutyLink, LookLink, PollMessage};
 use super::refusals::Refusals;
+use crate::engine::backoff::Backoff;
 use crate::engine::machine::{Input, Millis};
 use crate::engine::ownership::{Event, Ownership};
 use crate::engine::position::{NextOffset, TopicPartition};
@@ -80,6 +81,8 @@ pub(super) struct Poll {
     pub(super) metrics: Metrics,
     /// What a command ends with that is for the configuration in use.
     pub(super) naming: String,
+    /// When tables that didn't fit are looked at again.
+    pub(super) looks_at_tables: Backoff,
 }
 
 /// The thread's state.
@@ -141,6 +144,7 @@ impl Thread {
     fn new(with: Poll) -> Self {
         let now = Instant::now();
         let ownership = Ownership::new(with.lanes.len(), fastrand::u64(..));
+        let ownership = ownership.looking_at_tables(with.looks_at_tables);
         Self {
             with,
             consumer: None,

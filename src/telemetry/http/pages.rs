@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::telemetry::board::{Board, Conditions, Pause, Pulse, State as BoardState};
+use crate::telemetry::board::{Board, Conditions, Pause, Pulse, Retry, State as BoardState};
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Clone)]
@@ -179,6 +179,7 @@ struct Status {
     version: &'static str,
     uptime_seconds: f64,
     loops: Vec<Pulse>,
+    retries: Vec<Retry>,
     #[serde(flatten)]
     board: BoardState,
 }
@@ -189,6 +190,7 @@ async fn status(State(shared): State<Shared>) -> Response {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: shared.board.uptime().as_secs_f64(),
             loops: shared.board.pulses(),
+            retries: shared.board.retries(),
             // A copy: who writes to the board waits for no page.
             board: shared.board.read(Clone::clone),
         })

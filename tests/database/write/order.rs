@@ -169,7 +169,7 @@ impl Run {
             match command {
                 Command::Write(batch) => (self.flying, self.seeks) = (Some(batch), false),
                 Command::Seek(batch) => (self.flying, self.seeks) = (Some(batch), true),
-                Command::Advise(..) | Command::Report(_) => {}
+                Command::Advise(..) | Command::Judged(..) | Command::Report(_) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -14,6 +14,7 @@ use tidegate::engine::breaker::BreakerLimits;
 use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
+use tidegate::engine::policy::RetryPolicy;
 use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{Mapping, Route, Source, WriteMode};
@@ -169,15 +170,21 @@ fn value(deed: &Deed) -> Option<String> {
 }
 
 pub(super) fn limits() -> LaneLimits {
-    let backoff = Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None };
+    let backoff =
+        Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None, deadline_ms: None };
+    let retry = RetryPolicy {
+        transient: backoff,
+        conflict: backoff,
+        resources: backoff,
+        ambiguous: Backoff { attempts: Some(2), ..backoff },
+    };
     LaneLimits {
         batch_rows: 25,
         batch_bytes: 1 << 20,
         linger_ms: 0,
         ahead_records: 1,
         breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000_000 },
-        transient: backoff,
-        ambiguous: Backoff { attempts: Some(2), ..backoff },
+        retry,
     }
 }
 
@@ -253,7 +260,7 @@ impl Run {
         for command in self.machine.step(self.now, input) {
             match command {
                 Command::Write(batch) => self.flying = Some(batch),
-                Command::Advise(..) | Command::Report(_) => {}
+                Command::Advise(..) | Command::Judged(..) | Command::Report(_) => {}
                 other => panic!("{:?}: {other:?}", self.path),
             }
         }

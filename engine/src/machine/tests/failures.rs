@@ -53,12 +53,18 @@ fn an_unknown_commit_is_settled_by_the_next_comparison() {
 
 #[test]
 fn a_try_that_waited_for_a_lock_is_followed_by_the_shortest_wait() {
-    let growing = Backoff { growth: Growth::Exponential, first_ms: 1_000, max_ms: 1_000_000, attempts: None };
+    let growing = Backoff {
+        growth: Growth::Exponential,
+        first_ms: 1_000,
+        max_ms: 1_000_000,
+        attempts: None,
+        deadline_ms: None,
+    };
     let mut story = vec![("records 0 g1: 0", "write 0: 0-1")];
     for tick in ["tick 1000", "tick 2000", "tick 3000", "tick 4000", "tick 5000", "tick 6000", "tick 7000"] {
         story.extend([("failed conflict #55P03", "retry conflict"), (tick, "write 0: 0-1")]);
     }
-    let limits = LaneLimits { transient: growing, ..limits() };
+    let limits = LaneLimits { retry: RetryPolicy { conflict: growing, ..limits().retry }, ..limits() };
     play_all(limits, &HELD, &[("somebody's DDL holds the table", &story)]);
 }
 

@@ -14,6 +14,7 @@ mod locked;
 mod ownership;
 mod parents;
 mod reshape;
+mod tries;
 
 use super::*;
 use crate::backoff::{Backoff, Growth};
@@ -23,7 +24,7 @@ use crate::claim::Claim;
 use crate::commit::{CommitOutcome, Fence, Refusal, StoredProgress};
 use crate::halt::HaltCode;
 use crate::outcome::Outcome;
-use crate::policy::{Failure, FailureClass};
+use crate::policy::{Failure, FailureClass, RetryPolicy};
 use crate::position::{Epoch, Generation, Offset, TopicId};
 use crate::route::{
     Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source, UnknownFields, WriteMode,
@@ -33,15 +34,26 @@ use crate::shape::{Column, ColumnType, Kind, Table, TableTraits};
 const CALM: BreakerLimits = BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000_000 };
 
 fn limits() -> LaneLimits {
-    let backoff = |attempts| Backoff { growth: Growth::Linear, first_ms: 1_000, max_ms: 1_000, attempts };
+    let backoff = |attempts| Backoff {
+        growth: Growth::Linear,
+        first_ms: 1_000,
+        max_ms: 1_000,
+        attempts,
+        deadline_ms: None,
+    };
+    let retry = RetryPolicy {
+        transient: backoff(None),
+        conflict: backoff(Some(12)),
+        resources: backoff(None),
+        ambiguous: backoff(Some(2)),
+    };
     LaneLimits {
         batch_rows: 1_000,
         batch_bytes: 1 << 20,
         linger_ms: 0,
         ahead_records: 1,
         breaker: CALM,
-        transient: backoff(None),
-        ambiguous: backoff(Some(2)),
+        retry,
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::claims::CLAIM_AGAIN;
 use super::*;
 use crate::anchor::{Anchor, Anchored};
+use crate::backoff::{Backoff, Growth};
 use crate::claim::Claim;
 use crate::commit::StoredProgress;
 use crate::halt::{Halt, HaltCode};
@@ -335,6 +336,32 @@ fn halts_that_time_can_cure_are_tried_again_and_the_others_are_not() {
     stage.expect(Event::ShapeRead("events".into()), "unfetch 0, (0 TG-303 passed)");
     stage.expect(Event::ShapeRead("events".into()), "");
     stage.expect(Event::Tick, "claim 0");
+}
+
+#[test]
+fn a_table_is_looked_at_as_often_as_the_policy_says_until_its_partition_moves() {
+    let looks = Backoff {
+        growth: Growth::Linear,
+        first_ms: 1_000,
+        max_ms: 9_000,
+        attempts: Some(2),
+        deadline_ms: None,
+    };
+    let mut stage = Stage::active();
+    stage.owner = std::mem::replace(&mut stage.owner, Ownership::new(1, 1)).looking_at_tables(looks);
+    let misfit = |generation| Event::Halted(of(generation), halt(HaltCode::SchemaMismatch));
+    stage.expect(misfit(1), "unfetch 0, (0 TG-303)");
+    stage.wait(999).expect(Event::Tick, "");
+    stage.wait(1).expect(Event::Tick, "read events");
+    stage.wait(2_000).expect(Event::Tick, "read events");
+    stage.wait(1_000_000).expect(Event::Tick, "");
+    stage.expect(Event::ShapeRead("events".into()), "unfetch 0, (0 TG-303 passed)");
+    stage.expect(Event::Tick, "claim 0");
+    stage.expect(granted(0, 5), "(0 claimed), assigned 2, fetch 0 from 5, look 0#2");
+    stage.expect(Stage::found(2, log(0, 9)), "validated 2");
+    stage.expect(Event::Applied(at(0), NextOffset::new(6)), "");
+    stage.expect(misfit(2), "unfetch 0, (0 TG-303)");
+    stage.wait(1_000).expect(Event::Tick, "read events");
 }
 
 #[test]

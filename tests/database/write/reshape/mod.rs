@@ -11,6 +11,7 @@ use tidegate::engine::breaker::BreakerLimits;
 use tidegate::engine::claim::Claim;
 use tidegate::engine::commit::CommitOutcome;
 use tidegate::engine::machine::{Command, Input, LaneLimits, Machine, Tenure};
+use tidegate::engine::policy::RetryPolicy;
 use tidegate::engine::position::{Assignment, Epoch, Generation, NextOffset, Offset, TopicPartition};
 use tidegate::engine::record::RecordBlock;
 use tidegate::engine::route::{Mapping, Route, Source, WriteMode};
@@ -70,15 +71,21 @@ struct Lane {
 }
 
 fn limits() -> LaneLimits {
-    let backoff = Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None };
+    let backoff =
+        Backoff { growth: Growth::Linear, first_ms: 1, max_ms: 1, attempts: None, deadline_ms: None };
+    let retry = RetryPolicy {
+        transient: backoff,
+        conflict: backoff,
+        resources: backoff,
+        ambiguous: Backoff { attempts: Some(2), ..backoff },
+    };
     LaneLimits {
         batch_rows: 10_000,
         batch_bytes: 1 << 24,
         linger_ms: 0,
         ahead_records: 1,
         breaker: BreakerLimits { halt_above: 1.0, over_ms: 60_000, at_least: 1_000_000 },
-        transient: backoff,
-        ambiguous: Backoff { attempts: Some(2), ..backoff },
+        retry,
     }
 }
 
@@ -139,7 +146,7 @@ impl Lane {
                         inputs.push(self.shape().await);
                     }
                     Command::Halt(.., halt) => self.halts.push(halt.to_string()),
-                    Command::Advise(..) | Command::Report(_) => {}
+                    Command::Advise(..) | Command::Judged(..) | Command::Report(_) => {}
                     other => panic!("{:?}: {other:?}", self.path),
                 }
             }

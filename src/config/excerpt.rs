@@ -291,7 +291,12 @@ mod tests {
         let shown = |line: &str, mark: &str| Some((line.to_owned(), mark.to_owned()));
         for (source, at, key, expected) in [
             ("name: x", (1, 1), "name", shown("name: x", "^^^^")),
-            ("kafka: {name: x, password: y}", (1, 9), "kafka.name", shown("kafka: {name: x, password: ***", "^^^^")),
+            (
+                "kafka: {name: x, password: y}",
+                (1, 9),
+                "kafka.name",
+                shown("kafka: {name: x, password: ***", "^^^^"),
+            ),
             ("kafka: {password: y, name: x}", (1, 22), "kafka.name", shown("kafka: {password: ***", "^^^")),
             ("kafka: {nmae: y}", (1, 9), "kafka.nmae", shown("kafka: {nmae: …", "^^^^")),
             ("routes: {nmae: y}", (1, 10), "routes.nmae", shown("routes: {nmae: y}", "^^^^")),

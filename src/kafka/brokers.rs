@@ -108,7 +108,8 @@ impl Brokers {
         }
         let cause = Cause::of(words, seen.verdicts.get(broker).copied(), self.has_certificate);
         // The advice behind a length that makes no sense is none.
-        let told = if cause == Cause::NoKafka { told.split(": increase").next().unwrap_or(told) } else { told };
+        let told =
+            if cause == Cause::NoKafka { told.split(": increase").next().unwrap_or(told) } else { told };
         let trouble = BrokerTrouble { broker: broker.to_owned(), cause, words: told.to_owned() };
         seen.troubles.insert(broker.to_owned(), trouble.clone()) != Some(trouble)
     }
@@ -255,7 +256,11 @@ mod tests {
         let far = Instant::now() + Duration::from_secs(3600);
         let reach = |brokers: &Brokers| brokers.reach(&configured, far, Some(Duration::ZERO));
         for broker in &configured {
-            hear(&brokers, "FAIL", &format!("{broker}/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused"));
+            hear(
+                &brokers,
+                "FAIL",
+                &format!("{broker}/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused"),
+            );
         }
         assert_eq!(reach(&brokers), Reach::Waiting);
         hear(&brokers, "STATE", "b:2/bootstrap: Broker changed state APIVERSION_QUERY -> UP");

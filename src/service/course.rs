@@ -85,7 +85,8 @@ impl Course {
     /// What the process waits for at present, in a line each: topics first, then what it can't work without.
     pub fn waiting(&self) -> Vec<String> {
         let Some(Sources { board, registered, .. }) = self.0.get() else { return Vec::new() };
-        let missing = |topic: &String| format!("topic {topic}: it doesn't exist, or this user may not describe it");
+        let missing =
+            |topic: &String| format!("topic {topic}: it doesn't exist, or this user may not describe it");
         let mut waiting: Vec<_> = registered.borrow().missing.iter().map(missing).collect();
         waiting.extend(board.read(State::unready));
         waiting

@@ -14,8 +14,8 @@ use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::policy::FailureClass;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::engine::route::Route;
-use crate::nearest::nearest;
 use crate::kafka::{Error as KafkaError, Inspector, TopicInfo};
+use crate::nearest::nearest;
 use crate::postgres::ledger::LedgerError;
 use crate::routing::{self, Choice, Misfit, Seen};
 

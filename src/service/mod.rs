@@ -409,8 +409,7 @@ fn start_lanes(
             let beat = parts.audience.board.heartbeat(format!("lane {number}"), LANE_PULSE);
             let link = LaneLink { lane: number.into(), ..link.clone() };
             let mut facts = Facts::new(parts.audience.clone(), beat, budget.surplus());
-            let task =
-                tokio::spawn(lane::run(machine, store, link, inbox, move |fact| facts.tell(fact)));
+            let task = tokio::spawn(lane::run(machine, store, link, inbox, move |fact| facts.tell(fact)));
             (sender, task)
         })
         .unzip()

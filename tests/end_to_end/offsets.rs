@@ -245,3 +245,21 @@ fn a_document_of_another_pipeline_or_topic_is_refused() {
     let one = &shown["partitions"][0];
     assert_eq!((&one["next_offset"], &one["lag_records"]), (&20.into(), &30.into()), "{shown:#}");
 }
+
+#[test]
+fn without_kafka_positions_are_shown_and_nothing_is_decided() {
+    let mut scene = Scene::new("no kafka", 1);
+    scene.send(&Plan::events(30));
+    scene.run_to_end();
+    scene.bootstrap = "127.0.0.1:1".to_owned();
+    let shown = offsets(&scene, "show", &[]);
+    assert_eq!(shown.code, Some(0), "{}", shown.errors);
+    assert!(shown.output.contains("Kafka doesn't tell") && shown.output.contains(" 30 "), "{}", shown.output);
+    let exported = offsets(&scene, "export", &[]);
+    assert_eq!(exported.code, Some(0), "{}", exported.errors);
+    let before = ledger(&scene);
+    let arguments = ["--topic", &scene.fresh.topic, "--to", "earliest", "--reason", "x"];
+    let ended = offsets(&scene, "set", &arguments);
+    assert_eq!(ended.code, Some(4), "{}{}", ended.output, ended.errors);
+    assert_eq!(ledger(&scene), before);
+}

@@ -179,7 +179,10 @@ fn remedy(error: &tokio_postgres::Error) -> String {
 
 /// What the client says without the server, with what to look at.
 const REMEDIES: [(&str, &str); 6] = [
-    ("Connection refused", "nobody listens there: check host and port in postgres.url, and that the server runs"),
+    (
+        "Connection refused",
+        "nobody listens there: check host and port in postgres.url, and that the server runs",
+    ),
     ("No such file or directory", "no server listens at that socket: check the host in postgres.url"),
     ("failed to lookup address", "the name leads to no address: check the host in postgres.url"),
     (
@@ -187,7 +190,10 @@ const REMEDIES: [(&str, &str); 6] = [
         "the server asks for a password, and there is none in postgres.url, PGPASSWORD, a service file or the \
          password file",
     ),
-    ("server does not support TLS", "the server speaks no TLS: check sslmode in postgres.url, or its own setting ssl"),
+    (
+        "server does not support TLS",
+        "the server speaks no TLS: check sslmode in postgres.url, or its own setting ssl",
+    ),
     ("certificate", "check sslmode, sslrootcert and the host in postgres.url"),
 ];
 

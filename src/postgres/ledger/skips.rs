@@ -58,8 +58,7 @@ const SKIP: &str = "WITH decided AS (\
      INSERT INTO {ledger}.skips (pipeline, topic, partition, topic_id, record_offset, decision_id) \
      SELECT $1, $2, $3, $5, $6, id FROM decided RETURNING decision_id";
 
-const STANDING: &str =
-    "SELECT topic, partition, record_offset FROM {ledger}.skips WHERE pipeline = $1";
+const STANDING: &str = "SELECT topic, partition, record_offset FROM {ledger}.skips WHERE pipeline = $1";
 
 const DROP_STALE: &str = "DELETE FROM {ledger}.skips AS s WHERE s.pipeline = $1 AND NOT EXISTS (\
      SELECT FROM {ledger}.progress AS p WHERE p.pipeline = s.pipeline AND p.topic = s.topic \

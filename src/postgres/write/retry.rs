@@ -140,9 +140,7 @@ async fn look(
     let sql = if lock == Lock::Rows { &sql.lock } else { &sql.look };
     let types: Vec<(Type, u32)> = match rows.encoding {
         Encoding::Binary => target.key_arrays.iter().map(|key| (key.array.clone(), key.element)).collect(),
-        Encoding::Text => {
-            target.key_arrays.iter().map(|_| (Type::TEXT_ARRAY, Type::TEXT.oid())).collect()
-        }
+        Encoding::Text => target.key_arrays.iter().map(|_| (Type::TEXT_ARRAY, Type::TEXT.oid())).collect(),
     };
     let mut arrays: Vec<Values> =
         types.iter().map(|(_, element)| Values::new(*element, entries.len())).collect();
@@ -156,11 +154,9 @@ async fn look(
         arrays.map(|(array, (array_type, _))| (array as &(dyn ToSql + Sync), array_type)).collect();
     let refused = |error: Error| Stop::rows(error, &target.table, None);
     // In one flush. A row that is seen was written by a transaction that is about as old as this one.
-    let (now, found) = futures_util::try_join!(
-        client.query_typed_one(NOW, &[]),
-        client.query_typed(sql, &parameters)
-    )
-    .map_err(refused)?;
+    let (now, found) =
+        futures_util::try_join!(client.query_typed_one(NOW, &[]), client.query_typed(sql, &parameters))
+            .map_err(refused)?;
     let now: i64 = now.try_get(0).map_err(refused)?;
     let read = |row: &Row| {
         let (place, table): (i32, u32) = (row.try_get(0)?, row.try_get(1)?);

@@ -123,9 +123,7 @@ impl Targets {
     /// The target of a batch of rows that [`Targets::prepare`] has made ready.
     pub(super) fn get_mut(&mut self, rows: &TableBatch) -> Result<&mut Target, Stop> {
         let table = &rows.route.table;
-        self.by_route
-            .get_mut(&(table.oid, rows.route.key.clone()))
-            .ok_or_else(|| unready(table))
+        self.by_route.get_mut(&(table.oid, rows.route.key.clone())).ok_or_else(|| unready(table))
     }
 }
 

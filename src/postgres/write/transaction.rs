@@ -95,7 +95,9 @@ async fn close(
 ) -> Result<(), Stop> {
     Failpoint::AfterRows.reach();
     let rest = effects.write_most(work.client, prepared).await?;
-    skips::settle(work.client, &prepared.skips_table, &prepared.pipeline, batch).await.map_err(Stop::ledger)?;
+    skips::settle(work.client, &prepared.skips_table, &prepared.pipeline, batch)
+        .await
+        .map_err(Stop::ledger)?;
     let quarantine = async {
         let kept = prepared.quarantine.write_rest(work.client, rest).await;
         let kept = kept.map_err(Stop::quarantine)?;

@@ -376,8 +376,7 @@ mod tests {
             reason: "why".to_owned(),
         };
         let pauses = Pauses::new(vec![pause]);
-        let cases =
-            [(&[0][..], true), (&[0, 3], true), (&[0, 1], false), (&[3, 2], false), (&[4], false)];
+        let cases = [(&[0][..], true), (&[0, 3], true), (&[0, 1], false), (&[3, 2], false), (&[4], false)];
         for (left, still) in cases {
             let left: Vec<_> = left.iter().map(|number| partition(*number)).collect();
             assert_eq!(board.read(|state| stand_still(state, &left, &pauses)), still, "{left:?}");

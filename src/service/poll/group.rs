@@ -32,7 +32,8 @@ impl Thread {
         self.with.board.condition(ConditionName::Group, Ok(()));
         self.with.refusals.assigned(partitions);
         self.with.contact.answers(Dependency::Kafka, Instant::now(), Answer::Work);
-        let waited = self.joining.take().map(|(since, _)| (since.elapsed().as_secs_f64() * 1e3).round() / 1e3);
+        let waited =
+            self.joining.take().map(|(since, _)| (since.elapsed().as_secs_f64() * 1e3).round() / 1e3);
         tracing::info!(partitions = %list(partitions), seconds = waited, "assigned");
         self.notify(DutyMessage::Member(self.consumer.as_ref().and_then(Consumer::member)));
         let claimed = self.follow(Event::Given(partitions.to_vec()));

@@ -159,7 +159,8 @@ impl Ledger {
         let repertoire = session.repertoire();
         let offsets: Vec<i64> = refused.iter().map(|(offset, _)| offset.value()).collect();
         let codes: Vec<&str> = refused.iter().map(|(_, reject)| reject.code.name()).collect();
-        let states: Vec<Option<&str>> = refused.iter().map(|(_, reject)| reject.sqlstate.as_deref()).collect();
+        let states: Vec<Option<&str>> =
+            refused.iter().map(|(_, reject)| reject.sqlstate.as_deref()).collect();
         let columns: Vec<Option<&str>> = refused.iter().map(|(_, reject)| reject.column.as_deref()).collect();
         let reasons: Vec<_> = refused.iter().map(|(_, reject)| repertoire.storable(&reject.reason)).collect();
         let of = OfOrigin::new(pipeline, origin);

@@ -40,7 +40,8 @@ const ROUNDS_MAX: usize = 5;
 /// Refusals of one row by a unique index after which no other writer is suspected, although the key is there.
 const REFUSALS_MAX: usize = 3;
 /// The plans are made for a table of any size, so that rows are always fetched by the key's index.
-pub(super) const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
+pub(super) const PLANS: &str =
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off";
 
 /// What became of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

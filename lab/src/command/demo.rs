@@ -103,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let took = begin.elapsed();
     stage.show_proof(&findings);
     stage.show_table(&oracle, &findings, took)?;
-    let verified = stage.verify();
+    let verified = stage.verify().and_then(|()| stage.decide());
     let ends = if options.keep { Ok(()) } else { stage.drain() };
     let proven = findings.clean().and(verified).and(ends);
     if proven.is_ok() {
@@ -312,6 +312,28 @@ impl Stage {
         print!("{}", ended.output);
         if ended.code != Some(0) {
             bail!("tidegate verify ended with {:?}: {}", ended.code, ended.errors);
+        }
+        Ok(())
+    }
+
+    /// A decision under running workers: what some records lack is mended, and they are tried again.
+    fn decide(&self) -> Result<()> {
+        const OPEN: &str = "SELECT count(*) FROM tidegate.quarantine WHERE resolved_at IS NULL \
+                            AND code = 'out_of_range'";
+        let kept = sql::number(&self.url, OPEN)?;
+        let mend = format!("ALTER TABLE {TABLE} ALTER COLUMN user_id TYPE numeric");
+        self.story
+            .tell(&format!("{kept} records have a user_id beyond bigint, so while all workers run: {mend}"));
+        sql::query(&self.url, &mend)?;
+        let why = "user_id takes whole numbers of any length";
+        self.story.tell(&format!("tidegate quarantine retry --code out_of_range --reason '{why}'"));
+        let arguments = ["--code", "out_of_range", "--reason", why];
+        let retry = self.workers[0].program.clone().args(arguments);
+        let ended = retry.call("quarantine retry", READY)?;
+        print!("{}", ended.output);
+        let open = sql::number(&self.url, OPEN)?;
+        if ended.code != Some(0) || open != 0 {
+            bail!("{open} records are open still; it ended with {:?}: {}", ended.code, ended.errors);
         }
         Ok(())
     }

@@ -61,7 +61,19 @@ impl Facts {
         let (tables, partitions, begun_at) = (BTreeMap::new(), BTreeMap::new(), Instant::now());
         metrics.next_try(beat.name(), None);
         let retries = 0;
-        Self { board, metrics, contact, account, rejects, beat, begun_at, surplus, retries, tables, partitions }
+        Self {
+            board,
+            metrics,
+            contact,
+            account,
+            rejects,
+            beat,
+            begun_at,
+            surplus,
+            retries,
+            tables,
+            partitions,
+        }
     }
 
     /// Takes a fact.

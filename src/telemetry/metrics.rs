@@ -216,8 +216,11 @@ impl Metrics {
         }
     }
 
-    /// Records of a topic will come into a table: their series begin at 0.
-    pub fn expect(&self, topic: &str, table: &str) {
+    /// Records of a topic will come into a table, by these rules: their series begin at 0.
+    pub fn expect<'r>(&self, topic: &str, table: &str, rules: impl Iterator<Item = &'r str>) {
+        for rule in rules {
+            self.rule_failed(topic, rule, 0);
+        }
         self.topic(topic);
         self.table(topic, table);
     }
@@ -488,7 +491,9 @@ mod tests {
     #[test]
     fn series_that_will_come_start_at_zero() {
         let metrics = metrics();
-        metrics.expect("events", "public.events");
+        metrics.expect("events", "public.events", ["positive"].into_iter());
+        let rule = [("topic", "events"), ("rule", "positive")];
+        assert_eq!(value(&metrics, "rule_failures_total", &rule), Some(0.0));
         for outcome in Outcome::ALL {
             let labels = [("topic", "events"), ("table", "public.events"), ("outcome", outcome.name())];
             assert_eq!(value(&metrics, "records_total", &labels), Some(0.0), "{outcome}");

@@ -15,12 +15,7 @@ const POLL: &str = "max.poll.interval.ms";
 const HEARTBEAT: &str = "heartbeat.interval.ms";
 
 /// Derives what isn't written from what is.
-pub(super) fn adapt(
-    kafka: &mut KafkaSettings,
-    timeouts: &mut Timeouts,
-    retry: &mut Retry,
-    places: &Places,
-) {
+pub(super) fn adapt(kafka: &mut KafkaSettings, timeouts: &mut Timeouts, retry: &mut Retry, places: &Places) {
     let written = |key: &str| places.contains_key(key);
     let statement = Some(timeouts.statement).filter(|_| written("timeouts.statement"));
     let drain = Some(timeouts.drain).filter(|_| written("timeouts.drain"));

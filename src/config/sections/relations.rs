@@ -34,7 +34,8 @@ pub(super) fn check(
     for (first, max, class) in retry.waits() {
         if class.first > class.max {
             let (shortest, longest) = (show_duration(class.first), show_duration(class.max));
-            let message = format!("the first wait ({shortest}) is longer than the longest, {max} ({longest})");
+            let message =
+                format!("the first wait ({shortest}) is longer than the longest, {max} ({longest})");
             contradiction((first, max), message, "lower first or raise max");
         }
     }

@@ -86,7 +86,8 @@ impl Duties {
         if routes.keys().ne(before.keys()) {
             let topics = routes.keys().cloned().collect();
             for (topic, route) in routes.iter() {
-                self.with.metrics.expect(topic, &route.table.to_string());
+                let rules = route.rules.iter().map(|rule| &*rule.name);
+                self.with.metrics.expect(topic, &route.table.to_string(), rules);
             }
             self.with.routes.send_replace(routes);
             self.with.poll.send(PollMessage::Subscribe(topics));

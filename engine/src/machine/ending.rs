@@ -56,8 +56,8 @@ impl Machine {
                 self.trouble.unknown = Some(Unknown { moves, kept, was_applied: false });
                 self.take_back(batch);
                 // Only the next comparison tells what became of it: it isn't given up before.
+                commands.push(Command::Report(Report::Failed(failure.clone())));
                 self.back_off(now, RetryClass::Transient, &failure, commands);
-                commands.push(Command::Report(Report::Failed(failure)));
             }
         }
         self.let_go(commands);
@@ -267,8 +267,10 @@ impl Machine {
         let start = self.segments.front().map_or(0, Segment::start);
         let places = flight.end - start;
         self.take_back(batch);
+        // Told first: what follows says when it is tried again.
+        commands.push(Command::Report(Report::Failed(failure.clone())));
         if self.leave_locked(now, &failure, commands) {
-            return commands.push(Command::Report(Report::Failed(failure)));
+            return;
         }
         match dispose(failure.class, |class| self.tries(class)) {
             Disposition::Wait(class) => self.wait_or_halt(now, class, flight, &failure, commands),
@@ -279,7 +281,6 @@ impl Machine {
             Disposition::Search => self.search_culprit(now, flight, places, &failure, commands),
             Disposition::Halt(code) => self.halt_flight(flight, code, &failure, commands),
         }
-        commands.push(Command::Report(Report::Failed(failure)));
     }
 
     pub(super) fn halt_flight(

@@ -90,7 +90,8 @@ impl HaltCode {
                 "stop the other process of this pipeline; work is taken over when its row stops moving"
             }
             Self::BadRecord => {
-                "mend what it lacks, put it into the quarantine with `tidegate skip`, or set on_bad_record: quarantine"
+                "mend what it lacks, put it into the quarantine with `tidegate skip`, or let its route quarantine such \
+                 records"
             }
             Self::TooManyBadRecords => {
                 "look at the quarantine's newest reasons; put the producer or the route right, then restart"

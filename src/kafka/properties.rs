@@ -257,9 +257,13 @@ pub(super) fn producer(user: &[(String, String)]) -> Result<BTreeMap<String, Str
     }
     all.insert("enable.idempotence".to_owned(), "true".to_owned());
     all.insert("message.timeout.ms".to_owned(), DELIVERY_MS.to_owned());
+    all.entry("message.max.bytes".to_owned()).or_insert_with(|| MESSAGE_BYTES_MAX.to_owned());
     all.remove("debug");
     Ok(all)
 }
+
+/// The largest value of `message.max.bytes`: how large a record may be is the topic's to say.
+const MESSAGE_BYTES_MAX: &str = "1000000000";
 
 /// How long a record may take to be acknowledged, in milliseconds.
 const DELIVERY_MS: &str = "8000";

@@ -202,7 +202,7 @@ impl Rewriter<'_> {
             Expr::Ident(name) => self.known(id, name),
             Expr::Select(SelectExpr { operand, .. }) => self.rewrite(operand),
             Expr::Call(call) => {
-                self.known_function(&call.func_name)?;
+                self.known_function(id, &call.func_name)?;
                 call.target.iter_mut().try_for_each(|target| self.rewrite(target))?;
                 call.args.iter_mut().try_for_each(|argument| self.rewrite(argument))
             }
@@ -245,12 +245,14 @@ impl Rewriter<'_> {
         Err(self.wrong(id, format!("there is no `{name}`; an expression sees {names}")))
     }
 
-    fn known_function(&self, name: &str) -> Result<(), ExpressionError> {
-        let is_operator = name.contains('_') || name.starts_with('@');
+    fn known_function(&self, id: u64, name: &str) -> Result<(), ExpressionError> {
+        // As the parser calls them: `_+_`, `!_`, `_[_]`, `@in`.
+        let is_operator = name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         if is_operator || FUNCTIONS.contains(&name) {
             return Ok(());
         }
-        Err(whole(format!("there is no function `{name}`; there are {}", FUNCTIONS.join(", "))))
+        let functions = FUNCTIONS.join(", ");
+        Err(self.wrong(id, format!("there is no function `{name}`; there are {functions}")))
     }
 
     /// The name of the input that a node stands for, if it is one.

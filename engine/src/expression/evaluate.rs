@@ -94,7 +94,8 @@ fn words(error: &ExecutionError) -> String {
             let types = overload.argument_types().join(", ");
             format!("{} doesn't take ({types})", overload.function().trim_matches('_'))
         }
-        ExecutionError::UnexpectedType { got, want } => format!("it met {got} where it takes {want}"),
+        // What it met can be the value itself.
+        ExecutionError::UnexpectedType { want, .. } => format!("it takes {want}, and met something else"),
         ExecutionError::FunctionError { function, .. } => format!("the function {function} fails"),
         ExecutionError::ValuesNotComparable(..) => "it compares what can't be compared".to_owned(),
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {

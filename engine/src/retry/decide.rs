@@ -69,8 +69,10 @@ fn deed(route: &Route, wish: Wish, deletes: bool, found: Option<Found>) -> Deed 
     match (existing, deletes) {
         (Existing::Unkeyed, _) => Deed::Add,
         (Existing::Update, _) | (Existing::Keep, true) if changes => {
-            // Without the wish to overwrite it is only its own row that goes or changes.
-            Deed::Change((found.is_own && !wish.overwrite).then_some(found.version))
+            // Without the wish to overwrite it is only its own row that goes or changes; and a row that goes
+            // meanwhile isn't brought back.
+            let may_go = route.on_tombstone == OnTombstone::Delete && !wish.may_resurrect;
+            Deed::Change(((found.is_own && !wish.overwrite) || may_go).then_some(found.version))
         }
         (Existing::Update | Existing::Keep, _) => Deed::Settle(Outcome::Ignored),
     }

@@ -58,6 +58,7 @@ pub(super) struct ChoiceArgs {
     all: bool,
     /// Why: it is kept with the decision
     #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    #[arg(value_parser = crate::cli::pauses::reason)]
     reason: Option<String>,
     /// Only tell what would be done; needs no reason
     #[arg(long)]

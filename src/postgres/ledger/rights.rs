@@ -15,7 +15,7 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("progress", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("quarantine", &["SELECT", "INSERT", "UPDATE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
-    ("skips", &["SELECT", "INSERT", "DELETE"]),
+    ("skips", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     (PROCESSES, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 

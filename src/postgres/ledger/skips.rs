@@ -53,10 +53,12 @@ const STOPPED: &str = "SELECT p.topic_id, p.next_offset, p.halt, p.halt_offset, 
 
 const SKIP: &str = "WITH decided AS (\
          INSERT INTO {ledger}.decisions (pipeline, topic, partition, action, reason, from_offset, to_offset) \
-         VALUES ($1, $2, $3, 'skip', $4, $6, $6 + 1) RETURNING id), \
-     dropped AS (DELETE FROM {ledger}.skips WHERE pipeline = $1 AND topic = $2 AND partition = $3) \
+         VALUES ($1, $2, $3, 'skip', $4, $6, $6 + 1) RETURNING id) \
      INSERT INTO {ledger}.skips (pipeline, topic, partition, topic_id, record_offset, decision_id) \
-     SELECT $1, $2, $3, $5, $6, id FROM decided RETURNING decision_id";
+     SELECT $1, $2, $3, $5, $6, id FROM decided \
+     ON CONFLICT (pipeline, topic, partition) DO UPDATE SET topic_id = excluded.topic_id, \
+         record_offset = excluded.record_offset, decision_id = excluded.decision_id \
+     RETURNING decision_id";
 
 const STANDING: &str = "SELECT topic, partition, record_offset FROM {ledger}.skips WHERE pipeline = $1";
 

@@ -62,6 +62,26 @@ CREATE TABLE {ledger}.skips (
 COMMENT ON TABLE {ledger}.skips IS
     'Records that a partition''s owner is to put into the quarantine instead of halting; it removes the row with that.';
 
+-- What a claim asks behind its locks, volatile for the same reason: the record that is to be skipped, and the cluster
+-- that the topic was seen in.
+CREATE FUNCTION {ledger}.skipped_at(
+    of_pipeline text, of_topic text, of_partition integer, of_topic_id uuid, from_offset bigint
+) RETURNS bigint
+LANGUAGE sql VOLATILE STRICT
+AS $function$
+SELECT skipped.record_offset
+FROM {ledger}.skips AS skipped
+WHERE skipped.pipeline OPERATOR(pg_catalog.=) $1 AND skipped.topic OPERATOR(pg_catalog.=) $2
+  AND skipped.partition OPERATOR(pg_catalog.=) $3 AND skipped.topic_id OPERATOR(pg_catalog.=) $4
+  AND skipped.record_offset OPERATOR(pg_catalog.>=) $5
+$function$;
+CREATE FUNCTION {ledger}.cluster_of(of_pipeline text, of_topic text) RETURNS text
+LANGUAGE sql VOLATILE STRICT
+AS $function$
+SELECT route.cluster_id FROM {ledger}.pipelines AS route
+WHERE route.pipeline OPERATOR(pg_catalog.=) $1 AND route.topic OPERATOR(pg_catalog.=) $2
+$function$;
+
 -- An offset of another span or of a backfill is another record. relayed_at: when the dead-letter topic had it.
 -- row_*: the row that a retry wrote, by table or partition, place (block, and place in the block in 16 bits) and
 -- transaction. Whoever else changes the row makes another version of it, so that the row isn't this one any more.
@@ -79,7 +99,8 @@ ALTER TABLE {ledger}.quarantine
 DROP INDEX {ledger}.quarantine_open;
 CREATE INDEX quarantine_open ON {ledger}.quarantine
     (pipeline, topic, topic_id, partition, span, backfill, record_offset) WHERE resolved_at IS NULL;
-CREATE INDEX quarantine_unrelayed ON {ledger}.quarantine (pipeline, first_at) WHERE relayed_at IS NULL;
+CREATE INDEX quarantine_unrelayed ON {ledger}.quarantine (pipeline, first_at)
+    WHERE relayed_at IS NULL AND resolved_at IS NULL;
 CREATE INDEX quarantine_rows ON {ledger}.quarantine (row_writer, row_place) WHERE row_writer IS NOT NULL;
 
 -- Who may write progress may decide, and who may read it may see what was decided: whatever roles were granted.
@@ -88,6 +109,12 @@ DECLARE
     progress CONSTANT oid := (SELECT typrelid FROM pg_type WHERE oid = pg_typeof(CAST(NULL AS {ledger}.progress)));
     pauses CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.pauses)) AS text);
     skips CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.skips)) AS text);
+    functions CONSTANT text := (
+        SELECT string_agg(CAST(CAST(proc.oid AS regprocedure) AS text), ', ')
+        FROM pg_proc AS proc JOIN pg_class AS class ON class.relnamespace = proc.pronamespace
+        WHERE class.oid = progress AND proc.proname IN ('paused_since', 'skipped_at', 'cluster_of', 'shape'));
+    made record;
+    quarantine CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.quarantine)) AS text);
     kept record;
 BEGIN
     FOR kept IN
@@ -97,7 +124,7 @@ BEGIN
         WHERE class.oid = progress AND acl.privilege_type IN ('SELECT', 'UPDATE')
         GROUP BY acl.grantee
     LOOP
-        EXECUTE 'GRANT SELECT' || CASE WHEN kept.writes THEN ', INSERT, DELETE' ELSE '' END
+        EXECUTE 'GRANT SELECT' || CASE WHEN kept.writes THEN ', INSERT, UPDATE, DELETE' ELSE '' END
             || ' ON ' || pauses || ', ' || skips || ' TO ' || kept.grantee;
         -- A decision can be about a topic that has other partitions than before, and in another cluster.
         IF kept.writes THEN
@@ -105,13 +132,32 @@ BEGIN
                 || ' TO ' || kept.grantee;
             EXECUTE 'GRANT UPDATE ON ' || CAST(pg_typeof(CAST(NULL AS {ledger}.pipelines)) AS text)
                 || ' TO ' || kept.grantee;
+            EXECUTE 'GRANT SELECT ON ' || CAST(pg_typeof(CAST(NULL AS {ledger}.decisions)) AS text)
+                || ' TO ' || kept.grantee;
+            EXECUTE 'GRANT EXECUTE ON FUNCTION ' || functions || ' TO ' || kept.grantee;
         END IF;
+    END LOOP;
+    -- Who may read single columns may read those that tell an entry from another.
+    FOR kept IN
+        SELECT DISTINCT CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END AS grantee
+        FROM pg_attribute AS field CROSS JOIN LATERAL aclexplode(field.attacl) AS acl
+        WHERE field.attrelid = (SELECT typrelid FROM pg_type WHERE oid = pg_typeof(CAST(NULL AS {ledger}.quarantine)))
+          AND field.attname = 'record_offset' AND acl.privilege_type = 'SELECT'
+    LOOP
+        EXECUTE 'GRANT SELECT (span, backfill, relayed_at) ON ' || quarantine || ' TO ' || kept.grantee;
     END LOOP;
     SELECT pg_get_userbyid(relowner) AS owner INTO kept FROM pg_class WHERE oid = progress;
     IF kept.owner <> current_user THEN
         BEGIN
             EXECUTE 'ALTER TABLE ' || pauses || ' OWNER TO ' || quote_ident(kept.owner);
             EXECUTE 'ALTER TABLE ' || skips || ' OWNER TO ' || quote_ident(kept.owner);
+            FOR made IN
+                SELECT CAST(CAST(proc.oid AS regprocedure) AS text) AS name
+                FROM pg_proc AS proc JOIN pg_class AS class ON class.relnamespace = proc.pronamespace
+                WHERE class.oid = progress AND proc.proname IN ('paused_since', 'skipped_at', 'cluster_of')
+            LOOP
+                EXECUTE 'ALTER FUNCTION ' || made.name || ' OWNER TO ' || quote_ident(kept.owner);
+            END LOOP;
         EXCEPTION
             -- Who isn't a member of that role keeps the tables.
             WHEN insufficient_privilege THEN NULL;

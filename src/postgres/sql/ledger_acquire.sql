@@ -1,11 +1,11 @@
--- The rows are locked in the order in which every transaction locks them. Pauses are looked up behind the locks,
--- whatever was decided while they were waited for.
+-- The rows are locked in the order in which every transaction locks them, all of them before the first is
+-- changed: that is what the count is for. What else the ledger knows of them is looked up behind the locks, by
+-- functions that see what was decided while they were waited for.
 WITH held AS MATERIALIZED (
-    SELECT progress.topic, progress.partition, route.cluster_id
+    SELECT progress.topic, progress.partition
     FROM {ledger}.progress
     JOIN ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS wanted(topic, partition)
       ON progress.topic = wanted.topic AND progress.partition = wanted.partition
-    LEFT JOIN {ledger}.pipelines AS route ON route.pipeline = $1 AND route.topic = progress.topic
     WHERE progress.pipeline = $1
     ORDER BY progress.topic COLLATE pg_catalog."C", progress.partition
     FOR UPDATE OF progress
@@ -14,11 +14,11 @@ UPDATE {ledger}.progress
 SET epoch = progress.epoch + 1, owner = $4,
     paused_at = {ledger}.paused_since(progress.pipeline, progress.topic, progress.partition)
 FROM held
-WHERE progress.pipeline = $1 AND progress.topic = held.topic AND progress.partition = held.partition
+WHERE (SELECT pg_catalog.count(*) FROM held) > 0
+  AND progress.pipeline = $1 AND progress.topic = held.topic AND progress.partition = held.partition
 RETURNING progress.topic, progress.partition, progress.topic_id, progress.epoch, progress.next_offset,
     progress.paused_at IS NOT NULL,
-    (SELECT skipped.record_offset FROM {ledger}.skips AS skipped
-     WHERE skipped.pipeline = progress.pipeline AND skipped.topic = progress.topic
-       AND skipped.partition = progress.partition AND skipped.topic_id = progress.topic_id
-       AND skipped.record_offset >= progress.next_offset),
-    held.cluster_id, progress.anchor_offset, progress.anchor_at_ms, progress.anchor_sum
+    {ledger}.skipped_at(progress.pipeline, progress.topic, progress.partition,
+        progress.topic_id, progress.next_offset),
+    {ledger}.cluster_of(progress.pipeline, progress.topic),
+    progress.anchor_offset, progress.anchor_at_ms, progress.anchor_sum

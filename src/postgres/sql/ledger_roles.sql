@@ -38,6 +38,8 @@ ALTER TABLE {ledger}.pauses OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.skips OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.paused_since(text, text, integer) OWNER TO tidegate_owner;
+ALTER FUNCTION {ledger}.skipped_at(text, text, integer, uuid, bigint) OWNER TO tidegate_owner;
+ALTER FUNCTION {ledger}.cluster_of(text, text) OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.lag OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.outcomes OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.duplicates OWNER TO tidegate_owner;
@@ -47,12 +49,17 @@ GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
 GRANT SELECT, INSERT ON {ledger}.decisions, {ledger}.spans TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE ON {ledger}.pipelines, {ledger}.quarantine TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.progress, {ledger}.processes TO tidegate_writer;
-GRANT SELECT, INSERT, DELETE ON {ledger}.pauses, {ledger}.skips TO tidegate_writer;
+GRANT SELECT, INSERT, DELETE ON {ledger}.pauses TO tidegate_writer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.skips TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
     TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.pipelines, {ledger}.progress, {ledger}.spans, {ledger}.decisions,
     {ledger}.processes, {ledger}.pauses, {ledger}.skips,
     {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
+GRANT EXECUTE ON FUNCTION {ledger}.shape(oid) TO tidegate_writer;
+GRANT EXECUTE ON FUNCTION {ledger}.paused_since(text, text, integer) TO tidegate_writer;
+GRANT EXECUTE ON FUNCTION {ledger}.skipped_at(text, text, integer, uuid, bigint) TO tidegate_writer;
+GRANT EXECUTE ON FUNCTION {ledger}.cluster_of(text, text) TO tidegate_writer;
 -- Quarantined records may hold personal data: their bytes are not for readers.
 GRANT SELECT (pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, sqlstate,
     column_name, reason, attempts, first_at, resolved_at, resolution, span, backfill,

@@ -11,9 +11,10 @@ use super::prepared::Prepared;
 use super::retry;
 use super::stop::Stop;
 use crate::engine::batch::{Batch, PartitionMove, TableBatch};
-use crate::engine::outcome::Tally;
+use crate::engine::outcome::{Outcome, Tally};
+use crate::engine::policy::FailureClass;
 use crate::engine::progress::{Standing, standing};
-use crate::engine::resolution::{Resolution, Retries};
+use crate::engine::resolution::{Resolution, Retries, Retry};
 use crate::postgres::ledger::quarantine::replayed::Passed;
 
 /// What a transaction settles. Each kind brings its own pair of statements, and the ways that rows take
@@ -106,6 +107,13 @@ impl<'a> Settlement<'a> {
                 prepared.moves.advance(client, moves, tallies).await.map_err(Stop::ledger)
             }
             Self::Retries(retries, tables) => {
+                // Whose row it is decides what becomes of the record, and that is asked before a transaction.
+                let met =
+                    |(one, tally): (&Retry, &Tally)| one.settled.is_none() && tally.get(Outcome::Ignored) > 0;
+                if retries.entries.iter().zip(tallies).any(met) {
+                    let message = "a row came under a key meanwhile that had none".to_owned();
+                    return Err(Stop::own(FailureClass::Conflict, None, message));
+                }
                 let resolutions = resolutions(tallies)?;
                 let rows = retry::written(client, prepared, retries, tables, tallies).await?;
                 let settled = prepared.retries.settle(client, retries, &resolutions, &rows).await;

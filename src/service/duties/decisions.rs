@@ -110,8 +110,10 @@ impl Decisions {
         }
         let schema = self.desk.schema();
         let remedy = match is_late {
-            true => format!("somebody may have locked {schema}.pauses or {schema}.decisions"),
-            false => format!("GRANT SELECT ON {schema}.pauses, {schema}.decisions to this role"),
+            true => format!("somebody may have locked {schema}.pauses, {schema}.skips or {schema}.decisions"),
+            false => {
+                format!("GRANT SELECT ON {schema}.pauses, {schema}.skips, {schema}.decisions to this role")
+            }
         };
         tracing::warn!("pauses can't be read, and what is decided now isn't obeyed: {error}; {remedy}");
         *before = refusal;

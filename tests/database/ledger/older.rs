@@ -4,7 +4,8 @@
 const UNDO: [(i32, &str); 4] = [
     (
         5,
-        "DROP FUNCTION {ledger}.paused_since(text, text, integer); \
+        "DROP FUNCTION {ledger}.paused_since(text, text, integer), {ledger}.cluster_of(text, text), \
+         {ledger}.skipped_at(text, text, integer, uuid, bigint); \
          DROP TABLE {ledger}.pauses, {ledger}.skips; \
          ALTER TABLE {ledger}.decisions DROP CONSTRAINT decisions_check; \
          ALTER TABLE {ledger}.decisions ALTER COLUMN topic SET NOT NULL, ALTER COLUMN partition SET NOT NULL; \

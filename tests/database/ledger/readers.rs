@@ -34,6 +34,7 @@ async fn readers_list_the_quarantine_without_its_bytes_also_in_a_ledger_that_was
     let filter = QuarantineFilter { condition, ..QuarantineFilter::default() };
     let found = ledger.quarantine(&mut reader, "p", &filter).await.unwrap();
     assert_eq!((found.len(), &*found[0].code, &found[0].value), (1, "bad_value", &None));
+    assert_eq!(ledger.verify(&reader, "p").await.unwrap(), []);
     let whole = QuarantineFilter { whole: true, ..QuarantineFilter::default() };
     let error = ledger.quarantine(&mut reader, "p", &whole).await.unwrap_err().to_string();
     assert!(error.contains("permission denied"), "what isn't readable isn't told as null: {error}");

@@ -48,6 +48,16 @@ async fn only_the_record_that_a_partition_stops_in_front_of_is_skipped() {
     let holding = claims[0].holding(None);
     assert!(holding.skips(Offset::new(7)) && !holding.skips(Offset::new(6)));
 
+    // One that is decided while another stands takes its place.
+    for offset in [6, 7] {
+        let halt = Halt::new(HaltCode::BadRecord, "why").before(Offset::new(offset));
+        ledger.note_halt(&session, "p", &wanted[0], claims[0].epoch(), Some(&halt)).await.unwrap();
+        let decided = skip(&ledger, &mut session, offset, Some("r")).await;
+        assert!(matches!(decided, Skipping::Decided(_)), "{offset}: {decided:?}");
+        let standing = vec![(wanted[0].clone(), Offset::new(offset))];
+        assert_eq!(ledger.skips(&session, "p").await.unwrap(), standing);
+    }
+
     // Behind it, or in another incarnation of the topic, the same offset is another record.
     for change in ["next_offset = 8", "next_offset = 5, topic_id = gen_random_uuid()"] {
         sql::query(&fresh.url, &format!("UPDATE tidegate.progress SET {change}")).unwrap();
@@ -56,7 +66,45 @@ async fn only_the_record_that_a_partition_stops_in_front_of_is_skipped() {
     }
     assert_eq!(ledger.drop_stale_skips(&session, "p").await.unwrap(), standing);
     assert!(ledger.skips(&session, "p").await.unwrap().is_empty());
-    let told =
-        "SELECT action || ' ' || from_offset || ' ' || to_offset || ' ' || reason FROM tidegate.decisions";
+    let told = "SELECT action || ' ' || from_offset || ' ' || to_offset || ' ' || reason FROM tidegate.decisions \
+         ORDER BY id";
     assert_eq!(sql::value(&fresh.url, told).unwrap(), "skip 7 8 r");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_meets_what_is_decided_while_it_waits_for_any_of_its_rows() {
+    let fresh = Fresh::new("claims late");
+    let (ledger, mut session) = ready(&fresh).await;
+    register(&ledger, &mut session, &[(0, 5), (1, 5)]).await;
+    let connector = connector_to(&fresh.url, "p", TIMEOUTS);
+    let (claiming, holder) = (connector.connect().await.unwrap(), connector.connect().await.unwrap());
+    let lock = "BEGIN; SELECT FROM tidegate.progress WHERE partition = 1 FOR UPDATE";
+    holder.client().batch_execute(lock).await.unwrap();
+    let blocked = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'",
+        claiming.backend_pid()
+    );
+    let decided = async {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while sql::number(&fresh.superuser_url, &blocked).unwrap() == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "the claim never waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The first row is locked by then, and the claim waits for the second.
+        let decisions = "WITH paused AS (INSERT INTO tidegate.decisions (pipeline, topic, partition, action, \
+             reason) VALUES ('p', 't', 0, 'pause', 'r') RETURNING id), \
+             pauses AS (INSERT INTO tidegate.pauses SELECT id, 'p', 't', 0 FROM paused) \
+             INSERT INTO tidegate.skips SELECT 'p', 't', 0, topic_id, 7, paused.id \
+             FROM tidegate.progress, paused WHERE partition = 0; \
+             UPDATE tidegate.pipelines SET cluster_id = 'another'";
+        sql::query(&fresh.superuser_url, decisions).unwrap();
+        holder.client().batch_execute("ROLLBACK").await.unwrap();
+    };
+    let wanted = partitions(&[0, 1]);
+    let claim = ledger.acquire(&connector, &claiming, "p", &wanted, "me", Duration::from_secs(5));
+    let (claims, ()) = tokio::join!(claim, decided);
+    let claims = claims.unwrap();
+    assert!(claims[0].is_paused() && !claims[1].is_paused());
+    assert!(claims[0].holding(None).skips(Offset::new(7)));
+    assert_eq!(claims[0].bearings().cluster_id.as_deref(), Some("another"));
 }

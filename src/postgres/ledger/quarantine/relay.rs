@@ -33,7 +33,7 @@ impl Ledger {
         pipeline: &str,
     ) -> Result<Option<Vec<Relayed>>, LedgerError> {
         let failed = LedgerError::doing("reading what is to be relayed");
-        session.client().batch_execute("BEGIN").await.map_err(&failed)?;
+        session.client().batch_execute(BEGIN).await.map_err(&failed)?;
         let name = format!("{} {pipeline}", self.sql("{ledger}"));
         let row = session.client().query_typed_one(ALONE, &[(&name, Type::TEXT)]).await.map_err(&failed)?;
         if !row.try_get::<_, bool>(0).map_err(&failed)? {
@@ -82,6 +82,9 @@ impl Ledger {
     }
 }
 
+/// Kafka is waited for inside of the transaction, each time within its own limit.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
 const ALONE: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock(\
      pg_catalog.hashtextextended('tidegate dead letter ' || $1, 0))";
 
@@ -93,18 +96,27 @@ SELECT topic, topic_id, partition, record_offset, record_key, record_value, head
        CAST(EXTRACT(epoch FROM resolved_at) * 1000 AS bigint) AS resolved_at_ms, resolution, span, backfill \
 FROM (\
     SELECT *, pg_catalog.sum(COALESCE(pg_catalog.octet_length(record_key), 0) \
-                + COALESCE(pg_catalog.octet_length(record_value), 0)) \
+                + COALESCE(pg_catalog.octet_length(record_value), 0) \
+                + pg_catalog.pg_column_size(header_names) + pg_catalog.pg_column_size(header_values)) \
               OVER (ORDER BY first_at, topic, partition, record_offset \
                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
-    FROM {ledger}.quarantine WHERE pipeline = $1 AND relayed_at IS NULL \
+    FROM {ledger}.quarantine WHERE pipeline = $1 AND relayed_at IS NULL AND resolved_at IS NULL \
     ORDER BY first_at, topic, partition, record_offset LIMIT $2) AS waiting \
 WHERE COALESCE(before, 0) < $3 \
 ORDER BY first_at, topic, partition, record_offset";
 
+/// Locks in the order in which all others do.
 const NOTE: &str = "\
-UPDATE {ledger}.quarantine AS q SET relayed_at = pg_catalog.clock_timestamp() \
-FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
+WITH held AS MATERIALIZED (\
+SELECT q.topic, q.topic_id, q.partition, q.record_offset, q.span, q.backfill \
+FROM {ledger}.quarantine AS q \
+JOIN ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
      pg_catalog.unnest($6), pg_catalog.unnest($7)) \
      AS r(topic, topic_id, partition, record_offset, span, backfill) \
+  ON q.topic = r.topic AND q.topic_id = r.topic_id AND q.partition = r.partition \
+  AND q.record_offset = r.record_offset AND q.span = r.span AND q.backfill = r.backfill \
+WHERE q.pipeline = $1 \
+ORDER BY q.topic, q.topic_id, q.partition, q.record_offset, q.span, q.backfill FOR UPDATE OF q) \
+UPDATE {ledger}.quarantine AS q SET relayed_at = pg_catalog.clock_timestamp() FROM held AS r \
 WHERE q.pipeline = $1 AND q.topic = r.topic AND q.topic_id = r.topic_id AND q.partition = r.partition \
   AND q.record_offset = r.record_offset AND q.span = r.span AND q.backfill = r.backfill";

@@ -12,6 +12,7 @@ mod property;
 mod races;
 mod refusals;
 mod reshape;
+mod retries;
 mod settings;
 mod shapes;
 mod small;

@@ -76,13 +76,16 @@ impl<'a> Settlement<'a> {
             Self::Progress(moves) => {
                 let lock = prepared.moves.lock(client, moves);
                 let replayed = prepared.replays.lock(client, moves);
-                let ((), stored, passed) =
-                    futures_util::try_join!(begin, lock, replayed).map_err(Stop::ledger)?;
+                let (begun, stored, passed) = futures_util::join!(begin, lock, replayed);
+                begun.map_err(Stop::ledger)?;
+                let (stored, passed) = (stored.map_err(Stop::ledger)?, passed.map_err(Stop::ledger)?);
                 Ok(Opened { standing: standing(moves, stored), passed })
             }
             Self::Retries(retries, tables) => {
                 let lock = prepared.retries.lock(client, retries);
-                let ((), open) = futures_util::try_join!(begin, lock).map_err(Stop::ledger)?;
+                let (begun, open) = futures_util::join!(begin, lock);
+                begun.map_err(Stop::ledger)?;
+                let open = open.map_err(Stop::ledger)?;
                 let all_open = open == retries.entries.len() as u64;
                 let stands = all_open && retry::own_rows_stand(client, prepared, retries, tables).await?;
                 let standing = if stands { Standing::Ready } else { Standing::Applied };

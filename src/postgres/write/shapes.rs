@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
 
@@ -142,7 +142,8 @@ impl Shapes {
                 Ok::<_, Error>((now != Some(table.version.own)).then_some(table))
             }
         };
-        let changed = try_join_all(known.iter().map(look)).await.map_err(Stop::ledger)?;
+        let looked: Result<Vec<_>, _> = join_all(known.iter().map(look)).await.into_iter().collect();
+        let changed = looked.map_err(Stop::ledger)?;
         Ok(changed.into_iter().flatten().collect())
     }
 

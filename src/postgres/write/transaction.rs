@@ -41,7 +41,9 @@ pub(super) async fn open<T>(
     let locks = prepared.shapes.locks(batch);
     let open = Settlement::of(batch).open(client, prepared, &locks);
     let compare = prepared.shapes.changed(client, batch);
-    let (opened, changed, behind) = futures_util::try_join!(open, compare, behind)?;
+    // The first error in the order of the statements is the cause: what stands behind it may be seen earlier.
+    let (opened, changed, behind) = futures_util::join!(open, compare, behind);
+    let (opened, changed, behind) = (opened?, changed?, behind?);
     match opened.standing {
         Standing::Ready => {}
         Standing::Applied => return Err(Stop::Applied),
@@ -111,8 +113,10 @@ async fn close(
     };
     let compare = prepared.shapes.changed(work.client, batch);
     let settle = settlement.settle(work.client, prepared, &work.tallies);
-    // One flush; the answers come in order, so that a constraint's refusal is seen before what it causes.
-    let (kept, (), changed, moved) = futures_util::try_join!(quarantine, constraints, compare, settle)?;
+    // One flush. All answers are waited for, and the first error in the order of the statements is the cause:
+    // a constraint's refusal can come while those behind it, which fail by it, are looked at.
+    let (kept, checked, changed, moved) = futures_util::join!(quarantine, constraints, compare, settle);
+    let (kept, (), changed, moved) = (kept?, checked?, changed?, moved?);
     Failpoint::AfterProgress.reach();
     effects.check(kept)?;
     if !changed.is_empty() {

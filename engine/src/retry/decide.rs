@@ -71,7 +71,7 @@ fn deed(route: &Route, wish: Wish, deletes: bool, found: Option<Found>) -> Deed 
         (Existing::Update, _) | (Existing::Keep, true) if changes => {
             // Without the wish to overwrite it is only its own row that goes or changes; and a row that goes
             // meanwhile isn't brought back.
-            let may_go = route.on_tombstone == OnTombstone::Delete && !wish.may_resurrect;
+            let may_go = !deletes && route.on_tombstone == OnTombstone::Delete && !wish.may_resurrect;
             Deed::Change(((found.is_own && !wish.overwrite) || may_go).then_some(found.version))
         }
         (Existing::Update | Existing::Keep, _) => Deed::Settle(Outcome::Ignored),

@@ -104,7 +104,7 @@ fn each_mode_has_its_rule() {
         (WriteMode::Upsert, ignore, OVERWRITE, "1=a", "inserted", "updated", "updated"),
         (WriteMode::Upsert, ignore, PLAIN, "-1", "filtered", "filtered", "filtered"),
         (WriteMode::Upsert, delete, PLAIN, "1=a", buried, "updated its own", "kept"),
-        (WriteMode::Upsert, delete, OVERWRITE, "1=a", buried, "updated", "updated"),
+        (WriteMode::Upsert, delete, OVERWRITE, "1=a", buried, "updated its own", "updated its own"),
         (WriteMode::Upsert, delete, RESURRECT, "1=a", "inserted", "updated its own", "kept"),
         (WriteMode::Upsert, delete, PLAIN, "-1", "deleted", "deleted its own", "kept"),
         (WriteMode::Upsert, delete, OVERWRITE, "-1", "deleted", "deleted", "deleted"),

@@ -8,6 +8,7 @@
 pub mod catalogue;
 pub mod classify;
 pub mod connect;
+mod flush;
 pub mod identifier;
 pub mod ledger;
 pub mod repertoire;

@@ -287,6 +287,12 @@ fn production_code_does_not_unwrap() {
 }
 
 #[test]
+fn the_first_error_of_a_flush_is_the_cause() {
+    let findings = words_in_code(&sources(&["src/postgres"]), &["try_join"]);
+    report("flush", findings, "what is seen first needn't be the cause: use src/postgres/flush.rs");
+}
+
+#[test]
 fn modes_are_asked_for_what_they_mean() {
     const MODES: [&str; 3] = ["WriteMode::Upsert", "WriteMode::Insert", "WriteMode::Append"];
     let findings = words_in_code(&sources(&["engine/src", "src"]), &MODES);

@@ -26,6 +26,7 @@ pub use self::privileges::{
 };
 use crate::engine::shape::{Column, KeyOrder, Table, TableTraits, Version};
 use crate::nearest::nearest;
+use crate::postgres::flush;
 use crate::postgres::session::Session;
 
 /// Loads a table and what decides how it is written, from one snapshot. `key` names the key's columns, none
@@ -60,11 +61,12 @@ async fn load_from_snapshot(
 ) -> Result<Table, CatalogueError> {
     let relation = find_relation(session, schema, name).await?;
     // In one flush.
-    let (read, indexes, found) = futures_util::try_join!(
+    let (read, indexes, found) = flush::three(
         load_columns(session, relation.oid),
         key::load_indexes(session, relation.oid),
-        load_found(session, relation.oid)
-    )?;
+        load_found(session, relation.oid),
+    )
+    .await?;
     let version = version::read(session, schema, name, &read.types).await?;
     let Some(version) = version else {
         return Err(CatalogueError::NoTable { table: format!("{schema}.{name}"), nearest: None });
@@ -186,7 +188,7 @@ async fn load_columns(session: &Session, table: u32) -> Result<Columns, Catalogu
             .await
             .map_err(CatalogueError::doing("reading columns from the catalogue"))
     };
-    let (rows, types) = futures_util::try_join!(columns, Types::load(session, table))?;
+    let (rows, types) = flush::two(columns, Types::load(session, table)).await?;
     let oids: Vec<u32> = rows.iter().map(|row| row.get(1)).collect();
     let mut constrained = false;
     let mut columns = Vec::with_capacity(rows.len());

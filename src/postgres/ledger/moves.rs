@@ -15,6 +15,7 @@ use crate::engine::batch::PartitionMove;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::position::{Epoch, NextOffset, TopicId};
 use crate::engine::progress::StoredProgress;
+use crate::postgres::flush;
 
 /// The two statements, prepared for one session.
 pub(in crate::postgres) struct MoveStatements {
@@ -35,7 +36,7 @@ impl MoveStatements {
     ) -> Result<Self, Error> {
         let progress = ledger.sql("{ledger}.progress");
         let (lock, advance) = (lock(&progress), advance(&progress));
-        let (lock, advance) = futures_util::try_join!(client.prepare(&lock), client.prepare(&advance))?;
+        let (lock, advance) = flush::two(client.prepare(&lock), client.prepare(&advance)).await?;
         Ok(Self { pipeline: pipeline.to_owned(), lock, advance })
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, Parameter, RegisteredRoute};
 use crate::engine::position::{NextOffset, TopicId};
+use crate::postgres::flush;
 use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
@@ -179,11 +180,9 @@ impl Ledger {
         ];
         // In one flush: behind an error the transaction takes nothing more.
         let (route_sql, progress_sql) = (self.sql(INSERT_ROUTE), self.sql(INSERT_PROGRESS));
-        futures_util::try_join!(
-            client.query_typed(&route_sql, &route),
-            client.query_typed(&progress_sql, &progress)
-        )
-        .map_err(&failed)?;
+        flush::two(client.query_typed(&route_sql, &route), client.query_typed(&progress_sql, &progress))
+            .await
+            .map_err(&failed)?;
         Ok(Registered::Created)
     }
 }

@@ -21,6 +21,7 @@ use crate::engine::batch::{Op, TableBatch};
 use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
 use crate::engine::row::Encoding;
+use crate::postgres::flush;
 
 /// Whether rows can take this path.
 pub(super) fn takes(rows: &TableBatch) -> bool {
@@ -113,7 +114,7 @@ async fn probe(
     let keys = merged.len();
     // In one flush.
     let savepoint = open_savepoint(work.client, target);
-    let ((), (existing, new)) = futures_util::try_join!(savepoint, look_up(work, target, rows, merged))?;
+    let ((), (existing, new)) = flush::two(savepoint, look_up(work, target, rows, merged)).await?;
     let surprises = existing.iter().filter(|&&index| !choice.may_exist(rows, &rows.entries[index])).count();
     let meaning = rows.route.mode.meaning();
     // Where rows that exist are kept, there is nothing to compare in the stage.
@@ -193,8 +194,8 @@ async fn copy_new(
         let client = work.client;
         let copy = copy::send(work, target, &set, rows, &entries, Destination::Target);
         let copied = if std::mem::take(&mut opens) {
-            // A COPY behind what fails doesn't begin, and is dropped.
-            match futures_util::try_join!(open_savepoint(client, target), copy) {
+            // A COPY behind what fails doesn't begin.
+            match flush::two(open_savepoint(client, target), copy).await {
                 Ok(((), ())) => Ok(()),
                 Err(stop) if copy::is_in_step(client).await => Err(stop),
                 Err(stop) => Err(stop.out_of_step()),

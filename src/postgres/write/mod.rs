@@ -56,6 +56,7 @@ use crate::engine::halt::Halt;
 use crate::engine::policy::Failure;
 use crate::engine::position::{Epoch, TopicPartition};
 use crate::engine::route::Route;
+use crate::postgres::flush;
 use crate::store::{CommitOutcome, Store};
 
 /// Which ways rows may take to their table. Every way ends in the same rows and outcomes, which tests show by
@@ -150,10 +151,11 @@ impl Writer {
     async fn connect(&self) -> Result<Idle, Failure> {
         let mut session = self.connector.connect().await.map_err(|error| error.failure())?;
         let client = session.client();
-        let prepared = futures_util::try_join!(
+        let prepared = flush::two(
             MoveStatements::prepare(client, &self.ledger, &self.pipeline),
-            QuarantineInsert::prepare(client, &self.ledger, &self.pipeline, session.repertoire())
-        );
+            QuarantineInsert::prepare(client, &self.ledger, &self.pipeline, session.repertoire()),
+        )
+        .await;
         match prepared {
             Ok((moves, quarantine)) => {
                 let prepared = Prepared {

@@ -9,6 +9,7 @@ use super::stop::Stop;
 use super::target::Targets;
 use crate::engine::batch::TableBatch;
 use crate::engine::shape::Table;
+use crate::postgres::flush;
 use crate::postgres::ledger::moves::MoveStatements;
 use crate::postgres::ledger::quarantine::insert::QuarantineInsert;
 use crate::postgres::ledger::quarantine::replayed::Replays;
@@ -56,6 +57,6 @@ impl Prepared {
             }
             Ok(())
         };
-        futures_util::try_join!(self.shapes.prepare(client, shapes), targets).map(drop)
+        flush::two(self.shapes.prepare(client, shapes), targets).await.map(drop)
     }
 }

@@ -21,6 +21,7 @@ use crate::engine::policy::Failure;
 use crate::engine::resolution::{Retries, RowVersion};
 use crate::engine::row::{self, Encoding};
 use crate::postgres::classify::Phase;
+use crate::postgres::flush;
 
 /// Transactions are counted in 32 bits by rows.
 const XIDS: i64 = 1 << 32;
@@ -154,9 +155,9 @@ async fn look(
         arrays.map(|(array, (array_type, _))| (array as &(dyn ToSql + Sync), array_type)).collect();
     let refused = |error: Error| Stop::rows(error, &target.table, None);
     // In one flush. A row that is seen was written by a transaction that is about as old as this one.
-    let (now, found) =
-        futures_util::try_join!(client.query_typed_one(NOW, &[]), client.query_typed(sql, &parameters))
-            .map_err(refused)?;
+    let (now, found) = flush::two(client.query_typed_one(NOW, &[]), client.query_typed(sql, &parameters))
+        .await
+        .map_err(refused)?;
     let now: i64 = now.try_get(0).map_err(refused)?;
     let read = |row: &Row| {
         let (place, table): (i32, u32) = (row.try_get(0)?, row.try_get(1)?);

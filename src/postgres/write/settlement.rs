@@ -15,6 +15,7 @@ use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::FailureClass;
 use crate::engine::progress::{Standing, standing};
 use crate::engine::resolution::{Resolution, Retries, Retry};
+use crate::postgres::flush;
 use crate::postgres::ledger::quarantine::replayed::Passed;
 
 /// What a transaction settles. Each kind brings its own pair of statements, and the ways that rows take
@@ -76,16 +77,12 @@ impl<'a> Settlement<'a> {
             Self::Progress(moves) => {
                 let lock = prepared.moves.lock(client, moves);
                 let replayed = prepared.replays.lock(client, moves);
-                let (begun, stored, passed) = futures_util::join!(begin, lock, replayed);
-                begun.map_err(Stop::ledger)?;
-                let (stored, passed) = (stored.map_err(Stop::ledger)?, passed.map_err(Stop::ledger)?);
+                let ((), stored, passed) = flush::three(begin, lock, replayed).await.map_err(Stop::ledger)?;
                 Ok(Opened { standing: standing(moves, stored), passed })
             }
             Self::Retries(retries, tables) => {
                 let lock = prepared.retries.lock(client, retries);
-                let (begun, open) = futures_util::join!(begin, lock);
-                begun.map_err(Stop::ledger)?;
-                let open = open.map_err(Stop::ledger)?;
+                let ((), open) = flush::two(begin, lock).await.map_err(Stop::ledger)?;
                 let all_open = open == retries.entries.len() as u64;
                 let stands = all_open && retry::own_rows_stand(client, prepared, retries, tables).await?;
                 let standing = if stands { Standing::Ready } else { Standing::Applied };

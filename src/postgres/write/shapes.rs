@@ -12,7 +12,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
 
@@ -21,6 +20,7 @@ use crate::engine::batch::Batch;
 use crate::engine::policy::FailureClass;
 use crate::engine::shape::Table;
 use crate::postgres::catalogue::{CatalogueError, version};
+use crate::postgres::flush;
 use crate::postgres::identifier::{self, IdentifierError};
 use crate::postgres::session::Session;
 
@@ -142,8 +142,7 @@ impl Shapes {
                 Ok::<_, Error>((now != Some(table.version.own)).then_some(table))
             }
         };
-        let looked: Result<Vec<_>, _> = join_all(known.iter().map(look)).await.into_iter().collect();
-        let changed = looked.map_err(Stop::ledger)?;
+        let changed = flush::all(known.iter().map(look)).await.map_err(Stop::ledger)?;
         Ok(changed.into_iter().flatten().collect())
     }
 
@@ -178,9 +177,9 @@ impl Known {
         let version = format!("SELECT {}", version::own_of(table).map_err(unquotable)?);
         let privileges = privileges(table);
         // In one flush.
-        let (row, version) =
-            futures_util::try_join!(client.query_typed_one(&privileges, &[]), client.prepare(&version))
-                .map_err(Stop::ledger)?;
+        let (row, version) = flush::two(client.query_typed_one(&privileges, &[]), client.prepare(&version))
+            .await
+            .map_err(Stop::ledger)?;
         let (whole, column): (Option<bool>, Option<String>) =
             (row.try_get(0).map_err(Stop::ledger)?, row.try_get(1).map_err(Stop::ledger)?);
         let lock = lock(table, whole.unwrap_or(true), column.as_deref()).map_err(unquotable)?;

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -25,6 +24,7 @@ use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::FailureClass;
 use crate::engine::row::Encoding;
+use crate::postgres::flush;
 
 /// Rounds before other writers' changes are taken for a conflict that another transaction may not meet.
 const ROUNDS_MAX: usize = 5;
@@ -232,8 +232,7 @@ impl<'a> Merge<'a> {
         let looks = self.by_group(pending).map(|(set, ords)| async move {
             client.query_typed_one(&set.sql.compare, &OfOrds::new(ords).parameters()).await
         });
-        let looked: Result<Vec<_>, _> = join_all(looks).await.into_iter().collect();
-        for row in looked.map_err(refused)? {
+        for row in flush::all(looks).await.map_err(refused)? {
             for (column, found) in [(0, Presence::Absent), (1, Presence::Different)] {
                 let ords: Option<Vec<i32>> = row.try_get(column).map_err(refused)?;
                 for ord in ords.unwrap_or_default() {
@@ -321,8 +320,7 @@ impl<'a> Merge<'a> {
         } else {
             // In one flush.
             let updates = self.by_group(update).map(|(set, ords)| work.ords(&set.sql.update, ords));
-            let updated: Result<Vec<_>, _> = join_all(updates).await.into_iter().collect();
-            let updated = updated.map_err(refused)?;
+            let updated = flush::all(updates).await.map_err(refused)?;
             let of_groups = self.by_group(update).zip(updated);
             changes.extend(of_groups.map(|((_, ords), updated)| (ords, Vec::new(), sorted(updated))));
         }
@@ -398,10 +396,10 @@ async fn insert_under_savepoint(
         client.execute_typed(&set.sql.insert, &OfOrds::new(ords).parameters()).await
     });
     let opened = client.batch_execute(savepoint::OPEN);
-    // The first error in the order of the statements is the cause.
-    let (opened, counts) = futures_util::join!(opened, join_all(inserts));
-    let counts: Result<Vec<u64>, _> = opened.and_then(|()| counts.into_iter().collect());
-    counts.map_err(|error| Stop::rows(error, &target.table, None))
+    let ((), counts) = flush::two(opened, flush::all(inserts))
+        .await
+        .map_err(|error| Stop::rows(error, &target.table, None))?;
+    Ok(counts)
 }
 
 fn count_existing(presence: &[Presence]) -> usize {

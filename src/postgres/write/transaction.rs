@@ -21,6 +21,7 @@ use crate::engine::batch::Batch;
 use crate::engine::outcome::Tally;
 use crate::engine::progress::Standing;
 use crate::engine::resolution::Retries;
+use crate::postgres::flush;
 use crate::postgres::ledger::quarantine::replayed::Passed;
 use crate::postgres::ledger::skips;
 
@@ -41,9 +42,7 @@ pub(super) async fn open<T>(
     let locks = prepared.shapes.locks(batch);
     let open = Settlement::of(batch).open(client, prepared, &locks);
     let compare = prepared.shapes.changed(client, batch);
-    // The first error in the order of the statements is the cause: what stands behind it may be seen earlier.
-    let (opened, changed, behind) = futures_util::join!(open, compare, behind);
-    let (opened, changed, behind) = (opened?, changed?, behind?);
+    let (opened, changed, behind) = flush::three(open, compare, behind).await?;
     match opened.standing {
         Standing::Ready => {}
         Standing::Applied => return Err(Stop::Applied),
@@ -113,10 +112,7 @@ async fn close(
     };
     let compare = prepared.shapes.changed(work.client, batch);
     let settle = settlement.settle(work.client, prepared, &work.tallies);
-    // One flush. All answers are waited for, and the first error in the order of the statements is the cause:
-    // a constraint's refusal can come while those behind it, which fail by it, are looked at.
-    let (kept, checked, changed, moved) = futures_util::join!(quarantine, constraints, compare, settle);
-    let (kept, (), changed, moved) = (kept?, checked?, changed?, moved?);
+    let (kept, (), changed, moved) = flush::four(quarantine, constraints, compare, settle).await?;
     Failpoint::AfterProgress.reach();
     effects.check(kept)?;
     if !changed.is_empty() {

@@ -31,6 +31,7 @@ use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::row::{self, Encoding};
 use crate::postgres::classify::{self, Phase};
+use crate::postgres::flush;
 use crate::postgres::ledger::moves::{self, MoveColumns};
 
 /// Most rows that this path takes; beyond that COPY is cheaper for the server.
@@ -212,7 +213,7 @@ impl Ready<'_> {
         parameters.push(&self.places);
         parameters.extend(self.values.iter().map(|values| values as &(dyn ToSql + Sync)));
         let write = client.query(&self.statement, &parameters);
-        match futures_util::try_join!(begin, write) {
+        match flush::two(begin, write).await {
             Ok(((), moved)) => {
                 Failpoint::AfterProgress.reach();
                 let tallies = self.tallies(batch, &moved).map_err(Stop::ledger)?;

@@ -1,4 +1,5 @@
-//! Participants take turns inside each repeat, so that what drifts on the machine strikes all alike.
+//! Participants take turns inside each repeat, so that what drifts on the machine strikes all alike. Each second
+//! repeat goes backwards, so that nobody gains or loses by always being the first.
 
 use super::figures::{Case, Kind, Participant};
 use super::ground::Ground;
@@ -30,7 +31,7 @@ impl<'a> Player<'a> {
     }
 }
 
-/// A B C, A B C, … A participant that fails is named and takes no further turn; the others go on.
+/// A B C, C B A, A B C, … A participant that fails is named and takes no further turn; the others go on.
 pub(super) fn take(ground: &Ground, case: &mut Case, repeats: u32, mut players: Vec<Player<'_>>) {
     let first = case.participants.len();
     for player in &players {
@@ -42,7 +43,8 @@ pub(super) fn take(ground: &Ground, case: &mut Case, repeats: u32, mut players: 
         case.participants.push(participant);
     }
     for turn in 1..=repeats {
-        for (index, player) in players.iter_mut().enumerate() {
+        for index in order(turn, players.len()) {
+            let player = &mut players[index];
             let participant = &mut case.participants[first + index];
             let Ok(play) = &mut player.play else { continue };
             if participant.failure.is_some() || turn > player.turns {
@@ -69,5 +71,22 @@ pub(super) fn take(ground: &Ground, case: &mut Case, repeats: u32, mut players: 
                 }
             }
         }
+    }
+}
+
+/// Who plays one after the other in a turn; turns count from 1.
+fn order(turn: u32, players: usize) -> Vec<usize> {
+    if turn.is_multiple_of(2) { (0..players).rev().collect() } else { (0..players).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order;
+
+    #[test]
+    fn each_second_turn_goes_backwards() {
+        assert_eq!(order(1, 3), [0, 1, 2]);
+        assert_eq!(order(2, 3), [2, 1, 0]);
+        assert_eq!(order(3, 3), [0, 1, 2]);
     }
 }

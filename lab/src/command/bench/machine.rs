@@ -41,8 +41,8 @@ pub(super) fn facts(ground: &Ground) -> Result<Vec<Fact>> {
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let workers = format!("workers={}", ground.options.workers);
     let own = [workers].into_iter().chain(ground.options.set.iter().cloned()).collect::<Vec<_>>().join(", ");
-    let turns = "participants take turns, each second time backwards; median (least–most); a CHECKPOINT and an empty table before each turn; the \
-                 result is checked after each"
+    let turns = "participants take turns, each second time backwards; median (least–most); a CHECKPOINT and an empty \
+                 table before each turn; the result is checked after each"
         .to_owned();
     Ok([
         ("machine", machine),

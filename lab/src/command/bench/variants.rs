@@ -49,7 +49,7 @@ pub(super) fn rules(ground: &Ground, case: &mut Case) -> Result<()> {
     const ROUTE: &str = "    rules:\n      \
         - {name: of-a-user, check: record.user_id >= 0}\n      \
         - {name: known-kind, check: \"record.kind in ['view', 'search', 'cart', 'checkout', 'refund', 'signup']\"}\n      \
-        - {name: sane-amount, check: record.amount < 1000000.0 || record.kind.matches('^[a-z]+$')}\n";
+        - {name: sane-amount, check: \"record.amount < 1000000.0 || record.kind.matches('^[a-z]+$')\"}\n";
     let events = usual(ground, case)?;
     let players = vec![
         Player::new(USUAL, || upsert(ground, &events, 1)),

@@ -5,6 +5,7 @@
 //! `pg_catalog`: the role's own `search_path` therefore stays as it is, since the triggers, defaults and
 //! domains of the user's tables may rely on it.
 
+mod cancel;
 pub mod catalogue;
 pub mod classify;
 pub mod connect;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Error, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::cancel::Place;
 use super::classify::{self, Phase};
 use super::connect::error::ConnectError;
 use super::connect::lineage::{self, Lineage};
@@ -39,6 +40,7 @@ pub(super) struct Link {
     pub(super) server_version: String,
     repertoire: Repertoire,
     tls: MaybeShown,
+    place: Option<Place>,
     task: JoinHandle<Result<(), Error>>,
 }
 
@@ -71,7 +73,8 @@ impl Link {
             }
             Ok(())
         });
-        Ok(Self { client, server_version, repertoire, tls: MaybeShown(tls), task })
+        let place = Place::of(config);
+        Ok(Self { client, server_version, repertoire, tls: MaybeShown(tls), place, task })
     }
 }
 
@@ -194,11 +197,13 @@ impl Session {
         self.link.client.is_closed()
     }
 
-    /// Asks the server to cancel what the session does; waits at most ten seconds. Whether it came in time
-    /// is only seen at the statement itself.
+    /// Asks the server to cancel what the session does; waits until it has done so, at most ten seconds.
+    /// Whether it came in time is only seen at the statement itself.
     pub async fn cancel(&self) {
-        let request = self.cancel.0.cancel_query(self.link.tls.0.clone());
-        let _ = tokio::time::timeout(CANCEL, request).await;
+        if let Some(place) = &self.link.place {
+            let request = place.cancel(&self.cancel.0, &self.link.tls.0);
+            let _ = tokio::time::timeout(CANCEL, request).await;
+        }
     }
 
     /// The failure that an error of this session's client means. When the connection broke, the client

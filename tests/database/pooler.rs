@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use lab::fixture::Fresh;
 use lab::keeper::{Launch, Ward, keeper};
 use lab::proxy::{Link, Proxy};
+use lab::sql;
 use tidegate::engine::policy::FailureClass;
 use tidegate::postgres::connect::ConnectError;
 
@@ -150,4 +151,37 @@ async fn a_pool_in_transaction_mode_is_refused_from_afar_as_well() {
     let url = format!("postgres://app@{}/{}", proxy.address(), fresh.database);
     let error = connector_to(&url, "p", TIMEOUTS).connect().await.unwrap_err();
     assert!(matches!(error, ConnectError::TransactionPooler { .. }), "{error}");
+}
+
+/// Waits until so many statements sleep in the database.
+async fn until_asleep(fresh: &Fresh, wanted: i64) {
+    let asleep = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}' AND wait_event = 'PgSleep'",
+        fresh.database
+    );
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while sql::number(&fresh.superuser_url, &asleep).unwrap() != wanted {
+        assert!(Instant::now() < deadline, "{wanted} statements don't come to sleep");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_are_given_up_end_and_leave_the_pooler_alone() {
+    let Some(program) = program() else { return };
+    let fresh = Fresh::new("given_up");
+    let pooler = Pooler::start(&program, &fresh, "session", 4);
+    let url = format!("postgres://app@127.0.0.1:{}/{}", pooler.port, fresh.database);
+    let connector = connector_to(&url, "p", TIMEOUTS);
+    for round in 0..12 {
+        let session = connector.connect().await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        tokio::select! {
+            _ = session.client().simple_query("SELECT pg_catalog.pg_sleep(600)") => panic!("it wakes"),
+            () = until_asleep(&fresh, 1) => {}
+        }
+        session.discard();
+        until_asleep(&fresh, 0).await;
+    }
+    // The last answer is the pooler's own.
+    connector.connect().await.unwrap().close().await;
 }

@@ -1,5 +1,5 @@
-//! Participants take turns inside each repeat, so that what drifts on the machine strikes all alike. Each second
-//! repeat goes backwards, so that nobody gains or loses by always being the first.
+//! Participants take turns inside each repeat, so that what drifts on the machine strikes all alike. Each
+//! second repeat goes backwards, so that nobody gains or loses by always being the first.
 
 use super::figures::{Case, Kind, Participant};
 use super::ground::Ground;

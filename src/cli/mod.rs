@@ -19,6 +19,7 @@ mod offsets;
 mod output;
 mod pauses;
 mod quarantine;
+mod reason;
 mod run;
 mod samples;
 mod servers;

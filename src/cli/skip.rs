@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, OutputArgs, Paper, Report, Tone, visible};
-use super::pauses::reason;
+use super::reason::ReasonArgs;
 use super::servers::Database;
 use crate::engine::position::{Offset, TopicPartition};
 use crate::postgres::ledger::{Decided, Skipping};
@@ -35,12 +35,8 @@ pub(super) struct SkipArgs {
     /// Its offset
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     offset: i64,
-    /// Why; it is kept with the decision
-    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run", value_parser = reason)]
-    reason: Option<String>,
-    /// Show what would follow, and change nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    why: ReasonArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -70,7 +66,7 @@ enum Effect {
 pub(super) fn run(args: &SkipArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     let settings = config.load_to_report()?;
     let partition = TopicPartition::new(args.topic.as_str(), args.partition);
-    let reason = args.reason.as_deref().filter(|_| !args.dry_run);
+    let reason = args.why.to_decide();
     let skipping = block_on(async {
         let mut database = Database::connect(&settings, config).await?;
         database.demand_newest().await?;
@@ -87,7 +83,7 @@ pub(super) fn run(args: &SkipArgs, config: &ConfigArgs) -> Result<Exit, Failure>
     let show = format!("quarantine show --topic {topic} --partition {number} --offset {offset}");
     let report = SkipReport {
         pipeline: settings.pipeline.to_string(),
-        dry_run: args.dry_run,
+        dry_run: args.why.dry_run,
         topic: topic.clone(),
         partition: number,
         offset,

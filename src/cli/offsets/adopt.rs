@@ -1,13 +1,9 @@
 //! `tidegate offsets adopt`: a topic that was created anew, or is in another cluster, is ours from here.
 
-use std::collections::BTreeSet;
-
-use super::decide::{DecisionArgs, Desk};
-use super::judge::{Case, From};
-use super::look::{ground, known_topic, logs};
+use super::decide::{DecisionArgs, about_topic};
+use super::judge::From;
 use crate::cli::context::{ConfigArgs, block_on};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::servers::Database;
 use crate::postgres::ledger::decide::Scope;
 
 const EXAMPLES: &str = "\
@@ -34,15 +30,13 @@ pub(super) struct AdoptArgs {
 
 pub(super) fn run(args: &AdoptArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     let settings = config.load_to_report()?;
-    block_on(async {
-        let database = Database::connect(&settings, config).await?;
-        let scopes = [Scope { topic: args.topic.clone(), partitions: None }];
-        let seen = ground(&database, &scopes).await?;
-        known_topic(&database, &args.topic, &seen).await?;
-        let found = logs(&settings, BTreeSet::from([args.topic.clone()])).await?;
-        let command = |words: &str| config.command(words);
-        let case = Case { found: &found, command: &command };
-        let desk = Desk { settings: &settings, config, database: &database, args: &args.decision };
-        desk.decide(&scopes, |ground| case.adopt(ground, &args.topic, args.from)).await
-    })
+    let scope = Scope { topic: args.topic.clone(), partitions: None };
+    block_on(about_topic(
+        &settings,
+        config,
+        &args.decision,
+        scope,
+        async |_, _| Ok(()),
+        |case, ground, ()| case.adopt(ground, &args.topic, args.from),
+    ))
 }

@@ -111,8 +111,13 @@ impl Case<'_> {
         };
         let stand = ground.stands.get(partition);
         if stand.is_none() && topic.partitions.is_none_or(|seen| partition.partition >= seen) {
-            let seen = topic.partitions.unwrap_or_default();
-            return Err(format!("{partition}: the ledger knows partitions 0 to {} of it", seen - 1));
+            return Err(match topic.partitions {
+                None | Some(0) => format!(
+                    "{partition}: the ledger doesn't know how many partitions it has before a process of this \
+                     version has read it"
+                ),
+                Some(seen) => format!("{partition}: the ledger knows partitions 0 to {} of it", seen - 1),
+            });
         }
         let log = self.log(partition, topic, stand)?;
         if to < log.low || to > log.end {

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decide::{DecisionArgs, Desk};
-use super::judge::{Case, Positions};
-use super::look::{Found, ground, known_topic, logs, with_inspector};
+use super::decide::{DecisionArgs, about_topic};
+use super::judge::Positions;
+use super::look::{Found, with_inspector};
 use crate::cli::context::{ConfigArgs, block_on};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::servers::Database;
 use crate::config::Settings;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::postgres::ledger::decide::{Action, Ground, Scope};
@@ -72,19 +71,18 @@ fn place(text: &str) -> Result<Place, String> {
 
 pub(super) fn run(args: &SetArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     let settings = config.load_to_report()?;
-    block_on(async {
-        let database = Database::connect(&settings, config).await?;
-        let scopes = [Scope { topic: args.topic.clone(), partitions: args.partition.clone() }];
-        let seen = ground(&database, &scopes).await?;
-        known_topic(&database, &args.topic, &seen).await?;
-        let found = logs(&settings, BTreeSet::from([args.topic.clone()])).await?;
-        let to = places(&settings, args, &seen, &found).await?;
-        let command = |words: &str| config.command(words);
-        let case = Case { found: &found, command: &command };
-        let desk = Desk { settings: &settings, config, database: &database, args: &args.decision };
-        let wanted = Positions { to: &to, duplicate_rows: args.duplicate_rows, action: Action::Set };
-        desk.decide(&scopes, |ground| case.set(ground, &wanted)).await
-    })
+    let scope = Scope { topic: args.topic.clone(), partitions: args.partition.clone() };
+    block_on(about_topic(
+        &settings,
+        config,
+        &args.decision,
+        scope,
+        async |seen, found| places(&settings, args, seen, found).await,
+        |case, ground, to| {
+            let wanted = Positions { to, duplicate_rows: args.duplicate_rows, action: Action::Set };
+            case.set(ground, &wanted)
+        },
+    ))
 }
 
 /// The wanted position of each partition that is meant; one whose log isn't known is refused later by name.

@@ -17,6 +17,7 @@ use self::report::PauseReport;
 use super::context::{ConfigArgs, block_on};
 use super::exit::{Exit, Failure};
 use super::output::{self, OutputArgs};
+use super::reason::ReasonArgs;
 use super::servers::Database;
 use crate::config::Settings;
 use crate::engine::pause::{Pauses, Scope};
@@ -34,20 +35,10 @@ pub(super) struct DecisionArgs {
     #[arg(long, value_name = "NUMBERS", requires = "topic", num_args = 1.., value_delimiter = ',')]
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     partition: Vec<i32>,
-    /// Why; it is kept with the decision
-    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run", value_parser = reason)]
-    reason: Option<String>,
-    /// Show what would follow, and change nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    why: ReasonArgs,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-/// Reads `--reason`.
-pub(super) fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() { Err("it says nothing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 impl DecisionArgs {
@@ -76,8 +67,8 @@ fn run(args: &DecisionArgs, config: &ConfigArgs, decide: Decide) -> Result<Exit,
         for scope in &scopes {
             check(scope, &settings, &rows)?;
         }
-        let mut report = match &args.reason {
-            Some(reason) if !args.dry_run => {
+        let mut report = match args.why.to_decide() {
+            Some(reason) => {
                 let decide = |standing: &Pauses| decide(standing, &scopes, &naming);
                 change(&mut database, reason, decide).await?
             }
@@ -86,7 +77,7 @@ fn run(args: &DecisionArgs, config: &ConfigArgs, decide: Decide) -> Result<Exit,
         report.count(&rows);
         Ok(report)
     })?;
-    (report.pipeline, report.dry_run) = (settings.pipeline.to_string(), args.dry_run);
+    (report.pipeline, report.dry_run) = (settings.pipeline.to_string(), args.why.dry_run);
     report.naming = naming;
     output::print(args.output.form, &report)?;
     Ok(Exit::Done)

@@ -36,7 +36,7 @@ pub(super) fn run(args: &DiscardArgs, config: &ConfigArgs) -> Result<Exit, Failu
         let discarded = Resolution::Discarded.name();
         let open = ledger.open_by_code(session, pipeline, &filter).await;
         let open = open.map_err(|error| database.reading(error))?;
-        if args.choice.dry_run {
+        if args.choice.why.dry_run {
             for (topic, code, records) in open {
                 account.settled(&topic, &code, discarded, records);
             }
@@ -45,7 +45,8 @@ pub(super) fn run(args: &DiscardArgs, config: &ConfigArgs) -> Result<Exit, Failu
         if open.is_empty() {
             return Ok(account.report(Did::Discard, None, false));
         }
-        let id = decision(&database, Did::Discard, &filter, args.choice.reason()).await?;
+        let id = decision(&database, Did::Discard, &filter, args.choice.why.to_decide().unwrap_or_default())
+            .await?;
         loop {
             let counts = ledger.discard(session, pipeline, &filter).await;
             let counts = counts.map_err(|error| database.reading(error))?;

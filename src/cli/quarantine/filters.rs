@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 
 use crate::cli::exit::Failure;
+use crate::cli::reason::ReasonArgs;
 use crate::engine::position::Offset;
 use crate::postgres::ledger::QuarantineFilter;
 
@@ -56,13 +57,8 @@ pub(super) struct ChoiceArgs {
     /// All open records of the pipeline
     #[arg(long, conflicts_with_all = ["topic", "partition", "offset", "code", "since", "until", "column"])]
     all: bool,
-    /// Why: it is kept with the decision
-    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
-    #[arg(value_parser = crate::cli::pauses::reason)]
-    reason: Option<String>,
-    /// Only tell what would be done; needs no reason
-    #[arg(long)]
-    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) why: ReasonArgs,
 }
 
 impl ChoiceArgs {
@@ -76,11 +72,6 @@ impl ChoiceArgs {
             )));
         }
         Ok(filter)
-    }
-
-    /// Why; empty where nothing is decided.
-    pub(super) fn reason(&self) -> &str {
-        self.reason.as_deref().unwrap_or_default()
     }
 }
 

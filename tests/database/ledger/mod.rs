@@ -274,6 +274,19 @@ async fn acquiring_raises_epochs_and_adds_partitions_of_registered_topics_only()
     assert!(progress.iter().all(|row| row.owner.as_deref() == Some("me") && row.start == row.next));
 }
 
+/// Waits until a session waits for a lock.
+async fn until_blocked(fresh: &Fresh, session: &Session) {
+    let blocked = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'",
+        session.backend_pid()
+    );
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while sql::number(&fresh.superuser_url, &blocked).unwrap() == 0 {
+        assert!(Instant::now() < deadline, "the session never waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Opens a transaction that locks partition 0's row, under an application name.
 async fn lock_row(fresh: &Fresh, application_name: &str) -> tokio_postgres::Client {
     let client = sql::connect(&fresh.url).await.unwrap();

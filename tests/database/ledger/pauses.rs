@@ -8,7 +8,7 @@ use tidegate::engine::pause::{Pauses, Scope};
 use tidegate::postgres::ledger::{Ledger, PauseChange};
 use tidegate::postgres::session::Session;
 
-use super::{TIMEOUTS, connector_to, lock_row, partitions, ready, register};
+use super::{TIMEOUTS, connector_to, lock_row, partitions, ready, register, until_blocked};
 
 fn pause(topic: Option<&str>, partition: Option<i32>) -> PauseChange {
     PauseChange { scope: Scope::of(topic, partition), lifts: None }
@@ -83,16 +83,8 @@ async fn a_claim_meets_the_pauses_that_stand_when_its_row_is_free() {
     let wanted = partitions(&[0, 1]);
     let takeover = Duration::from_secs(5);
     let holder = lock_row(&fresh, "somebody").await;
-    let blocked = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'",
-        claiming.backend_pid()
-    );
     let decided = async {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        while sql::number(&fresh.superuser_url, &blocked).unwrap() == 0 {
-            assert!(tokio::time::Instant::now() < deadline, "the claim never waits");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_blocked(&fresh, &claiming).await;
         change(&ledger, &mut session, vec![pause(Some("t"), Some(0))]).await;
         holder.batch_execute("ROLLBACK").await.unwrap();
     };

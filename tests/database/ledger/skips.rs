@@ -10,7 +10,7 @@ use tidegate::engine::position::{NextOffset, Offset};
 use tidegate::postgres::ledger::{Ledger, Skipping};
 use tidegate::postgres::session::Session;
 
-use super::{TIMEOUTS, connector_to, partitions, ready, register};
+use super::{TIMEOUTS, connector_to, partitions, ready, register, until_blocked};
 
 async fn skip(ledger: &Ledger, session: &mut Session, offset: i64, reason: Option<&str>) -> Skipping {
     ledger.skip(session, "p", &partitions(&[0])[0], Offset::new(offset), reason).await.unwrap()
@@ -80,16 +80,8 @@ async fn a_claim_meets_what_is_decided_while_it_waits_for_any_of_its_rows() {
     let (claiming, holder) = (connector.connect().await.unwrap(), connector.connect().await.unwrap());
     let lock = "BEGIN; SELECT FROM tidegate.progress WHERE partition = 1 FOR UPDATE";
     holder.client().batch_execute(lock).await.unwrap();
-    let blocked = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'",
-        claiming.backend_pid()
-    );
     let decided = async {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        while sql::number(&fresh.superuser_url, &blocked).unwrap() == 0 {
-            assert!(tokio::time::Instant::now() < deadline, "the claim never waits");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_blocked(&fresh, &claiming).await;
         // The first row is locked by then, and the claim waits for the second.
         let decisions = "WITH paused AS (INSERT INTO tidegate.decisions (pipeline, topic, partition, action, \
              reason) VALUES ('p', 't', 0, 'pause', 'r') RETURNING id), \

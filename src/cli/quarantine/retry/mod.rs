@@ -53,7 +53,7 @@ pub(super) struct RetryArgs {
 pub(super) fn run(args: &RetryArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
     let filter = args.choice.filter()?;
     let settings = config.load_to_report()?;
-    let dry_run = args.choice.dry_run;
+    let dry_run = args.choice.why.dry_run;
     let wish = Wish { overwrite: args.overwrite, may_resurrect: args.may_resurrect };
     let report = block_on(async {
         let database = ready_to_decide(&settings, config).await?;
@@ -61,7 +61,10 @@ pub(super) fn run(args: &RetryArgs, config: &ConfigArgs) -> Result<Exit, Failure
         let chosen = chosen.map_err(|error| database.reading(error))?;
         let decision = match chosen.is_empty() || dry_run {
             true => None,
-            false => Some(decision(&database, Did::Retry, &filter, args.choice.reason()).await?),
+            false => Some(
+                decision(&database, Did::Retry, &filter, args.choice.why.to_decide().unwrap_or_default())
+                    .await?,
+            ),
         };
         let connector = assemble::connector(&settings, &config.options().env, &assemble::instance(&settings));
         let connector = connector.map_err(Failure::usage)?.named("retry");

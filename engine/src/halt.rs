@@ -50,6 +50,8 @@ crate::words! {
         RouteChanged = "TG-307",
         /// The server isn't the one that was written to, nor its heir.
         StrayServer = "TG-308",
+        /// What its route waits for took too long, and `on_timeout` is `halt`.
+        WaitTimedOut = "TG-309",
     }
 
     /// The stable code; its page is `docs/halts/<code>.md`.
@@ -106,6 +108,9 @@ impl HaltCode {
             Self::StrayServer => {
                 "lead connections to the primary that was written to; restart where this one is meant"
             }
+            Self::WaitTimedOut => {
+                "make true what is waited for, and it goes on by itself; or change `waits` and restart"
+            }
         }
     }
 
@@ -122,7 +127,8 @@ impl HaltCode {
             | Self::OwnedElsewhere
             | Self::SchemaMismatch
             | Self::UnknownFailure
-            | Self::StrayServer => true,
+            | Self::StrayServer
+            | Self::WaitTimedOut => true,
             Self::TopicRecreated
             | Self::RetentionPassed
             | Self::LogTruncated

@@ -34,6 +34,7 @@ pub mod retry;
 pub mod halt;
 pub mod hash;
 pub mod pause;
+pub mod waits;
 pub mod backoff;
 pub mod breaker;
 pub mod policy;

@@ -186,6 +186,8 @@ fn word(section: &str, key: &str) -> excerpt::Word {
     let below = |name: &&str| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
     match key {
         "url" => Word::Secret,
+        // Misspelt; it is in no section's list.
+        _ if !known() && nearest(key, ["url"]).is_some() => Word::Secret,
         _ if WITH_SECRETS.contains(&key) => Word::Section,
         _ if of("kafka") && ALLOWED.contains(&key) && !may_be_secret(key) => Word::Plain,
         _ if own => Word::Plain,

@@ -34,9 +34,10 @@ pub use self::key::Keys;
 pub use self::load::{FileFormat, LoadOptions};
 pub use self::names::{FieldPath, NameTooLong, PipelineName, TableName, TableTemplate, TopicPattern};
 pub use self::sections::{
-    BackoffStrategy, BadRecords, ClassRetry, ColumnSettings, ColumnSource, GroupProtocol, HttpSettings,
-    KafkaSettings, Limits, LogFormat, LogLevel, LogSettings, Parse, PostgresSettings, Retry, RouteSettings,
-    SECTIONS, Settings, Start, Then, Timeouts, TopicSelector, UnknownFields, unit_word,
+    BackoffStrategy, BadRecords, ClassRetry, ColumnSettings, ColumnSource, GroupProtocol, HttpProbe,
+    HttpSettings, KafkaSettings, Limits, LogFormat, LogLevel, LogSettings, Parse, PostgresSettings, Probe,
+    Retry, RouteSettings, SECTIONS, Settings, Start, Then, Timeouts, TopicSelector, UnknownFields,
+    WaitSettings, unit_word,
 };
 pub use self::values::parse_duration;
 pub use crate::engine::route::{EpochUnit, Format, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};

@@ -119,6 +119,18 @@ fn parameter(text: &str) -> String {
     }
 }
 
+/// A web address without its secrets: who logs in and what stands behind `?` are hidden.
+pub(super) fn http_url(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    let begin = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let (rest, query) = match rest.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, format!("?{MASK}")),
+        None => (rest, String::new()),
+    };
+    let rest = rest.rsplit_once('@').map_or(rest.to_owned(), |(_, rest)| format!("{MASK}@{rest}"));
+    format!("{begin}{rest}{query}")
+}
+
 fn key_values(text: &str) -> String {
     // A quoted value may hold spaces, so it can't be told where it ends without libpq's rules: hide it all.
     if text.contains(['\'', '\\']) {

@@ -12,6 +12,7 @@ pub mod connect;
 mod flush;
 pub mod identifier;
 pub mod ledger;
+pub mod question;
 pub mod repertoire;
 pub mod session;
 pub mod tls;

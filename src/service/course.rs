@@ -89,6 +89,11 @@ impl Course {
             |topic: &String| format!("topic {topic}: it doesn't exist, or this user may not describe it");
         let mut waiting: Vec<_> = registered.borrow().missing.iter().map(missing).collect();
         waiting.extend(board.read(State::unready));
+        let unmet = |state: &State| {
+            let waits = state.waits.iter().filter(|wait| wait.state == "waiting");
+            waits.map(|wait| wait.message.clone()).collect::<Vec<_>>()
+        };
+        waiting.extend(board.read(unmet));
         waiting
     }
 }

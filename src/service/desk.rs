@@ -20,7 +20,7 @@ use crate::engine::position::{Offset, TopicPartition};
 use crate::engine::shape::Table;
 use crate::postgres::catalogue::{self, CatalogueError};
 use crate::postgres::connect::{ConnectError, Connector};
-use crate::postgres::ledger::{Ledger, LedgerError, Relayed};
+use crate::postgres::ledger::{Distance, Ledger, LedgerError, Relayed};
 use crate::postgres::session::Session;
 use crate::telemetry::labels::Dependency;
 
@@ -293,6 +293,17 @@ impl Desk {
         let dropped = tokio::time::timeout(within, dropped).await;
         let dropped = dropped.map_or(Err(DeskError::TimedOut(within)), |dropped| dropped.map_err(Into::into));
         self.settle(session, dropped)
+    }
+
+    /// How far a pipeline of the ledger is.
+    ///
+    /// # Errors
+    /// As [`Desk::pauses`].
+    pub(super) async fn distance(&self, pipeline: &str, within: Duration) -> Result<Distance, DeskError> {
+        let session = self.open().await?;
+        let read = tokio::time::timeout(within, self.ledger.distance(&session, pipeline)).await;
+        let read = read.map_or(Err(DeskError::TimedOut(within)), |read| read.map_err(Into::into));
+        self.settle(session, read)
     }
 
     /// Open quarantine records by topic.

@@ -59,6 +59,8 @@ pub(super) enum DutyMessage {
     Gone(TopicPartition),
     /// The name under which the group knows this process from now on.
     Member(Option<String>),
+    /// Something that is waited for stands otherwise than before.
+    WaitStands,
     /// A topic's table isn't what its route was made for, or is tried again.
     ReadShape(Arc<str>),
 }

@@ -25,6 +25,7 @@ mod secrets;
 mod shutdown;
 mod supervisor;
 mod summary;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ use crate::config::Settings;
 use crate::engine::halt::HaltCode;
 use crate::engine::instance::Instance;
 use crate::engine::machine::Machine;
+use crate::engine::ownership::Look;
 use crate::kafka::{self, Inspector};
 use crate::lane::{self, LaneSender};
 use crate::postgres::connect::{Connector, SettingsError};
@@ -64,7 +66,7 @@ use crate::telemetry::http;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::course::{Course, TopicCourse};
-pub use self::goal::{Aim, Left, Share};
+pub use self::goal::{Aim, Left, Share, Skipped};
 pub use self::summary::{RunEnd, RunSummary, TableSummary};
 
 /// Longest wait for an answer to a look-up in Kafka.
@@ -183,6 +185,8 @@ pub async fn run(
     let contact = Contact::new(board.clone(), metrics.clone());
     let (account, rejects) = (Account::default(), Rejects::new(&options.naming));
     let audience = Audience { board: board.clone(), metrics, contact, account, rejects };
+    let configured = waits::Configured::of(&settings);
+    let bars = configured.bars();
     let parts = Parts {
         settings: &settings,
         instance: &instance,
@@ -191,8 +195,8 @@ pub async fn run(
         audience: audience.clone(),
         naming: &options.naming,
     };
-    let desks = [desk(), desk(), desk(), desk()];
-    let running = start(parts, properties, Arc::clone(&inspector), desks, registered_in, server)?;
+    let desks = [desk(), desk(), desk(), desk(), desk()];
+    let running = start(parts, properties, Arc::clone(&inspector), desks, registered_in, server, configured)?;
     let (way_in, way) = watch::channel(Way::default());
     let account = audience.account.clone();
     course.begin(Sources { board: board.clone(), account, registered: registered.clone(), way });
@@ -201,7 +205,7 @@ pub async fn run(
         let desk = desk();
         let naming = options.naming.clone();
         let way = way_in;
-        Goal::new(goal::Parts { aim, inspector, desk, board, registered, wait_for_topics, way, naming })
+        Goal::new(goal::Parts { aim, inspector, desk, board, registered, wait_for_topics, way, bars, naming })
     });
     let run =
         Run { begun_at, options, running, audience, goal, desk: desk(), drain: settings.timeouts.drain };
@@ -321,9 +325,10 @@ fn start(
     parts: Parts<'_>,
     properties: Vec<(String, String)>,
     inspector: Arc<Inspector>,
-    [poll_desk, duties_desk, decisions_desk, relay_desk]: [Desk; 4],
+    [poll_desk, duties_desk, decisions_desk, relay_desk, waits_desk]: [Desk; 5],
     registered: watch::Sender<Registration>,
     server: http::Server,
+    configured: waits::Configured,
 ) -> Result<Running, StartError> {
     let Parts { settings, instance, audience, .. } = &parts;
     let Audience { board, metrics, contact, .. } = audience.clone();
@@ -335,6 +340,10 @@ fn start(
     let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
     let (routes_in, routes) = watch::channel(RouteMap::default());
     let secrets = (Arc::clone(settings), properties.clone(), Arc::clone(&inspector), poll_link.clone());
+    let stop = CancellationToken::new();
+    let bars = configured.bars().borrow().clone();
+    let waiting = waits_of(&parts, &inspector, waits_desk, &lane_link);
+    tokio::spawn(waits::run(waiting, configured, stop.clone()));
     let poll = Poll {
         properties,
         memory_bytes: settings.limits.memory.get(),
@@ -353,13 +362,11 @@ fn start(
         metrics: metrics.clone(),
         naming: parts.naming.to_owned(),
         looks_at_tables: assemble::looks_at_tables(settings),
+        bars,
     };
     let poll_beat = board.heartbeat("poll", POLL_PULSE + settings.timeouts.drain * 2);
     let poll_thread =
         std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(|| poll::run(poll, poll_beat))?;
-    let claims = claims::Claims::new(Arc::clone(&inspector), contact.clone(), poll_link.clone());
-    let decisions =
-        decisions::Decisions::new(decisions_desk, contact.clone(), poll_link.clone(), parts.naming);
     let duties = duties::Parts {
         desk: duties_desk,
         discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
@@ -375,17 +382,42 @@ fn start(
         metrics: metrics.clone(),
         registered,
     };
-    let stop = CancellationToken::new();
-    tokio::spawn(supervisor::tell(board.clone()));
-    tokio::spawn(relay::run(relay_of(&parts, &inspector, relay_desk), stop.clone()));
+    start_tasks(&parts, &inspector, [decisions_desk, relay_desk], &poll_link, looks, &stop);
     let (settings, properties, asking, poll) = secrets;
     tokio::spawn(secrets::watch(settings, (*instance).clone(), properties, asking, poll, stop.clone()));
-    tokio::spawn(contact::watch_kafka(contact, inspector, stop.clone()));
-    tokio::spawn(claims::run(claims, looks, stop.clone()));
-    tokio::spawn(decisions::run(decisions, stop.clone()));
     let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
     Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes, stop, board })
+}
+
+/// What runs beside the stream, and nobody waits for at the end.
+fn start_tasks(
+    parts: &Parts<'_>,
+    inspector: &Arc<Inspector>,
+    [decisions_desk, relay_desk]: [Desk; 2],
+    poll: &PollLink,
+    looks: mpsc::UnboundedReceiver<Vec<Look>>,
+    stop: &CancellationToken,
+) {
+    let Audience { board, contact, .. } = parts.audience.clone();
+    let claims = claims::Claims::new(Arc::clone(inspector), contact.clone(), poll.clone());
+    let decisions = decisions::Decisions::new(decisions_desk, contact.clone(), poll.clone(), parts.naming);
+    tokio::spawn(supervisor::tell(board));
+    tokio::spawn(relay::run(relay_of(parts, inspector, relay_desk), stop.clone()));
+    tokio::spawn(contact::watch_kafka(contact, Arc::clone(inspector), stop.clone()));
+    tokio::spawn(claims::run(claims, looks, stop.clone()));
+    tokio::spawn(decisions::run(decisions, stop.clone()));
+}
+
+fn waits_of(
+    parts: &Parts<'_>,
+    inspector: &Arc<Inspector>,
+    desk: Desk,
+    LaneLink { poll, duties, .. }: &LaneLink,
+) -> waits::Parts {
+    let Audience { board, metrics, .. } = parts.audience.clone();
+    let (connector, inspector) = (parts.connector.named("waits"), Arc::clone(inspector));
+    waits::Parts { connector, desk, inspector, poll: poll.clone(), duties: duties.clone(), board, metrics }
 }
 
 fn relay_of(parts: &Parts<'_>, inspector: &Arc<Inspector>, desk: Desk) -> relay::Relay {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::engine::position::TopicPartition;
+pub use crate::telemetry::waiting::Wait;
 
 /// The board of one process. Cheap to clone; all clones are one board.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct State {
     /// The partitions that this process owns.
     #[serde(serialize_with = "partition_list")]
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// What must be true before topics are read.
+    pub waits: Vec<Wait>,
     /// Partitions of our topics that other programs in the consumer group hold, where this process tells of
     /// them.
     pub strangers: Vec<Stranger>,
@@ -134,6 +137,8 @@ pub struct PartitionState {
     pub halt: Option<Halt>,
     /// Who made it stand still, and why.
     pub paused: Option<Pause>,
+    /// The wait that keeps it from being read.
+    pub waits_for: Option<String>,
 }
 
 /// A partition of our topics that a program which isn't ours holds.
@@ -272,6 +277,7 @@ impl Board {
             draining: false,
             conditions: Conditions::default(),
             partitions: BTreeMap::new(),
+            waits: Vec::new(),
             strangers: Vec::new(),
             membership: Condition::default(),
             kafka_away: None,
@@ -332,6 +338,15 @@ impl Board {
         self.state.send_modify(|board| match board.partitions.get_mut(partition) {
             Some(state) => change(state),
             None => change(board.partitions.entry(partition.clone()).or_default()),
+        });
+    }
+
+    /// What is waited for stands so.
+    pub fn waits(&self, waits: Vec<Wait>) {
+        self.state.send_if_modified(|board| {
+            let changed = board.waits != waits;
+            board.waits = waits;
+            changed
         });
     }
 

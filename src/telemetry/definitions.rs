@@ -104,6 +104,8 @@ definitions! {
         "Partitions of this process that stand still, by the code of the halt.";
     PARTITIONS_PAUSED: Gauge "partitions_paused" []
         "Partitions of this process that people made stand still.";
+    WAITS_UNMET: Gauge "waits_unmet" ["wait"]
+        "1 while what this process waits for isn't known to hold, else 0.";
     QUARANTINE_OPEN: Gauge "quarantine_open" ["topic"]
         "Records in the quarantine that nobody has decided on, over all processes of the pipeline.";
     DEPENDENCY_UP: Gauge "dependency_up" ["dependency"]
@@ -127,7 +129,8 @@ mod tests {
         duplicates_total transaction_seconds \
         end_to_end_seconds stage_seconds batch_rows batch_bytes transactions_total retries_total \
         next_try_timestamp_seconds errors_total fenced_total commit_unknown_total rebalances_total partitions_assigned \
-        partitions_halted partitions_paused quarantine_open dependency_up defects_total buffered_bytes build_info";
+        partitions_halted partitions_paused waits_unmet quarantine_open \
+        dependency_up defects_total buffered_bytes build_info";
 
     #[test]
     fn names_are_those_of_the_contract_in_its_order() {

@@ -21,7 +21,7 @@ use super::definitions::{
     DISCARDED, DUPLICATES, END_TO_END_SECONDS, ERRORS, FENCED, LAG_RECORDS, LAG_SECONDS, LAST_COMMIT,
     LOG_END_OFFSET, NEWEST_RECORD, NEXT_OFFSET, NEXT_TRY, PARTITIONS_ASSIGNED, PARTITIONS_HALTED,
     PARTITIONS_PAUSED, QUARANTINE_OPEN, REBALANCES, RECORDS, RETENTION_MARGIN, RETRIES, RULE_FAILURES,
-    STAGE_SECONDS, TRANSACTION_SECONDS, TRANSACTIONS,
+    STAGE_SECONDS, TRANSACTION_SECONDS, TRANSACTIONS, WAITS_UNMET,
 };
 pub use super::labels::{Dependency, RebalanceEvent, Resolved, Stage, TransactionResult};
 use super::registrar::{CAUGHT_UP, LagSeconds, Registrar, int_gauges, now_ms};
@@ -64,6 +64,7 @@ struct Inner {
     partitions_assigned: IntGauge,
     partitions_halted: IntGaugeVec,
     partitions_paused: IntGauge,
+    waits_unmet: IntGaugeVec,
     quarantine_open: IntGaugeVec,
     dependency_up: Vec<IntGauge>,
     buffered_bytes: IntGauge,
@@ -158,6 +159,7 @@ impl Metrics {
             partitions_assigned: registrar.int_gauge(&PARTITIONS_ASSIGNED),
             partitions_halted,
             partitions_paused: registrar.int_gauge(&PARTITIONS_PAUSED),
+            waits_unmet: registrar.int_gauges(&WAITS_UNMET),
             quarantine_open: registrar.int_gauges(&QUARANTINE_OPEN),
             dependency_up: registrar
                 .int_gauges_of(&DEPENDENCY_UP, Dependency::ALL.iter().map(|dependency| dependency.name())),
@@ -330,6 +332,11 @@ impl Metrics {
         self.0.partitions_paused.set(partitions as i64);
     }
 
+    /// What is waited for under this name holds, or isn't known to.
+    pub fn wait(&self, name: &str, is_unmet: bool) {
+        self.0.waits_unmet.with_label_values(&[name]).set(i64::from(is_unmet));
+    }
+
     /// A dependency answers, or doesn't.
     pub fn dependency(&self, dependency: Dependency, up: bool) {
         self.0.dependency_up[dependency as usize].set(i64::from(up));
@@ -460,6 +467,7 @@ mod tests {
         metrics.postgres_error(FailureClass::Conflict, Some("40001"));
         metrics.next_try("lane 0", None);
         metrics.rule_failed("events", "positive", 1);
+        metrics.wait("loaded", true);
         let families: BTreeMap<_, _> = metrics
             .0
             .registry

@@ -12,3 +12,4 @@ pub mod logging;
 pub mod metrics;
 mod registrar;
 pub mod repeats;
+pub mod waiting;

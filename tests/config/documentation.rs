@@ -93,7 +93,13 @@ fn the_reference_states_the_defaults() {
          routes: [{topic: events, table: public.events, key: [event_id], columns: {received_at: $timestamp, \
          user_id: user.id, created_at: {from: ts, unit: ms}, details: {from: details, parse: json}}, \
          tag_column: quality, rules: [{name: positive-amount, check: record.amount > 0}, {name: known-currency, \
-         check: \"record.currency in ['EUR', 'USD']\", on_fail: tag}]}]\n",
+         check: \"record.currency in ['EUR', 'USD']\", on_fail: tag}], \
+         waits: [{name: users-loaded, sql: SELECT EXISTS (SELECT FROM public.users)}, \
+         {name: loader-is-up, http: {url: 'https://loader.example/healthz'}}, \
+         {name: users-written, topic: {name: users}}, {name: users-applied, pipeline: {name: users}}]}]\n\
+         waits: [{name: maintenance-is-over, sql: SELECT NOT EXISTS (SELECT FROM public.maintenance)}, \
+         {name: schema-registry, http: {url: 'https://registry.example/subjects'}}, \
+         {name: reference-data, topic: {name: currencies}}, {name: customers, pipeline: {name: customers}}]\n",
     );
     assert_eq!(stated.redacted(), silent.redacted());
 }

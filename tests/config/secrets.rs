@@ -5,7 +5,7 @@ use proptest::test_runner::RngSeed;
 use tidegate::config::FileFormat::{self, Json, Toml, Yaml};
 use tidegate::config::{ConfigError, Settings};
 
-use super::parse_with;
+use super::{BASE, parse_with};
 
 const SECRET: &str = "hunter2";
 
@@ -98,6 +98,28 @@ fn what_is_safe_of_a_connection_string_stays_readable() {
     ] {
         let settings = parse_with(&document(url, "sasl.password").to_string(), Json, &[], &[]).unwrap();
         assert_eq!(settings.postgres.redacted_url(), expected, "{url}");
+    }
+}
+
+#[test]
+fn what_is_safe_of_a_wait_s_address_stays_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, SECRET).unwrap();
+    let reference = format!("${{file:{}}}", path.display());
+    let (plain, from_file) = ("https://loader:8443/up".to_owned(), format!("https://loader/{reference}/up"));
+    for (url, expected) in [
+        (plain.clone(), plain),
+        (format!("https://ada:{SECRET}@loader/up?token={SECRET}"), "https://***@loader/up?***".to_owned()),
+        (format!("http://{SECRET}@loader#{SECRET}"), "http://***@loader?***".to_owned()),
+        (from_file.clone(), from_file),
+    ] {
+        let source = format!("{BASE}waits: [{{name: up, http: {{url: \"{url}\"}}}}]\n");
+        let settings = parse_with(&source, Yaml, &[], &[]).unwrap();
+        let shown = settings.redacted();
+        assert_eq!(shown["waits"][0]["http"]["url"], expected, "{url}");
+        let debug = format!("{shown} {settings:?}");
+        assert!(!debug.contains(SECRET), "{debug}");
     }
 }
 

@@ -24,6 +24,7 @@ mod rights;
 mod secrets;
 mod unknown_commit;
 mod unpacking;
+mod waits;
 mod ownership;
 mod parents;
 mod retry;

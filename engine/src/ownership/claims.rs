@@ -5,6 +5,7 @@ use super::{Grant, Look, News, Order, Ownership, Turn, lane_of};
 use crate::halt::{Halt, HaltCode};
 use crate::machine::{Input, Millis, Tenure};
 use crate::position::{Assignment, NextOffset, TopicPartition};
+use crate::waits::{Bar, Effect};
 
 /// Wait before a failed claim is tried again.
 pub(super) const CLAIM_AGAIN: Millis = 1_000;
@@ -72,6 +73,11 @@ impl Ownership {
             self.ask_later(&partition, turn);
             return None;
         };
+        let bar = self.bars.of(&partition.topic).cloned();
+        if let Some(bar) = bar.as_ref().filter(|bar| !matches!(bar.effect, Effect::Halts(_))) {
+            self.hold_back(&partition, bar.clone(), (epoch, next), turn);
+            return None;
+        }
         self.generation = self.generation.next();
         let (generation, lane) = (self.generation, lane_of(&partition, self.lanes));
         self.held.get_mut(&partition)?.bearings = bearings;
@@ -82,6 +88,11 @@ impl Ownership {
         held.life = Life::Validating { hold, looking };
         turn.tell(&partition, News::Claimed { lane, epoch, next });
         turn.order(Order::Lane(lane, Input::Assigned(Tenure { claim, generation, route })));
+        if let Some(Bar { effect: Effect::Halts(halt), .. }) = bar {
+            // Its lane has the halt stored under this claim; nothing is fetched for that.
+            self.halt(&partition, &halt, turn);
+            return None;
+        }
         turn.order(Order::Fetch(partition, next));
         Some(look)
     }
@@ -130,6 +141,7 @@ impl Ownership {
     pub(super) fn pass(partition: &TopicPartition, held: &Held, turn: &mut Turn) {
         let news = match held.life {
             Life::Paused { told: Some(_) } => Some(News::Resumed),
+            Life::Waiting(_) => Some(News::WaitIsOver),
             _ => held.life.stop().map(News::Passed),
         };
         if let Some(news) = news {

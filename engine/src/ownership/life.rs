@@ -7,6 +7,7 @@ use crate::anchor::Bearings;
 use crate::halt::HaltCode;
 use crate::machine::Millis;
 use crate::position::{Assignment, Generation, NextOffset, Offset, TopicId, TopicPartition};
+use crate::waits::Bar;
 
 /// A partition that the group gave.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub(super) enum Life {
     Halted { code: HaltCode, at: Option<Offset>, probe_at: Option<Millis>, reads_shape: bool },
     /// People made it stand still, by the decision that was told of it, if any was.
     Paused { told: Option<i64> },
+    /// What it is to wait for doesn't hold.
+    Waiting(Bar),
     /// Its row went with a decision about a topic that hasn't it any more. It is claimed once its log is
     /// there, unless the group has it back before.
     Rowless { looking: Looking },
@@ -75,6 +78,7 @@ impl Life {
             | Self::Fenced(_)
             | Self::Halted { .. }
             | Self::Paused { .. }
+            | Self::Waiting(_)
             | Self::Rowless { .. } => None,
         }
     }
@@ -87,6 +91,7 @@ impl Life {
             | Self::Fenced(_)
             | Self::Halted { .. }
             | Self::Paused { .. }
+            | Self::Waiting(_)
             | Self::Rowless { .. } => None,
         }
     }
@@ -100,6 +105,7 @@ impl Life {
             | Self::Validating { .. }
             | Self::Active { .. }
             | Self::Paused { .. }
+            | Self::Waiting(_)
             | Self::Rowless { .. } => None,
         }
     }

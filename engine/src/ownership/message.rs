@@ -12,6 +12,7 @@ use crate::machine::Input;
 use crate::pause::{Pause, Pauses};
 use crate::position::{Assignment, Epoch, NextOffset, Offset, TopicId, TopicPartition};
 use crate::route::Route;
+use crate::waits::{Bar, Bars};
 
 /// A claim that the ledger granted.
 #[derive(Debug)]
@@ -95,6 +96,8 @@ pub enum Event {
     Strayed(Assignment),
     /// The pauses that stand, as last read; those that they don't cover go on.
     Pauses(Pauses),
+    /// What waits keep from being read from here on; what they don't goes on.
+    Bars(Bars),
     /// Records that people decided to pass over, as last read.
     Skips(Vec<(TopicPartition, Offset)>),
     /// The group takes partitions away: lanes finish what is in flight.
@@ -148,6 +151,10 @@ pub enum News {
     Paused(Pause),
     /// No pause holds it any more.
     Resumed,
+    /// It isn't read before what is waited for holds.
+    Waits(Bar),
+    /// Nothing is waited for any more.
+    WaitIsOver,
     /// It is claimed once more, for this reason.
     ClaimedAnew(&'static str),
     /// It isn't ours any more.

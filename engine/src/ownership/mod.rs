@@ -6,7 +6,7 @@
 //!             ▼                                                                                  │
 //! given ─▶ unclaimed ── granted ─▶ validating ── the log agrees ─▶ active ── nobody looked ─▶ validating
 //!             ▲                        │                             │
-//!             │                        └──── halted · fenced · paused ◀┘
+//!             │                        └──── halted · fenced · paused · waiting ◀┘
 //!             └──── time, the other owner's row, or an operator ───┘
 //! ```
 //!
@@ -15,6 +15,7 @@
 //! work, since the ledger refuses whatever comes too late; what it must never do is to let a lane write what
 //! wasn't held against the log.
 
+mod barred;
 mod claims;
 mod fence;
 mod life;
@@ -36,6 +37,7 @@ pub use self::verdict::LogState;
 use crate::backoff::Backoff;
 use crate::machine::{Input, Millis};
 use crate::position::{Assignment, Generation, TopicPartition};
+use crate::waits::Bars;
 
 /// All partitions that the group has given to this process.
 pub struct Ownership {
@@ -48,6 +50,8 @@ pub struct Ownership {
     looks: u64,
     /// When what halted because its table didn't fit is looked at again.
     tables: Backoff,
+    /// What waits keep from being read.
+    bars: Bars,
     /// Spreads the waits of several processes for one fenced partition.
     dice: fastrand::Rng,
 }
@@ -78,6 +82,7 @@ impl Ownership {
             generation: Generation::default(),
             looks: 0,
             tables: stops::TABLES,
+            bars: Bars::default(),
             dice: fastrand::Rng::with_seed(seed),
         }
     }
@@ -86,6 +91,13 @@ impl Ownership {
     #[must_use]
     pub const fn looking_at_tables(mut self, tables: Backoff) -> Self {
         self.tables = tables;
+        self
+    }
+
+    /// The same, with what waits keep from being read at the start.
+    #[must_use]
+    pub fn held_back_by(mut self, bars: Bars) -> Self {
+        self.bars = bars;
         self
     }
 
@@ -113,6 +125,7 @@ impl Ownership {
             Event::Fenced(assignment, stored) => self.fenced(&assignment, stored, &mut turn),
             Event::Strayed(assignment) => self.strayed(&assignment, &mut turn),
             Event::Pauses(standing) => self.pauses(&standing, &mut turn),
+            Event::Bars(bars) => self.barred(bars, &mut turn),
             Event::Skips(skips) => self.skips(skips, &mut turn),
             Event::Taken(partitions) => self.taken(&partitions, &mut turn),
             Event::Released(assignment) => self.released(&assignment),

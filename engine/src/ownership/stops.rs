@@ -48,7 +48,12 @@ impl Ownership {
     pub(super) fn stopped(&mut self, assignment: &Assignment, halt: Halt, turn: &mut Turn) {
         if self.is_current(assignment) {
             turn.order(Order::Unfetch(assignment.partition.clone()));
+            let is_barred = halt.code == HaltCode::WaitTimedOut;
             self.stand_still(&assignment.partition, halt, turn);
+            if is_barred {
+                // What was waited for may hold since the lane was told.
+                self.bar(&assignment.partition, turn);
+            }
         }
     }
 
@@ -56,6 +61,8 @@ impl Ownership {
         let Some(held) = self.held.get_mut(partition) else { return };
         let probe_at = match halt.code {
             HaltCode::SchemaMismatch => next_look(held, self.tables, turn.now),
+            // Whoever looks at the waits tells when it goes on.
+            HaltCode::WaitTimedOut => None,
             code => code.is_probed().then_some(turn.now + PROBE_EVERY),
         };
         held.life = Life::Halted { code: halt.code, at: halt.at, probe_at, reads_shape: false };

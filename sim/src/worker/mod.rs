@@ -228,6 +228,8 @@ impl Worker {
                 self.fenced.remove(&number);
             }
             News::Resumed => ground.scene.note("a paused partition went on"),
+            News::Waits(_) => ground.scene.note("a partition waited for something else"),
+            News::WaitIsOver => ground.scene.note("nothing is waited for any more"),
             News::ClaimedAnew(_) => ground.scene.note("a partition was claimed anew"),
             News::Passed(_) => {
                 ground.scene.note("a partition went on after it stood still");

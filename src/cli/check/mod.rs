@@ -10,6 +10,7 @@ mod offline;
 mod report;
 mod rights;
 mod sample;
+mod waits;
 
 use std::sync::Arc;
 
@@ -131,6 +132,7 @@ impl<'s> Check<'s> {
             let sample = if closed.contains(&topic.name) { 0 } else { sample };
             self.topic(topic, route, sample).await?;
         }
+        self.findings.extend(waits::look(self.settings, &self.database, &self.topics).await);
         let found = ledger::look(self.settings, &self.database, &self.inspector, &meant).await?;
         self.findings.extend(found);
         Ok(())

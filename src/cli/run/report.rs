@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::numbers::{counted, grouped, rate, seconds};
 use crate::cli::output::{self, Paper, Tone, plain, visible};
 use crate::engine::outcome::{Outcome, Tally};
-use crate::service::{Aim, Left, RunEnd, RunSummary, Share, TableSummary};
+use crate::service::{Aim, Left, RunEnd, RunSummary, Share, Skipped, TableSummary};
 
 /// Rows of the table that are shown where no topic had anything to apply.
 const IDLE_SHOWN: usize = 10;
@@ -54,8 +54,16 @@ pub(super) struct Goal {
     reached_elsewhere: Option<usize>,
     reached_before: Option<usize>,
     pub(super) left: Vec<LeftReport>,
+    /// What this process doesn't read, and isn't asked to reach.
+    skipped: Vec<SkippedReport>,
     /// Why the rest isn't known.
     pub(super) unknown: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SkippedReport {
+    wait: String,
+    partitions: usize,
 }
 
 #[derive(Serialize)]
@@ -157,6 +165,7 @@ impl Goal {
             reached_elsewhere: count(|share| share.elsewhere),
             reached_before: count(|share| share.before),
             left: share.iter().flat_map(|share| &share.left).map(LeftReport::of).collect(),
+            skipped: share.iter().flat_map(|share| &share.skipped).map(SkippedReport::of).collect(),
             unknown,
         }
     }
@@ -172,7 +181,22 @@ impl Goal {
         ];
         let words = counts.iter().filter(|(count, _)| *count > 0);
         let words: Vec<_> = words.map(|(count, what)| format!("{} {what}", grouped(*count as i64))).collect();
-        (partitions > 0).then(|| format!("{}: {}", counted(partitions as i64, "partition"), words.join(", ")))
+        let reached = (partitions > 0)
+            .then(|| format!("{}: {}", counted(partitions as i64, "partition"), words.join(", ")));
+        let skipped = self.skipped.iter().map(SkippedReport::words);
+        let all: Vec<_> = reached.into_iter().chain(skipped).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+impl SkippedReport {
+    fn of(skipped: &Skipped) -> Self {
+        Self { wait: skipped.wait.clone(), partitions: skipped.partitions }
+    }
+
+    fn words(&self) -> String {
+        let partitions = counted(self.partitions as i64, "partition");
+        format!("{partitions} not read, since the wait {} took too long (skip_route)", self.wait)
     }
 }
 
@@ -411,7 +435,7 @@ mod tests {
     fn left() -> Share {
         let partition = TopicPartition::new("orders", 3);
         let left = Left { partition, next: NextOffset::new(5), goal: NextOffset::new(50) };
-        Share { partitions: 12, here: 8, elsewhere: 2, before: 1, left: vec![left] }
+        Share { partitions: 12, here: 8, elsewhere: 2, before: 1, left: vec![left], skipped: Vec::new() }
     }
 
     fn report(end: RunEnd, aim: Option<Aim>, share: Option<Result<Share, String>>) -> RunReport {

@@ -14,6 +14,7 @@ use crate::engine::position::TopicPartition;
 use crate::kafka::Group;
 use crate::postgres::ledger::Progress;
 use crate::postgres::ledger::processes::Process;
+use crate::telemetry::board::Wait;
 
 /// How far clocks of producers may be ahead before a time counts as one of the future.
 const CLOCKS_MS: i64 = 60_000;
@@ -106,6 +107,10 @@ pub(super) struct ProcessStatus {
     pub(super) last_error: Option<String>,
     pub(super) last_error_at: Option<String>,
     pub(super) next_try_at: Option<String>,
+    /// How often in a row that was tried again, the next try included.
+    pub(super) tries: Option<i32>,
+    /// What must be true before topics are read, as the process told last.
+    pub(super) waits: Vec<Wait>,
     #[serde(skip)]
     pub(super) last_error_at_ms: Option<i64>,
     #[serde(skip)]
@@ -271,6 +276,13 @@ fn process(process: &Process) -> ProcessStatus {
         last_error: process.last_error.clone(),
         last_error_at: process.last_error_at_ms.map(output::time),
         next_try_at: process.next_try_at_ms.map(output::time),
+        tries: process.tries,
+        // What a newer Tidegate tells in other words isn't told here.
+        waits: process
+            .waits
+            .as_deref()
+            .and_then(|waits| serde_json::from_str(waits).ok())
+            .unwrap_or_default(),
         last_error_at_ms: process.last_error_at_ms,
         next_try_at_ms: process.next_try_at_ms,
     }

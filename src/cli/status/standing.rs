@@ -4,6 +4,7 @@
 use super::life::{OwnerState, RunState, ago, by_owner, counted, listed, to_go};
 use super::report::{LogEnds, PauseStatus, ProcessStatus, StatusReport};
 use crate::cli::output::{Tone, visible};
+use crate::telemetry::board::Wait;
 
 /// One such thing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +32,7 @@ pub(super) fn standing(report: &StatusReport) -> Vec<Standing> {
     all.extend(report.processes.iter().filter(|process| process.alive).flat_map(|process| {
         let kafka = process.kafka_away.as_ref().filter(|_| report.kafka_away.is_none());
         let kafka = kafka.map(|why| Standing::new(Tone::Bad, format!("{}:", place(process)), why.clone()));
-        kafka.into_iter().chain(last_error(process, report.now_ms))
+        kafka.into_iter().chain(waits(process)).chain(last_error(process, report.now_ms))
     }));
     all.extend(unknown(report));
     all
@@ -102,6 +103,15 @@ fn no_member(report: &StatusReport) -> Option<Standing> {
     is_missed.then(|| Standing::new(Tone::Bad, subject, told))
 }
 
+/// What is waited for and doesn't hold. What halted for it is told of its partitions.
+fn waits(process: &ProcessStatus) -> impl Iterator<Item = Standing> {
+    let unmet = |wait: &&Wait| wait.state != "halted" && (!wait.holds() || wait.times_out_at.is_some());
+    process.waits.iter().filter(unmet).map(|wait| {
+        let tone = if wait.state == "skipped" { Tone::Bad } else { Tone::Warning };
+        Standing::new(tone, format!("{}:", place(process)), wait.message.clone())
+    })
+}
+
 fn last_error(process: &ProcessStatus, now_ms: i64) -> Option<Standing> {
     let error = process.last_error.as_ref()?;
     let when = process.last_error_at_ms.map_or(String::new(), |at| format!(" {}", ago(now_ms - at)));
@@ -113,7 +123,9 @@ fn last_error(process: &ProcessStatus, now_ms: i64) -> Option<Standing> {
                 true => format!("next try in {}", to_go((next - now_ms) as f64 / 1000.0)),
                 false => "it is being tried again".to_owned(),
             };
-            Standing::new(Tone::Warning, subject, format!("{error}; {next}"))
+            let tries = process.tries.filter(|tries| *tries > 0);
+            let tries = tries.map(|tries| format!(" (retry {tries})")).unwrap_or_default();
+            Standing::new(Tone::Warning, subject, format!("{error}; {next}{tries}"))
         }
         None => Standing::new(Tone::Faint, subject, format!("{error}; it has passed")),
     })

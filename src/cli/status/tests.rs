@@ -43,6 +43,8 @@ pub(super) fn process(host: &str, seconds_ago: i64) -> Process {
         last_error: None,
         last_error_at_ms: None,
         next_try_at_ms: None,
+        tries: Some(0),
+        waits: None,
     }
 }
 
@@ -120,6 +122,7 @@ pub(super) fn troubled() -> Look {
     failing.last_error = Some("writing a batch: deadlock detected (40P01)".to_owned());
     failing.last_error_at_ms = Some(NOW_MS - 2_000);
     failing.next_try_at_ms = Some(NOW_MS + 8_000);
+    failing.tries = Some(3);
     let mut look = look(rows, vec![failing, process("db2", 190)]);
     let stranger = member("x", "rdkafka", [TopicPartition::new("events", 0)]);
     look.kafka.group = Some(Ok(group(vec![member("a", "tidegate", []), stranger])));

@@ -19,6 +19,7 @@ mod retry;
 mod routes;
 mod start;
 mod timeouts;
+mod waits;
 
 use std::num::NonZeroU16;
 
@@ -37,6 +38,7 @@ pub use self::routes::{
 };
 pub use self::start::Start;
 pub use self::timeouts::Timeouts;
+pub use self::waits::{HttpProbe, Probe, WaitSettings};
 use super::error::Problem;
 use super::key::{Keys, Measured, non_zero, shown};
 use super::names::PipelineName;
@@ -46,6 +48,7 @@ use kafka::KAFKA;
 use pipeline::PIPELINE;
 use routes::ROUTES;
 use start::START;
+use waits::WAITS;
 
 /// Four connections keep a small server's cores and disks busy without crowding `max_connections`.
 const WORKERS: Measured<u64> = Measured::integer("workers", 4, 1..=64);
@@ -58,6 +61,7 @@ const KEYS: Keys = (
         postgres::KEYS.0,
         START,
         ROUTES,
+        WAITS,
         WORKERS.name,
         limits::KEYS.0,
         bad_records::KEYS.0,
@@ -77,6 +81,14 @@ pub const SECTIONS: &[Keys] = &[
     routes::COLUMN_KEYS,
     routes::MISSING_PARENT_KEYS,
     routes::RULE_KEYS,
+    waits::KEYS[0],
+    waits::KEYS[1],
+    waits::KEYS[2],
+    waits::KEYS[3],
+    waits::KEYS[4],
+    waits::KEYS[5],
+    waits::KEYS[6],
+    waits::KEYS[7],
     limits::KEYS,
     bad_records::KEYS,
     dead_letter::KEYS,
@@ -104,6 +116,8 @@ pub struct Settings {
     pub start: Start,
     /// Topics → tables, at least one.
     pub routes: Vec<RouteSettings>,
+    /// What must be true before anything is read.
+    pub waits: Vec<WaitSettings>,
     /// Lanes, one connection each: 1 to 64.
     pub workers: NonZeroU16,
     /// What cuts a batch and bounds memory.
@@ -142,6 +156,9 @@ impl Settings {
         let postgres = PostgresSettings::read(&mut root, report);
         let start = Start::read(&mut root, report);
         let routes = routes::read(&mut root, report);
+        let waits = waits::read(root.take(WAITS), report);
+        let all: Vec<_> = waits.iter().chain(routes.iter().flat_map(|route| &route.waits)).collect();
+        waits::check(pipeline.as_ref(), &all, report);
         let workers = non_zero(WORKERS.read(&mut root, report), NonZeroU16::MIN);
         let limits = Limits::read(&mut root, report);
         let bad_records = BadRecords::read(&mut root, report);
@@ -160,6 +177,7 @@ impl Settings {
                 postgres,
                 start,
                 routes,
+                waits,
                 workers,
                 limits,
                 bad_records,
@@ -181,6 +199,7 @@ impl Settings {
             (postgres::KEYS.0, self.postgres.show()),
             self.start.show(),
             (ROUTES, self.routes.iter().map(RouteSettings::show).collect()),
+            (WAITS, waits::show(&self.waits)),
             WORKERS.show(self.workers.get().into()),
             (limits::KEYS.0, self.limits.show()),
             (bad_records::KEYS.0, self.bad_records.show()),

@@ -5,6 +5,7 @@
 //! Kafka: offsets and topic identities come in as values.
 
 mod acquire;
+mod caught_up;
 pub mod decide;
 mod decisions;
 mod error;
@@ -24,6 +25,7 @@ mod verify;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+pub use self::caught_up::Distance;
 pub use self::decisions::Decision;
 pub use self::error::LedgerError;
 pub use self::pauses::PauseChange;

@@ -3,11 +3,13 @@
 //! All times are of the database's clock, so that hosts whose clocks differ agree about who is alive. Nothing
 //! is decided by it: the fence is the epoch.
 
+use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::{Ledger, LedgerError, Parameter, count};
 use crate::engine::instance::Instance;
+use crate::postgres::repertoire::Repertoire;
 use crate::postgres::session::Session;
 
 /// How long a process may be silent before it counts as dead, in milliseconds: three beats.
@@ -63,6 +65,10 @@ pub struct Beat<'a> {
     pub kafka_away: Option<String>,
     /// What went wrong last.
     pub trouble: Option<Trouble>,
+    /// Offsets between the stored positions of its partitions and their logs' ends, where all are known.
+    pub behind: Option<i64>,
+    /// What must be true before topics are read, as a document; none where nothing is waited for.
+    pub waits: Option<Value>,
 }
 
 /// What went wrong last in a process.
@@ -74,6 +80,8 @@ pub struct Trouble {
     pub ago_ms: i64,
     /// When it is tried again, in milliseconds from now; `None` once it worked.
     pub again_in_ms: Option<i64>,
+    /// How often in a row it was tried again, the next try included.
+    pub tries: u32,
 }
 
 /// A process as the ledger knows it.
@@ -111,6 +119,10 @@ pub struct Process {
     pub last_error_at_ms: Option<i64>,
     /// When it is tried again.
     pub next_try_at_ms: Option<i64>,
+    /// How often in a row it was tried again, the next try included; none where an older Tidegate runs.
+    pub tries: Option<i32>,
+    /// What must be true before topics are read, as a document.
+    pub waits: Option<String>,
 }
 
 impl Process {
@@ -126,7 +138,7 @@ const READ: &str = "SELECT instance, host, pid, version, state, \
      CAST(EXTRACT(epoch FROM pg_catalog.now() - beaten_at) * 1000 AS bigint), \
      lanes, partitions, applied, records_per_second, kafka_away, last_error, \
      CAST(EXTRACT(epoch FROM last_error_at) * 1000 AS bigint), \
-     CAST(EXTRACT(epoch FROM next_try_at) * 1000 AS bigint) \
+     CAST(EXTRACT(epoch FROM next_try_at) * 1000 AS bigint), tries, CAST(waits AS text) \
      FROM {ledger}.processes WHERE pipeline = $1 ORDER BY instance COLLATE pg_catalog.\"C\"";
 
 impl Ledger {
@@ -149,7 +161,10 @@ impl Ledger {
         let millis = |ms: i64| ms as f64;
         let ago = beat.trouble.as_ref().map(|trouble| millis(trouble.ago_ms));
         let again = beat.trouble.as_ref().and_then(|trouble| trouble.again_in_ms).map(millis);
-        let parameters: [Parameter<'_>; 15] = [
+        let tries = beat.trouble.as_ref().map(|trouble| i32::try_from(trouble.tries).unwrap_or(i32::MAX));
+        let waits =
+            beat.waits.clone().map(|waits| storable_document(waits, session.repertoire()).to_string());
+        let parameters: [Parameter<'_>; 18] = [
             (&pipeline, Type::TEXT),
             (&name, Type::TEXT),
             (&host, Type::TEXT),
@@ -165,6 +180,9 @@ impl Ledger {
             (&error, Type::TEXT),
             (&ago, Type::FLOAT8),
             (&again, Type::FLOAT8),
+            (&tries, Type::INT4),
+            (&beat.behind, Type::INT8),
+            (&waits, Type::TEXT),
         ];
         let sql = include_str!("../sql/ledger_beat.sql");
         self.read(session, "telling that this process runs", sql, &parameters).await.map(|_| ())
@@ -190,6 +208,19 @@ impl Ledger {
     }
 }
 
+/// A document each of whose texts the database can hold.
+fn storable_document(document: Value, repertoire: Repertoire) -> Value {
+    match document {
+        Value::String(text) => Value::String(repertoire.storable(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(|item| storable_document(item, repertoire)).collect(),
+        Value::Object(keys) => {
+            let keys = keys.into_iter().map(|(key, value)| (key, storable_document(value, repertoire)));
+            Value::Object(keys.collect())
+        }
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_)) => plain,
+    }
+}
+
 fn read_process(row: &Row) -> Process {
     Process {
         instance: row.get(0),
@@ -208,5 +239,7 @@ fn read_process(row: &Row) -> Process {
         last_error: row.get(13),
         last_error_at_ms: row.get(14),
         next_try_at_ms: row.get(15),
+        tries: row.get(16),
+        waits: row.get(17),
     }
 }

@@ -103,6 +103,14 @@ CREATE INDEX quarantine_unrelayed ON {ledger}.quarantine (pipeline, first_at)
     WHERE relayed_at IS NULL AND resolved_at IS NULL;
 CREATE INDEX quarantine_rows ON {ledger}.quarantine (row_writer, row_place) WHERE row_writer IS NOT NULL;
 
+-- tries: how often in a row what went wrong last was tried again, the next try included. behind: offsets between the
+-- stored positions of the partitions that the process holds and their logs' ends; null where one isn't known. waits:
+-- what must be true before topics are read, and where that stands.
+ALTER TABLE {ledger}.processes
+    ADD COLUMN tries  integer,
+    ADD COLUMN behind bigint,
+    ADD COLUMN waits  jsonb;
+
 -- Who may write progress may decide, and who may read it may see what was decided: whatever roles were granted.
 DO $$
 DECLARE

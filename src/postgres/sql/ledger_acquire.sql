@@ -10,8 +10,10 @@ WITH held AS MATERIALIZED (
     ORDER BY progress.topic COLLATE pg_catalog."C", progress.partition
     FOR UPDATE OF progress
 )
+-- What a process waits for is no halt of the one that claims: it says so again where it waits too long itself.
 UPDATE {ledger}.progress
 SET epoch = progress.epoch + 1, owner = $4,
+    halt = CASE WHEN progress.halt LIKE 'TG-309:%' THEN NULL ELSE progress.halt END,
     paused_at = {ledger}.paused_since(progress.pipeline, progress.topic, progress.partition)
 FROM held
 WHERE (SELECT pg_catalog.count(*) FROM held) > 0

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Duties;
 use crate::engine::machine::Millis;
 use crate::service::desk::{Beat, DeskError, Doing, Trouble};
-use crate::telemetry::board::{State, Trouble as Told};
+use crate::telemetry::board::{PartitionState, State, Trouble as Told, Wait};
 use crate::telemetry::labels::Dependency;
 
 /// Between beats: a third of the time after which a silent process counts as dead.
@@ -14,6 +14,9 @@ pub(super) const EVERY: Millis = 10_000;
 
 /// Longest wait for one, which the other duties wait out as well: somebody may have locked the table.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
+
+/// Longest text of a wait that is kept in the ledger, in characters.
+const WAIT_TEXT: usize = 500;
 
 /// What is known of this process's life.
 #[derive(Default)]
@@ -68,15 +71,30 @@ fn since(why: &str, age: Option<Duration>) -> String {
     }
 }
 
+/// How far behind all partitions are that are held here, where that is known.
+fn behind(state: &State) -> Option<i64> {
+    state.partitions.values().map(PartitionState::lag).sum()
+}
+
+/// What is waited for, as a document.
+fn waits(state: &State) -> Option<serde_json::Value> {
+    let waits: Vec<_> = state.waits.iter().map(short).collect();
+    (!waits.is_empty()).then(|| serde_json::to_value(&waits).ok()).flatten()
+}
+
+/// A wait whose texts aren't longer than people read.
+fn short(wait: &Wait) -> Wait {
+    let cut = |text: &str| text.chars().take(WAIT_TEXT).collect();
+    Wait { last_answer: cut(&wait.last_answer), message: cut(&wait.message), ..wait.clone() }
+}
+
 fn trouble(told: &Told, now: Instant) -> Trouble {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     Trouble {
-        message: match told.retries {
-            0 => told.message.clone(),
-            retries => format!("{} (retry {retries})", told.message),
-        },
+        message: told.message.clone(),
         ago_ms: millis(now.saturating_duration_since(told.at)),
         again_in_ms: told.next_try.map(|next| millis(next.saturating_duration_since(now))),
+        tries: told.retries,
     }
 }
 
@@ -85,9 +103,10 @@ impl Duties {
         let (now, settled) = (Instant::now(), self.with.metrics.settled());
         let records_per_second = self.life.rate(now, settled);
         let life = &mut self.life;
-        let (doing, partitions, kafka_away, told) = self.with.board.read(|state| {
+        let (doing, partitions, kafka_away, told, behind, waits) = self.with.board.read(|state| {
             let kafka_away = state.kafka_trouble().map(|why| since(why, state.kafka_troubled_for()));
-            (life.doing(state), state.partitions.len(), kafka_away, state.last_trouble().cloned())
+            let (partitions, told) = (state.partitions.len(), state.last_trouble().cloned());
+            (life.doing(state), partitions, kafka_away, told, behind(state), waits(state))
         });
         (life.has_row, life.told_partitions) = (true, partitions);
         let beat = Beat {
@@ -100,6 +119,8 @@ impl Duties {
             records_per_second,
             kafka_away,
             trouble: told.as_ref().map(|told| trouble(told, now)),
+            behind,
+            waits,
         };
         match self.with.desk.beat(&beat, LIMIT).await {
             Ok(()) => {

@@ -301,6 +301,7 @@ impl Duties {
                     self.agenda.hurry(Duty::Heartbeat, now);
                 }
             }
+            DutyMessage::WaitStands => self.agenda.hurry(Duty::Heartbeat, now),
             DutyMessage::ReadShape(topic) => self.want_shape(&topic),
         }
     }

@@ -24,11 +24,12 @@ use super::pauses::told;
 use crate::engine::halt::{Halt, HaltCode};
 use crate::engine::pause::Pauses;
 use crate::engine::position::{TopicId, TopicPartition};
+use crate::engine::waits::Bars;
 use crate::kafka::Inspector;
 use crate::telemetry::board::{self, Board, State};
 
 pub use self::ends::Aim;
-pub use self::standing::{Left, Share};
+pub use self::standing::{Left, Share, Skipped};
 
 /// Longest and shortest time between looks at the ledger: others can apply records, too.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -67,6 +68,8 @@ pub(super) struct Parts {
     pub(super) wait_for_topics: Duration,
     /// Tells whoever watches how far it is.
     pub(super) way: watch::Sender<Way>,
+    /// What waits keep from being read.
+    pub(super) bars: watch::Receiver<Bars>,
     /// What a command ends with that is for the configuration in use.
     pub(super) naming: String,
 }
@@ -171,7 +174,10 @@ impl Goal {
 
     /// Takes in where the ledger has the partitions, and gives those that are left.
     fn look(&mut self, seen: &Seen, stored: Positions) -> Vec<TopicPartition> {
-        let left = unreached(&seen.ends, &stored).into_iter().map(|left| left.partition).collect();
+        let bars = self.with.bars.borrow();
+        let left = unreached(&seen.ends, &stored).into_iter().map(|left| left.partition);
+        let left = left.filter(|partition| bars.skips(&partition.topic).is_none()).collect();
+        drop(bars);
         let first = self.first.get_or_insert_with(|| stored.clone());
         self.with.way.send_if_modified(|way| {
             if way.legs.is_empty() {
@@ -231,7 +237,10 @@ impl Goal {
             true => self.with.way.borrow().stored.clone(),
             false => self.stored(&ids).await?,
         };
-        Ok(share(&ends, self.first.as_ref().unwrap_or(&stored), &stored, ours))
+        let bars = self.with.bars.borrow().clone();
+        let (ends, skipped) = without_skipped(ends, &bars);
+        let share = share(&ends, self.first.as_ref().unwrap_or(&stored), &stored, ours);
+        Ok(Share { skipped, ..share })
     }
 
     async fn stored(&mut self, ids: &BTreeMap<String, TopicId>) -> Result<Positions, String> {
@@ -244,6 +253,23 @@ impl Goal {
             Err(_) => Err("what is left isn't known: PostgreSQL gives no answer".to_owned()),
         }
     }
+}
+
+/// Ends that this process is asked to reach, and those of what it doesn't read.
+fn without_skipped(
+    ends: BTreeMap<TopicPartition, End>,
+    bars: &Bars,
+) -> (BTreeMap<TopicPartition, End>, Vec<Skipped>) {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let is_asked = |(partition, _): &(TopicPartition, End)| match bars.skips(&partition.topic) {
+        None => true,
+        Some(bar) => {
+            *counts.entry(bar.wait.to_string()).or_default() += 1;
+            false
+        }
+    };
+    let ends = ends.into_iter().filter(is_asked).collect();
+    (ends, counts.into_iter().map(|(wait, partitions)| Skipped { wait, partitions }).collect())
 }
 
 /// The ways from where the ledger had the partitions to their ends.

@@ -40,6 +40,17 @@ pub struct Share {
     pub before: usize,
     /// The others.
     pub left: Vec<Left>,
+    /// What isn't among them, since this process doesn't read it.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Partitions that this process doesn't read, since something took too long that is waited for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Skipped {
+    /// The wait's name.
+    pub wait: String,
+    /// How many there are.
+    pub partitions: usize,
 }
 
 /// Where the ledger has all partitions.
@@ -83,7 +94,7 @@ pub(super) fn share(
             (false, false) => elsewhere += 1,
         }
     }
-    Share { partitions: ends.len(), here, elsewhere, before, left }
+    Share { partitions: ends.len(), here, elsewhere, before, left, skipped: Vec::new() }
 }
 
 #[cfg(test)]
@@ -123,6 +134,9 @@ mod tests {
             next: NextOffset::new(4),
             goal: NextOffset::new(5),
         }];
-        assert_eq!(found, Share { partitions: 7, here: 3, elsewhere: 1, before: 2, left });
+        assert_eq!(
+            found,
+            Share { partitions: 7, here: 3, elsewhere: 1, before: 2, left, ..Share::default() }
+        );
     }
 }

@@ -151,6 +151,12 @@ impl Thread {
                 self.with.board.partition(partition, |state| state.paused = None);
                 self.with.metrics.paused(self.ownership.paused());
             }
+            News::Waits(bar) => {
+                let wait = Some(bar.wait.to_string());
+                self.with.board.partition(partition, |state| state.waits_for = wait);
+                self.notify(DutyMessage::Stands(partition.clone()));
+            }
+            News::WaitIsOver => self.with.board.partition(partition, |state| state.waits_for = None),
             News::ClaimedAnew(why) => tracing::warn!(%partition, "{why}; claiming anew"),
             News::Gone => self.forget(partition),
         }

@@ -30,6 +30,7 @@ use crate::engine::backoff::Backoff;
 use crate::engine::machine::{Input, Millis};
 use crate::engine::ownership::{Event, Ownership};
 use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::waits::Bars;
 use crate::kafka::Consumer;
 use crate::kafka::properties::Unpacking;
 use crate::lane::LaneSender;
@@ -83,6 +84,8 @@ pub(super) struct Poll {
     pub(super) naming: String,
     /// When tables that didn't fit are looked at again.
     pub(super) looks_at_tables: Backoff,
+    /// What waits keep from being read at the start.
+    pub(super) bars: Bars,
 }
 
 /// The thread's state.
@@ -144,7 +147,7 @@ impl Thread {
     fn new(with: Poll) -> Self {
         let now = Instant::now();
         let ownership = Ownership::new(with.lanes.len(), fastrand::u64(..));
-        let ownership = ownership.looking_at_tables(with.looks_at_tables);
+        let ownership = ownership.looking_at_tables(with.looks_at_tables).held_back_by(with.bars.clone());
         Self {
             with,
             consumer: None,

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::telemetry::board::{Board, Conditions, Pause, Pulse, Retry, State as BoardState};
+use crate::telemetry::board::{Board, Conditions, Pause, Pulse, Retry, State as BoardState, Wait};
 use crate::telemetry::metrics::Metrics;
 
 #[derive(Clone)]
@@ -117,6 +117,8 @@ struct Readiness<'a> {
     conditions: &'a Conditions,
     halts: Vec<HaltRow<'a>>,
     pauses: Vec<PauseRow<'a>>,
+    /// Those that don't hold.
+    waits: Vec<&'a Wait>,
 }
 
 /// A partition that people made stand still, in `/readyz?verbose`.
@@ -139,6 +141,7 @@ async fn readyz(State(board): State<Board>, Query(flags): Query<Flags>) -> Respo
                 conditions: &board.conditions,
                 halts: halts(board),
                 pauses: pauses(board),
+                waits: board.waits.iter().filter(|wait| !wait.holds()).collect(),
             };
             return (status, Json(readiness)).into_response();
         }

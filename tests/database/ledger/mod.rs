@@ -83,7 +83,7 @@ async fn the_columns_are_those_of_the_contract() {
         (
             "processes",
             "pipeline instance host pid version state started_at beaten_at lanes partitions applied \
-             records_per_second kafka_away last_error last_error_at next_try_at",
+             records_per_second kafka_away last_error last_error_at next_try_at tries behind waits",
         ),
         (
             "progress",

@@ -22,6 +22,8 @@ fn beat(instance: &Instance) -> Beat<'_> {
         records_per_second: 12.5,
         kafka_away: None,
         trouble: None,
+        behind: None,
+        waits: None,
     }
 }
 
@@ -36,13 +38,17 @@ async fn a_process_has_one_row_that_tells_its_last_beat() {
     let (ledger, session) = ready(&fresh).await;
     let instance = Instance::new("p", "db1", 4711, 7);
     ledger.beat(&session, "p", &beat(&instance)).await.unwrap();
-    let trouble = Trouble { message: "no\0answer".to_owned(), ago_ms: 5_000, again_in_ms: Some(3_000) };
+    let trouble =
+        Trouble { message: "no\0answer".to_owned(), ago_ms: 5_000, again_in_ms: Some(3_000), tries: 2 };
+    let waits = serde_json::json!([{ "wait": "loaded", "last_answer": "no\0row" }]);
     let later = Beat {
         doing: Doing::Draining,
         applied: 3_000,
         uptime_ms: 100_000,
         kafka_away: Some("Kafka is away: refused".to_owned()),
         trouble: Some(trouble),
+        behind: Some(7),
+        waits: Some(waits),
         ..beat(&instance)
     };
     ledger.beat(&session, "p", &later).await.unwrap();
@@ -53,6 +59,9 @@ async fn a_process_has_one_row_that_tells_its_last_beat() {
     assert_eq!((*lanes, *partitions, *applied, *records_per_second), (4, 7, 3_000, 12.5));
     assert_eq!(process.kafka_away.as_deref(), Some("Kafka is away: refused"));
     assert_eq!(process.last_error.as_deref(), Some("no\\u0000answer"));
+    assert_eq!(process.tries, Some(2));
+    let told = process.waits.as_deref().unwrap_or_default();
+    assert!(told.contains(r#""last_answer": "no\\u0000row""#), "{told}");
     // All by the database's clock, of which the last beat is this moment.
     let since_beat = |at: Option<i64>| at.map(|at| at - process.beaten_at_ms);
     assert_eq!(since_beat(process.last_error_at_ms), Some(-5_000));

@@ -3,6 +3,7 @@
 mod bearings;
 mod decisions;
 mod people;
+mod waits;
 
 use uuid::Uuid;
 
@@ -118,6 +119,8 @@ fn say(order: &Order) -> String {
                 News::Passed(code) => format!("{} passed", code.code()),
                 News::Paused(pause) => format!("paused by {}", pause.decision),
                 News::Resumed => "resumed".to_owned(),
+                News::Waits(bar) => format!("waits for {}", bar.wait),
+                News::WaitIsOver => "wait is over".to_owned(),
                 News::ClaimedAnew(_) => "claimed anew".to_owned(),
                 News::Gone => "gone".to_owned(),
             };

@@ -17,6 +17,7 @@ use crate::config::error::Place;
 use crate::config::key::{Choice, Keys, Words, choose, shown, word};
 use crate::config::names::{MAX_NAME_BYTES, TableTemplate};
 use crate::config::reader::{Field, Report, Section};
+use crate::config::sections::waits::{self, WAITS, WaitSettings};
 use crate::config::tree;
 use crate::engine::route::{Format, OnBadRecord, OnMissingParent, OnTombstone, WriteMode};
 
@@ -61,6 +62,7 @@ pub(super) const KEYS: Keys = (
         ON_MISSING_PARENT,
         RULES,
         TAG_COLUMN,
+        WAITS,
     ],
 );
 pub(super) const COLUMN_KEYS: Keys = columns::KEYS;
@@ -101,6 +103,8 @@ pub struct RouteSettings {
     pub on_missing_parent: OnMissingParent,
     /// What is asked of each record before it becomes a row.
     pub rules: RuleSettings,
+    /// What must be true before its topics are read.
+    pub waits: Vec<WaitSettings>,
 }
 
 /// What happens to fields that no column takes.
@@ -186,6 +190,7 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
     let tag_field = section.take(TAG_COLUMN);
     let tag_place = tag_field.as_ref().map_or(place.clone(), |field| field.node.place.clone());
     let rules = rules::read(section.take(RULES), tag_field, report);
+    let waits = waits::read(section.take(WAITS), report);
     if report.problems.len() > before {
         return None;
     }
@@ -202,6 +207,7 @@ fn read_route(field: Field, report: &mut Report) -> Option<RouteSettings> {
         on_bad_record,
         on_missing_parent,
         rules,
+        waits,
     };
     let places = relations::Places {
         table: table_place.unwrap_or(place),
@@ -282,6 +288,7 @@ impl RouteSettings {
             ON_BAD_RECORD.show(self.on_bad_record),
             (ON_MISSING_PARENT, missing_parent::show(self.on_missing_parent)),
             (RULES, rules::show(&self.rules)),
+            (WAITS, waits::show(&self.waits)),
         ];
         shown(keys.into_iter().chain(tag_column))
     }

@@ -1,5 +1,7 @@
 //! `routes[].topic`: a topic's name, a list of names, or a pattern.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use crate::config::names::{TopicPattern, is_topic_name};
@@ -32,6 +34,15 @@ impl TopicSelector {
             TopicSelector::Names(names) if names.len() == 1 => json!(names[0]),
             TopicSelector::Names(names) => json!(names),
             TopicSelector::Pattern(pattern) => json!(pattern.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for TopicSelector {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Names(names) => to.write_str(&names.join(", ")),
+            Self::Pattern(pattern) => pattern.fmt(to),
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Options {
     pub earlier: Earlier,
     /// How long the producer waits for more records before it sends, in milliseconds.
     pub linger_ms: u32,
+    /// Events whose `user_id` is a multiple of it are sent again as they are and never updated; 0 for none.
+    pub constant: i64,
     /// Makes the producer transactional; needed for plans with transactions, excludes others.
     pub transactional_id: Option<String>,
 }
@@ -86,6 +88,7 @@ impl Default for Options {
             keys: Keys::Random,
             earlier: Earlier::Recent,
             linger_ms: 5,
+            constant: 0,
             transactional_id: None,
         }
     }
@@ -108,6 +111,7 @@ pub struct Generator {
     oracle: Oracle,
     random: fastrand::Rng,
     earlier: Earlier,
+    constant: i64,
     known: Vec<Known>,
     next_number: u64,
     poisons: usize,
@@ -183,6 +187,7 @@ impl Generator {
             oracle: Oracle { seed: options.seed, keys: options.keys, sent: Vec::new() },
             random: fastrand::Rng::with_seed(mix(options.seed, 0, 99)),
             earlier: options.earlier,
+            constant: options.constant,
             known: Vec::new(),
             next_number: 0,
             poisons: 0,
@@ -255,7 +260,7 @@ impl Generator {
         let tombstone = update + plan.tombstones;
         if draw < tombstone && !self.known.is_empty() {
             let at = self.earlier();
-            if (repeat..update).contains(&draw) {
+            if (repeat..update).contains(&draw) && !self.is_constant(self.known[at].number) {
                 self.known[at].revision += 1;
             }
             let Known { number, partition, revision } = self.known[at];
@@ -283,6 +288,10 @@ impl Generator {
         }
         self.known.push(Known { number, partition, revision: 0 });
         Draft { partition, key, value: Some(event.json()), what: What::Event { number, revision: 0 } }
+    }
+
+    fn is_constant(&self, number: u64) -> bool {
+        self.constant > 0 && self.oracle.event(number, 0).user_id % self.constant == 0
     }
 
     /// An event sent before.

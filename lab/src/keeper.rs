@@ -76,6 +76,11 @@ impl Keeper {
         self.order("compose", project)
     }
 
+    /// Has what is mounted at a folder taken away when this process ends.
+    pub(crate) fn guard_mount(&self, folder: &Path) -> Result<()> {
+        self.order("mount", &folder.display().to_string())
+    }
+
     fn order(&self, verb: &str, what: &str) -> Result<()> {
         let line = format!("{verb} {what}\n");
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 root=$1
 guarded=
 projects=
+mounts=
 trap '' INT TERM HUP QUIT PIPE
 while read -r order what; do
     case $order in
@@ -15,6 +16,7 @@ while read -r order what; do
         guarded=$rest
         ;;
     compose) projects="$projects $what" ;;
+    mount) mounts="$mounts $what" ;;
     esac
 done
 for id in $guarded; do
@@ -31,6 +33,9 @@ for id in $guarded; do
     done
     # shellcheck disable=SC2086
     kill -KILL $family
+done
+for mount in $mounts; do
+    umount -l "$mount"
 done
 for project in $projects; do
     docker compose -p "$project" down --volumes --timeout 1

@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod cache;
+pub mod chaos;
 pub mod checker;
 pub mod event;
 pub mod fixture;

@@ -17,6 +17,8 @@ struct Arguments {
 enum Command {
     /// Kills, freezes and restarts under load, then proves by SQL that nothing was lost or doubled.
     Demo(command::demo::Options),
+    /// Faults and decisions from a seed under load; the accounting is checked all the time, rows at the end.
+    Chaos(command::chaos::Options),
     /// Measures Tidegate case by case, beside plain COPY and other consumers on the same machine.
     Bench(Box<command::bench::Options>),
     /// Starts Kafka and PostgreSQL, prints their addresses and waits for Ctrl-C.
@@ -26,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(options) => command::demo::run(&options),
+        Command::Chaos(options) => return command::chaos::run(&options),
         Command::Bench(options) => command::bench::run(&options),
         Command::Servers(options) => command::servers::run(&options),
     };

@@ -6,6 +6,7 @@
 
 mod bad;
 mod connections;
+mod chaos;
 mod crash;
 mod distance;
 mod drain;

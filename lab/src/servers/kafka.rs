@@ -125,6 +125,11 @@ impl Kafka {
         bail!("Kafka of {} doesn't start: {failure}", installation.jars.display())
     }
 
+    /// Whether it was given in the environment, and so can't be stopped or paused.
+    pub fn is_given(&self) -> bool {
+        matches!(self.body, Body::Given)
+    }
+
     /// `bootstrap.servers` for clients.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap

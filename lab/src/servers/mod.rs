@@ -22,7 +22,7 @@ pub use connect::Connect;
 pub use kafka::{Kafka, KafkaOptions};
 pub use kept_log::KeptLog;
 pub(crate) use postgres::with_database;
-pub use postgres::{PgOptions, PgVersion, Postgres};
+pub use postgres::{PgOptions, PgVersion, Postgres, SmallDisk};
 pub use rights::{Resource, Right};
 pub use secured::{Listener, SecuredKafka};
 

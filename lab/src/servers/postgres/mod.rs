@@ -5,7 +5,10 @@
 //! production.
 
 mod programs;
+mod small_disk;
 mod standby;
+
+pub use self::small_disk::SmallDisk;
 
 use self::programs::{Programs, as_user, programs, server_user};
 use super::compose::Compose;

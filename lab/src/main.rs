@@ -21,6 +21,8 @@ enum Command {
     Chaos(command::chaos::Options),
     /// Measures Tidegate case by case, beside plain COPY and other consumers on the same machine.
     Bench(Box<command::bench::Options>),
+    /// Forces every class of failure and shows what was tried when, and how it ended.
+    Retries(command::retries::Options),
     /// Starts Kafka and PostgreSQL, prints their addresses and waits for Ctrl-C.
     Servers(command::servers::Options),
 }
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => command::demo::run(&options),
         Command::Chaos(options) => return command::chaos::run(&options),
         Command::Bench(options) => command::bench::run(&options),
+        Command::Retries(options) => command::retries::run(&options),
         Command::Servers(options) => command::servers::run(&options),
     };
     match result {

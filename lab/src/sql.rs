@@ -73,6 +73,12 @@ impl Watch {
         Ok(Watch { runtime, client })
     }
 
+    /// Runs statements that return nothing.
+    pub fn run(&self, sql: &str) -> Result<()> {
+        let done = self.runtime.block_on(self.client.batch_execute(sql));
+        done.with_context(|| format!("running {sql}"))
+    }
+
     /// The single whole number that the query returns.
     pub fn number(&self, sql: &str) -> Result<i64> {
         let row = self.runtime.block_on(self.client.query_one(sql, &[]));

@@ -124,12 +124,14 @@ pub async fn run<S: Store, L: Source>(
         let wake = machine.wake().map(|at| clock + Duration::from_millis(at));
         let input = tokio::select! {
             biased;
-            Some(done) = done.recv() => match done {
-                Done::Rows => Input::Settling,
-                Done::Transaction { batch, outcome, elapsed } => {
+            done = done.recv() => match done {
+                Some(Done::Rows) => Input::Settling,
+                Some(Done::Transaction { batch, outcome, elapsed }) => {
                     tell(Fact::Transaction { outcome: &outcome, elapsed });
                     Input::Written(batch, outcome)
                 }
+                // Only a panic ends the writer before its queue.
+                None => break,
             },
             received = inbox.control.recv(), if open => match received {
                 Some(input) => input,
@@ -167,8 +169,10 @@ pub async fn run<S: Store, L: Source>(
         tokio::task::yield_now().await;
     }
     drop(work);
-    // The writer ends with its queue; a panic in it has been printed already.
-    let _ = writer.await;
+    // A lane without a writer would hold its partitions for nothing: it ends as its writer did.
+    if let Err(Ok(panic)) = writer.await.map_err(tokio::task::JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 fn cuts(command: &Command) -> bool {

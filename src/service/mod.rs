@@ -11,6 +11,7 @@ mod budget;
 mod contact;
 mod descriptors;
 mod desk;
+mod fallen;
 mod rejects;
 mod reporting;
 mod course;
@@ -41,6 +42,7 @@ use self::course::{Sources, Way};
 use self::desk::Desk;
 use self::discovery::{Discovery, RouteMap};
 use self::duties::{Registration, claims, decisions};
+use self::fallen::Fallen;
 use self::goal::{Finish, Goal};
 use self::messages::{LaneLink, PollLink, PollMessage};
 use self::poll::Poll;
@@ -134,6 +136,7 @@ struct Running {
     routes: watch::Receiver<RouteMap>,
     stop: CancellationToken,
     board: Board,
+    fallen: Fallen,
 }
 
 /// What makes a run end.
@@ -141,6 +144,7 @@ enum Cut {
     Signal(&'static str),
     Timeout(Duration),
     Finish(Finish),
+    Fallen(String),
 }
 
 /// Runs the pipeline until a signal, or until its goal is reached where it has one, and tells what it did.
@@ -253,6 +257,10 @@ impl Run {
                 Cut::Timeout(time)
             }
             finish = finish => Cut::Finish(finish),
+            part = self.running.fallen.first() => {
+                tracing::error!("a defect has ended {part}: the process ends, since it can't be without");
+                Cut::Fallen(part)
+            }
         };
         let waiting = course.waiting();
         signals.end_at_last_of(if matches!(cut, Cut::Signal(_)) { 1 } else { 2 });
@@ -284,6 +292,7 @@ fn ending(cut: Cut, share: Option<&Result<Share, String>>, waiting: Vec<String>)
     match cut {
         Cut::Finish(Finish::Reached) => RunEnd::Reached,
         Cut::Finish(Finish::Halted(reasons)) => RunEnd::Halted(reasons),
+        Cut::Fallen(part) => RunEnd::Broken(part),
         Cut::Signal(signal) if share.is_none() => RunEnd::Stopped(signal),
         Cut::Signal(_) | Cut::Timeout(_) if is_all => RunEnd::Reached,
         Cut::Signal(signal) => RunEnd::Interrupted(signal),
@@ -337,13 +346,14 @@ fn start(
     let (duty_link, duty_messages) = mpsc::unbounded_channel();
     let (look_link, looks) = mpsc::unbounded_channel();
     let lane_link = LaneLink { poll: poll_link.clone(), duties: duty_link.clone(), lane: 0 };
-    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget);
+    let (held, fallen) = fallen::channel();
+    let (senders, lanes) = start_lanes(&parts, &lane_link, &budget, &held);
     let (routes_in, routes) = watch::channel(RouteMap::default());
     let secrets = (Arc::clone(settings), properties.clone(), Arc::clone(&inspector), poll_link.clone());
     let stop = CancellationToken::new();
     let bars = configured.bars().borrow().clone();
     let waiting = waits_of(&parts, &inspector, waits_desk, &lane_link);
-    tokio::spawn(waits::run(waiting, configured, stop.clone()));
+    held.start("the task that looks at waits", waits::run(waiting, configured, stop.clone()));
     let poll = Poll {
         properties,
         memory_bytes: settings.limits.memory.get(),
@@ -364,9 +374,7 @@ fn start(
         looks_at_tables: assemble::looks_at_tables(settings),
         bars,
     };
-    let poll_beat = board.heartbeat("poll", POLL_PULSE + settings.timeouts.drain * 2);
-    let poll_thread =
-        std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(|| poll::run(poll, poll_beat))?;
+    let poll_thread = start_poll(poll, &held)?;
     let duties = duties::Parts {
         desk: duties_desk,
         discovery: Discovery::new(Arc::clone(settings), Arc::clone(&inspector)),
@@ -382,31 +390,41 @@ fn start(
         metrics: metrics.clone(),
         registered,
     };
-    start_tasks(&parts, &inspector, [decisions_desk, relay_desk], &poll_link, looks, &stop);
     let (settings, properties, asking, poll) = secrets;
-    tokio::spawn(secrets::watch(settings, (*instance).clone(), properties, asking, poll, stop.clone()));
-    let duties = tokio::spawn(duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone()));
+    let secrets = secrets::watch(settings, (*instance).clone(), properties, asking, poll, stop.clone());
+    held.start("the look at secrets", secrets);
+    let duties = duties::run(duties, board.heartbeat("duties", DUTIES_PULSE), stop.clone());
+    let duties = held.start("the task of the duties", duties);
+    start_tasks(&parts, (inspector, &poll_link, looks), [decisions_desk, relay_desk], (&held, &stop));
     let http = server.start(board.clone(), metrics.clone(), stop.clone())?;
-    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes, stop, board })
+    Ok(Running { poll: poll_link, poll_thread, lanes, duties, http, routes, stop, board, fallen })
+}
+
+fn start_poll(poll: Poll, held: &fallen::Parts) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let beat = poll.board.heartbeat("poll", POLL_PULSE + poll.drain * 2);
+    let held = held.held("the thread that polls Kafka");
+    std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || {
+        poll::run(poll, beat);
+        drop(held);
+    })
 }
 
 /// What runs beside the stream, and nobody waits for at the end.
 fn start_tasks(
     parts: &Parts<'_>,
-    inspector: &Arc<Inspector>,
+    (inspector, poll, looks): (Arc<Inspector>, &PollLink, mpsc::UnboundedReceiver<Vec<Look>>),
     [decisions_desk, relay_desk]: [Desk; 2],
-    poll: &PollLink,
-    looks: mpsc::UnboundedReceiver<Vec<Look>>,
-    stop: &CancellationToken,
+    (held, stop): (&fallen::Parts, &CancellationToken),
 ) {
     let Audience { board, contact, .. } = parts.audience.clone();
-    let claims = claims::Claims::new(Arc::clone(inspector), contact.clone(), poll.clone());
+    let claims = claims::Claims::new(Arc::clone(&inspector), contact.clone(), poll.clone());
     let decisions = decisions::Decisions::new(decisions_desk, contact.clone(), poll.clone(), parts.naming);
+    let relay = relay_of(parts, &inspector, relay_desk);
     tokio::spawn(supervisor::tell(board));
-    tokio::spawn(relay::run(relay_of(parts, inspector, relay_desk), stop.clone()));
-    tokio::spawn(contact::watch_kafka(contact, Arc::clone(inspector), stop.clone()));
-    tokio::spawn(claims::run(claims, looks, stop.clone()));
-    tokio::spawn(decisions::run(decisions, stop.clone()));
+    held.start("the relay of the dead-letter topic", relay::run(relay, stop.clone()));
+    held.start("the look at Kafka", contact::watch_kafka(contact, inspector, stop.clone()));
+    held.start("the task that validates claims", claims::run(claims, looks, stop.clone()));
+    held.start("the task that obeys decisions", decisions::run(decisions, stop.clone()));
 }
 
 fn waits_of(
@@ -430,6 +448,7 @@ fn start_lanes(
     parts: &Parts<'_>,
     link: &LaneLink,
     budget: &Budget,
+    held: &fallen::Parts,
 ) -> (Vec<LaneSender>, Vec<JoinHandle<()>>) {
     let limits = assemble::lane_limits(parts.settings);
     (0..parts.settings.workers.get())
@@ -441,7 +460,8 @@ fn start_lanes(
             let beat = parts.audience.board.heartbeat(format!("lane {number}"), LANE_PULSE);
             let link = LaneLink { lane: number.into(), ..link.clone() };
             let mut facts = Facts::new(parts.audience.clone(), beat, budget.surplus());
-            let task = tokio::spawn(lane::run(machine, store, link, inbox, move |fact| facts.tell(fact)));
+            let lane = lane::run(machine, store, link, inbox, move |fact| facts.tell(fact));
+            let task = held.start(&format!("lane {number}"), lane);
             (sender, task)
         })
         .unzip()

@@ -21,6 +21,8 @@ pub enum RunEnd {
     Reached,
     /// What is left stands still, for these reasons.
     Halted(Vec<String>),
+    /// A defect ended this part, which the process can't be without.
+    Broken(String),
 }
 
 /// What a run did.

@@ -61,3 +61,17 @@ dies_at! {
     a_crash_before_commit_replays: BeforeCommit,
     a_crash_after_commit_does_not_repeat: AfterCommit,
 }
+
+#[test]
+fn a_panic_in_a_task_ends_the_process_by_name_and_the_next_goes_on() {
+    let mut scene = Scene::new("panic", 2);
+    scene.more = "limits: {batch_rows: 300}\n".to_owned();
+    scene.send(&mixed(4_000));
+    let died = scene.program().env("FAILPOINTS", "before_commit=2*off->panic").call("run", SOON).unwrap();
+    assert_eq!(died.code, Some(1), "{}", died.errors);
+    for told in ["panicked at", "a defect has ended lane", "start it again"] {
+        assert!(died.errors.contains(told), "{told}:\n{}", died.errors);
+    }
+    scene.run_to_end();
+    scene.prove();
+}

@@ -43,6 +43,7 @@ fn last_words(report: &RunReport, fail_on_quarantine: bool, naming: &str) -> (Ex
             (Exit::Failed, lines)
         }
         End::Halted => (Exit::Halted, halted(&report.reasons)),
+        End::Broken => (Exit::Failed, vec![broken(&report.reasons.join("; "))]),
     }
 }
 
@@ -52,6 +53,13 @@ fn halted(reasons: &[String]) -> Vec<String> {
         lines.push(format!("halted: what is left stands still for these {} reasons", lines.len()));
     }
     lines
+}
+
+fn broken(what: &str) -> String {
+    format!(
+        "failed: {what}: its panic is told above, and worth a report; what isn't committed is read again by the \
+         next process, so start it again"
+    )
 }
 
 /// What is left, in a line each; the sum comes last.
@@ -143,6 +151,13 @@ mod tests {
                     .to_owned(),
             ),
             (halts(1), Ok(share(1)), 3, Exit::Halted, "halted: events[0]: TG-301".to_owned()),
+            (
+                RunEnd::Broken("lane 1".to_owned()),
+                Ok(share(1)),
+                0,
+                Exit::Failed,
+                broken("a defect has ended lane 1"),
+            ),
             (
                 halts(2),
                 Ok(share(2)),

@@ -42,6 +42,7 @@ pub(super) enum End {
     TimedOut,
     Reached,
     Halted,
+    Broken,
 }
 
 /// Where the run was to go, and how far it came.
@@ -119,6 +120,7 @@ impl RunReport {
             RunEnd::TimedOut(time, waiting) => (End::TimedOut, None, waiting, Some(time)),
             RunEnd::Reached => (End::Reached, None, Vec::new(), None),
             RunEnd::Halted(reasons) => (End::Halted, None, reasons, None),
+            RunEnd::Broken(part) => (End::Broken, None, vec![format!("a defect has ended {part}")], None),
         };
         Self {
             pipeline,
@@ -254,6 +256,7 @@ fn sentence(end: &RunEnd, aim: Option<Aim>, elapsed: Duration, tally: &Tally, go
         (RunEnd::Reached, Some(Aim::Time(time))) => format!("reached {time}"),
         (RunEnd::Reached, _) => "caught up".to_owned(),
         (RunEnd::Halted(_), _) => "halted".to_owned(),
+        (RunEnd::Broken(_), _) => "ended by a defect".to_owned(),
     };
     let (records, quarantined) = (tally.total(), tally.get(Outcome::Quarantined));
     let mut text = format!("{how}: {} in {} s", counted(records, "record"), seconds(elapsed));
@@ -295,7 +298,7 @@ impl output::Report for RunReport {
         let tone = match self.end {
             End::Reached | End::Stopped => Tone::Plain,
             End::Interrupted | End::TimedOut => Tone::Warning,
-            End::Halted => Tone::Bad,
+            End::Halted | End::Broken => Tone::Bad,
         };
         let sentence = paper.wrap(&self.sentence, 4);
         text + &paper.paint(tone, &sentence) + "\n"

@@ -33,6 +33,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// five round trips, and what it comes too late for holds locks.
 const CANCEL: Duration = Duration::from_secs(10);
 
+/// The routine of the server that warns of a COMMIT which no standby has confirmed. The words of that warning
+/// are localised, and code of users can't take its name.
+const WAIT_FOR_STANDBY: &str = "SyncRepWaitForLSN";
+
 /// An open connection before it is set up.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -65,6 +69,13 @@ impl Link {
                     let (sqlstate, said) = (notice.code().code(), notice.message());
                     // A roll-back is sent also where the trouble came before BEGIN, and that is no news.
                     if sqlstate == "25P01" {
+                        continue;
+                    }
+                    if notice.routine() == Some(WAIT_FOR_STANDBY) {
+                        tracing::warn!(
+                            "a wait for the synchronous standby was cancelled: what was written is committed, and a \
+                             fail-over to that standby may lose it; it is read again then"
+                        );
                         continue;
                     }
                     tracing::debug!(sqlstate, "PostgreSQL sent a notice");

@@ -8,6 +8,7 @@ mod bad;
 mod connections;
 mod chaos;
 mod crash;
+mod disk;
 mod distance;
 mod drain;
 mod failover;

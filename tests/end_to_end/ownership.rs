@@ -222,3 +222,39 @@ fn kafkas_own_offsets_are_a_hint_and_nothing_starts_from_them() {
     scene.run_to_end();
     scene.prove();
 }
+
+#[test]
+fn a_member_of_the_consumer_protocol_that_slept_past_its_session_joins_again_and_goes_on() {
+    if std::env::var("TIDEGATE_LAB_KAFKA_VERSION").as_deref() == Ok("3.9") {
+        return println!("LEFT OUT: Kafka 3.9 has no groups of the protocol consumer");
+    }
+    let mut scene = Scene::new("slow member", 2);
+    let program = |scene: &Scene| {
+        // The broker decides about sessions: 6 s here.
+        let config = scene.config(&lab::process::free_address());
+        let config = config.replace("  session.timeout.ms: 6000\n", "  group.protocol: consumer\n");
+        let config = config.replace("  heartbeat.interval.ms: 1500\n", "  max.poll.interval.ms: 12000\n");
+        let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tidegate"));
+        lab::process::Tidegate::new(binary, &config).unwrap()
+    };
+    let slow = program(&scene).start("run").unwrap();
+    Scene::await_log(&slow, "assigned");
+    scene.send(&Plan::events(1_000));
+    scene.await_caught_up();
+    slow.freeze().unwrap();
+    let other = program(&scene).start("run").unwrap();
+    scene.send(&Plan { redelivered: 0.2, ..Plan::events(1_000) });
+    // Only once the coordinator has given the sleeper up.
+    checker::await_offsets(scene.subject(), &scene.ends(), TAKEN_OVER)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", other.errors()));
+    // Longer than the client library itself believes a member that doesn't poll.
+    std::thread::sleep(Duration::from_secs(13));
+    slow.wake().unwrap();
+    other.terminate().unwrap();
+    assert_eq!(other.wait(SOON).unwrap().code, Some(0));
+    scene.send(&Plan { redelivered: 0.2, ..Plan::events(1_000) });
+    let reached = checker::await_offsets(scene.subject(), &scene.ends(), TAKEN_OVER);
+    assert!(reached.is_ok(), "{reached:?}\n{}", slow.errors());
+    assert!(slow.alive());
+    scene.prove();
+}

@@ -119,12 +119,21 @@ impl Thread {
     fn tell(&mut self, partition: &TopicPartition, news: News) {
         match news {
             News::Claimed { lane, epoch, next } => {
+                let mut before = None;
                 self.with.board.partition(partition, |state| {
                     state.lane = lane;
                     state.epoch = Some(epoch.value());
-                    state.next_offset = Some(next.value());
+                    before = state.next_offset.replace(next.value());
                     state.halt = None;
                 });
+                if let Some(before) = before.filter(|before| *before > next.value()) {
+                    let (next, last) = (next.value(), before - 1);
+                    tracing::warn!(
+                        %partition, "the ledger stands at {next}, behind {before} where this process stood: \
+                        offsets {next} to {last} are read again; somebody set it back, or the database did, \
+                        by a restore or a fail-over"
+                    );
+                }
                 self.advice.insert(partition.clone(), next);
                 self.notify(DutyMessage::Claimed(partition.clone()));
             }

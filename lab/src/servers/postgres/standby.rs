@@ -46,6 +46,22 @@ impl Postgres {
         Ok(())
     }
 
+    /// Has a standby receive nothing from here on; it stays as it is.
+    pub fn cut_off(&self) -> Result<()> {
+        for sql in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
+            sql::query(&self.superuser_url(), sql)?;
+        }
+        let receiving = "SELECT count(*) FROM pg_stat_wal_receiver";
+        let until = Instant::now() + START_DEADLINE;
+        while sql::number(&self.superuser_url(), receiving)? != 0 {
+            if Instant::now() > until {
+                bail!("the standby goes on receiving");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Waits until a standby has replayed all that this server has written so far.
     pub fn await_replayed(&self, standby: &Postgres) -> Result<()> {
         let written = sql::value(&self.superuser_url(), "SELECT pg_current_wal_flush_lsn()::text")?;

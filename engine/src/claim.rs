@@ -16,6 +16,7 @@ pub struct Claim {
     expected: Expected,
     is_paused: bool,
     skip: Option<Offset>,
+    judged_from: Option<NextOffset>,
     bearings: Bearings,
 }
 
@@ -30,7 +31,7 @@ impl Claim {
     ) -> Self {
         let bearings = Bearings { anchor: None, cluster_id: None };
         let expected = Expected { topic_id, epoch, next };
-        Self { partition, expected, is_paused: false, skip: None, bearings }
+        Self { partition, expected, is_paused: false, skip: None, judged_from: None, bearings }
     }
 
     /// The same, as it is granted while a pause stands or doesn't.
@@ -43,6 +44,18 @@ impl Claim {
     pub const fn skipping(mut self, skip: Option<Offset>) -> Self {
         self.skip = skip;
         self
+    }
+
+    /// The same, with the offset below which people decided that misfits go to the quarantine, however many
+    /// they are.
+    pub const fn judged_from(mut self, offset: Option<NextOffset>) -> Self {
+        self.judged_from = offset;
+        self
+    }
+
+    /// Whether people decided to let misfits pass that are still to come.
+    pub fn lets_misfits_pass(&self) -> bool {
+        self.judged_from.is_some_and(|from| from > self.expected.next)
     }
 
     /// Whether a pause stood when it was granted: nothing is written under it then.
@@ -93,7 +106,13 @@ impl Claim {
 
     /// What cutting a batch needs to know of the partition, with the log's end as last seen.
     pub fn holding(&self, log_end: Option<NextOffset>) -> Holding {
-        Holding { partition: self.partition.clone(), expected: self.expected, log_end, skip: self.skip }
+        Holding {
+            partition: self.partition.clone(),
+            expected: self.expected,
+            log_end,
+            skip: self.skip,
+            judged_from: self.judged_from,
+        }
     }
 }
 
@@ -106,6 +125,8 @@ pub struct Holding {
     log_end: Option<NextOffset>,
     /// The record that people decided to pass over.
     skip: Option<Offset>,
+    /// Below it, misfits go to the quarantine, however many they are.
+    judged_from: Option<NextOffset>,
 }
 
 impl Holding {
@@ -117,6 +138,11 @@ impl Holding {
     /// Whether people decided to pass this record over.
     pub fn skips(&self, offset: Offset) -> bool {
         self.skip == Some(offset)
+    }
+
+    /// Whether this record counts for the share of those that don't fit.
+    pub fn judges(&self, offset: Offset) -> bool {
+        self.judged_from.is_none_or(|from| !from.has_passed(offset))
     }
 
     /// Takes for granted that the partition has come to stand here.
@@ -142,7 +168,7 @@ impl Holding {
         newest_at_ms: Option<i64>,
         anchor: Option<Anchor>,
     ) -> Result<PartitionMove, NoMove> {
-        let Self { partition, expected: Expected { topic_id, epoch, next }, log_end, skip: _ } = self;
+        let Self { partition, expected: Expected { topic_id, epoch, next }, log_end, .. } = self;
         let delta = ProgressDelta::new(next, to)?;
         let gaps = delta.span().saturating_sub(records);
         let holes = Vec::new();

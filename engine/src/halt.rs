@@ -74,7 +74,9 @@ impl HaltCode {
             Self::ProgressMissing => {
                 "say where it goes on by `tidegate offsets import` or `set`; it is never guessed"
             }
-            Self::LogCorrupt => "check the broker's disks and the replicas of this partition",
+            Self::LogCorrupt => {
+                "check the broker's disks and the replicas of this partition, then go on by `tidegate resume`"
+            }
             Self::KafkaDenied => "grant READ and DESCRIBE on the topic and READ on the group",
             Self::GroupConflict => {
                 "give each member its own group.instance.id and the same assignment strategy"
@@ -96,14 +98,17 @@ impl HaltCode {
                  records"
             }
             Self::TooManyBadRecords => {
-                "look at the quarantine's newest reasons; put the producer or the route right, then restart"
+                "look at the quarantine's newest reasons; put the producer or the route right, then let it go on by \
+                 `tidegate resume`"
             }
             Self::SchemaMismatch => {
                 "run `tidegate check`; the partition is tried again by itself once the schema fits"
             }
-            Self::DatabaseDamaged => "restore the database; nothing is retried by itself",
+            Self::DatabaseDamaged => "restore the database, then go on by `tidegate resume`",
             Self::UnknownFailure => "look the error up; the partition is tried again by itself",
-            Self::Defect => "report the error with its statement; nothing is retried by itself",
+            Self::Defect => {
+                "report the error with its statement; `tidegate resume` tries the same records again"
+            }
             Self::RouteChanged => "give the pipeline a new name, or set table, key and write mode back",
             Self::StrayServer => {
                 "lead connections to the primary that was written to; restart where this one is meant"
@@ -117,6 +122,30 @@ impl HaltCode {
     /// Whether the topic isn't the one that progress belongs to, wherever the partition stands.
     pub const fn is_of_topic(self) -> bool {
         matches!(self, Self::TopicRecreated | Self::ClusterSwapped)
+    }
+
+    /// Whether `tidegate resume` lets it go on: nothing looks at the cause again, and there is nothing to
+    /// decide but that.
+    pub const fn is_resumed(self) -> bool {
+        match self {
+            Self::LogCorrupt | Self::TooManyBadRecords | Self::DatabaseDamaged | Self::Defect => true,
+            Self::TopicRecreated
+            | Self::RetentionPassed
+            | Self::LogTruncated
+            | Self::ProgressMissing
+            | Self::KafkaDenied
+            | Self::GroupConflict
+            | Self::TopicMissing
+            | Self::BatchTooLarge
+            | Self::ClusterSwapped
+            | Self::OwnedElsewhere
+            | Self::BadRecord
+            | Self::SchemaMismatch
+            | Self::UnknownFailure
+            | Self::RouteChanged
+            | Self::StrayServer
+            | Self::WaitTimedOut => false,
+        }
     }
 
     /// Whether the cause is looked at again without an operator.

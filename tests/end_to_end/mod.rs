@@ -12,6 +12,7 @@ mod disk;
 mod distance;
 mod drain;
 mod failover;
+mod halts;
 mod idle;
 mod life;
 mod log;

@@ -228,6 +228,10 @@ impl Machine {
                 flight.owed.push(tenure.assignment());
             }
         }
+        if tenure.claim.lets_misfits_pass() {
+            // What is remembered of misfits is what somebody has looked at.
+            self.breakers.remove(&tenure.route.topic);
+        }
         self.route_of(&tenure.route);
         self.hold(Held::new(tenure));
     }

@@ -87,8 +87,10 @@ impl Segment {
         let bad = u64::from(matches!(staged.content, Content::Rejected(_)));
         if self.is_record(place) {
             let judged = survey.judged.entry(staged.route).or_default();
-            judged.records += 1;
-            judged.bad += bad;
+            if survey.moves[index.get()].holding.judges(staged.offset) {
+                judged.records += 1;
+                judged.bad += bad;
+            }
             let first = self.failed_rules.partition_point(|(of, _)| *of < place);
             for (_, rule) in self.failed_rules[first..].iter().take_while(|(of, _)| *of == place) {
                 *survey.failed_rules.entry((staged.route, *rule)).or_default() += 1;

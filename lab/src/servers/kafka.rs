@@ -198,6 +198,16 @@ impl Kafka {
         }
     }
 
+    /// The file that holds a partition's first records; the broker is local.
+    pub fn first_segment(&self, topic: &str, partition: i32) -> Result<PathBuf> {
+        match &self.body {
+            Body::Local(local) => {
+                Ok(local.folder.join(format!("data/{topic}-{partition}/00000000000000000000.log")))
+            }
+            Body::Compose(_) | Body::Given => bail!("the disk of this broker is out of reach"),
+        }
+    }
+
     /// The process of the broker, where it is ours and runs.
     pub fn process(&self) -> Option<u32> {
         match &self.body {

@@ -15,13 +15,13 @@ use crate::postgres::ledger::decide::{Ground, Scope};
 
 /// The logs of topics.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(in crate::cli) struct Found {
     /// The cluster, where it tells its id.
     pub(super) cluster_id: Option<String>,
     /// The logs of the topics' partitions.
-    pub(super) logs: BTreeMap<TopicPartition, LogState>,
+    pub(in crate::cli) logs: BTreeMap<TopicPartition, LogState>,
     /// Why a log isn't known.
-    pub(super) missing: BTreeMap<TopicPartition, String>,
+    pub(in crate::cli) missing: BTreeMap<TopicPartition, String>,
 }
 
 /// The rows of the ledger for these topics, or these partitions of them.
@@ -48,7 +48,7 @@ pub(super) async fn known_topic(database: &Database, topic: &str, ground: &Groun
 }
 
 /// Looks at the logs of these topics: of all partitions that the cluster has.
-pub(super) async fn logs(settings: &Settings, topics: BTreeSet<String>) -> Result<Found, Failure> {
+pub(in crate::cli) async fn logs(settings: &Settings, topics: BTreeSet<String>) -> Result<Found, Failure> {
     let logs = Logs::of(settings);
     ask(move || {
         let inspector = logs.inspector()?;

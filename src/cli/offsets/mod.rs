@@ -8,7 +8,7 @@ mod adopt;
 mod decide;
 mod document;
 mod judge;
-mod look;
+pub(super) mod look;
 mod report;
 mod set;
 mod show;

@@ -1,10 +1,11 @@
 //! `tidegate pause` and `tidegate resume`: makes a pipeline, a topic or partitions stand still, and lets them
-//! go on.
+//! go on, also those that halted until somebody says so.
 //!
 //! What is asked for is decided against the pauses that stand, under the ledger's lock; processes read them
 //! by themselves. A topic or partition that nobody knows is refused: a pause of a name that is misspelt would
 //! hold nothing, and nobody would notice.
 
+mod lift;
 pub(super) mod pause;
 mod report;
 pub(super) mod resume;
@@ -56,8 +57,8 @@ impl DecisionArgs {
 /// `naming` is what commands end with that are told.
 type Decide = fn(&Pauses, &[Scope], naming: &str) -> (Result<PauseReport, Failure>, Vec<PauseChange>);
 
-/// Decides, changes what follows, and prints it.
-fn run(args: &DecisionArgs, config: &ConfigArgs, decide: Decide) -> Result<Exit, Failure> {
+/// Decides, changes what follows, and prints it; with `lifts` also halts are lifted.
+fn run(args: &DecisionArgs, config: &ConfigArgs, lifts: bool, decide: Decide) -> Result<Exit, Failure> {
     let settings = config.load_to_report()?;
     let (scopes, naming) = (args.scopes(), config.naming());
     let mut report = block_on(async {
@@ -74,6 +75,10 @@ fn run(args: &DecisionArgs, config: &ConfigArgs, decide: Decide) -> Result<Exit,
             }
             _ => decide(&database.pauses().await?, &scopes, &naming).0?,
         };
+        if lifts {
+            let reason = args.why.to_decide();
+            report.take_halts(lift::lift(&database, &settings, &scopes, &rows, reason).await?);
+        }
         report.count(&rows);
         Ok(report)
     })?;

@@ -28,7 +28,7 @@ pub(in crate::cli) struct PauseArgs {
 }
 
 pub(in crate::cli) fn run(args: &PauseArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    decide_and_print(&args.decision, config, decide)
+    decide_and_print(&args.decision, config, false, decide)
 }
 
 fn decide(standing: &Pauses, scopes: &[Scope], _: &str) -> (Result<PauseReport, Failure>, Vec<PauseChange>) {

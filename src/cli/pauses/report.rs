@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cli::numbers::counted;
 use crate::cli::output::{Paper, Report, Tone, time, visible};
 use crate::engine::pause::{Pause, Pauses, Scope};
+use crate::engine::position::{NextOffset, TopicPartition};
 use crate::postgres::ledger::Progress;
 
 /// The document of `-o json`.
@@ -13,6 +14,8 @@ pub(super) struct PauseReport {
     pub(super) pipeline: String,
     pub(super) dry_run: bool,
     changes: Vec<Change>,
+    /// Partitions that stood still for another reason than a pause.
+    halts: Vec<HaltLine>,
     /// `progress.paused_at` tells it.
     #[serde(skip)]
     pub(super) is_noted: bool,
@@ -36,6 +39,51 @@ pub(super) struct Change {
     still_paused: Vec<PauseLine>,
     #[serde(skip)]
     scope: Scope,
+}
+
+/// A partition that stood still, and whether it goes on.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct HaltLine {
+    topic: String,
+    partition: i32,
+    halt: String,
+    goes_on: bool,
+    /// Below it, misfits go to the quarantine, however many they are.
+    judged_from: Option<i64>,
+}
+
+impl HaltLine {
+    pub(super) fn of(
+        partition: &TopicPartition,
+        halt: &str,
+        goes_on: bool,
+        judged_from: Option<NextOffset>,
+    ) -> Self {
+        Self {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            halt: halt.to_owned(),
+            goes_on,
+            judged_from: judged_from.filter(|_| goes_on).map(NextOffset::value),
+        }
+    }
+
+    fn line(&self, dry_run: bool, paper: &Paper) -> String {
+        let name = format!("{}[{}]", visible(&self.topic), self.partition);
+        let halt = visible(&self.halt);
+        if !self.goes_on {
+            return format!("{} ({halt})", paper.paint(Tone::Warning, &format!("{name} stays halted")));
+        }
+        let goes = if dry_run { "would go on" } else { "goes on" };
+        let goes_on = paper.paint(Tone::Good, &format!("{name} {goes}"));
+        let judged = self.judged_from.map_or(String::new(), |from| {
+            format!(
+                "; below offset {from} whatever doesn't fit goes to the quarantine, from there on its share is \
+                 judged again"
+            )
+        });
+        format!("{goes_on} (it stood still: {halt}){judged}")
+    }
 }
 
 /// What was done.
@@ -141,12 +189,18 @@ impl Change {
 impl PauseReport {
     pub(super) fn of(changes: Vec<Change>) -> Self {
         let (pipeline, naming) = (String::new(), String::new());
-        Self { pipeline, dry_run: false, changes, is_noted: true, naming }
+        let halts = Vec::new();
+        Self { pipeline, dry_run: false, changes, halts, is_noted: true, naming }
     }
 
     /// Whether anything is changed.
     pub(super) fn changes(&self) -> bool {
         self.changes.iter().any(|change| matches!(change.effect, Effect::Paused | Effect::Resumed))
+    }
+
+    /// Takes over what became of halts.
+    pub(super) fn take_halts(&mut self, halts: Vec<HaltLine>) {
+        self.halts = halts;
     }
 
     /// Counts the partitions that the ledger has of each scope.
@@ -174,8 +228,12 @@ impl Report for PauseReport {
 
     fn text(&self, paper: &Paper) -> String {
         let each = self.changes.iter();
+        let goes_on = self.halts.iter().any(|halt| halt.goes_on);
+        // That nothing was paused is no news where something goes on all the same.
+        let each = each.filter(|change| !goes_on || change.effect != Effect::NotPaused);
         let mut lines: Vec<_> =
             each.flat_map(|change| change.lines(self.dry_run, &self.naming, paper)).collect();
+        lines.extend(self.halts.iter().map(|halt| halt.line(self.dry_run, paper)));
         if self.dry_run {
             lines.push("nothing was changed (--dry-run)".to_owned());
         } else if !self.is_noted {

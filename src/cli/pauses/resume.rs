@@ -18,9 +18,12 @@ Examples:
 ";
 
 const AFTER: &str = "\
-It lifts the pause of exactly that scope: narrower ones stay and are named, and under a wider one nothing goes on.";
+It lifts the pause of exactly that scope: narrower ones stay and are named, and under a wider one nothing goes on.
 
-/// Let the pipeline, a topic or partitions go on that `pause` made stand still
+Partitions of it that halted until somebody says so go on as well (TG-105, TG-302, TG-304, TG-306). Behind \
+TG-302 what lies in the log goes to the quarantine as far as it doesn't fit, and what comes later is judged again.";
+
+/// Let the pipeline, a topic or partitions go on that are paused, or halted until somebody says so
 #[derive(Debug, clap::Args)]
 #[command(before_help = EXAMPLES, after_help = AFTER)]
 pub(in crate::cli) struct ResumeArgs {
@@ -29,7 +32,7 @@ pub(in crate::cli) struct ResumeArgs {
 }
 
 pub(in crate::cli) fn run(args: &ResumeArgs, config: &ConfigArgs) -> Result<Exit, Failure> {
-    decide_and_print(&args.decision, config, decide)
+    decide_and_print(&args.decision, config, true, decide)
 }
 
 fn decide(

@@ -106,6 +106,8 @@ fn read(row: &Row) -> Claim {
     let (offset, sum): (Option<i64>, Option<i64>) = (row.get(8), row.get(10));
     let anchor = offset.zip(sum);
     let anchor = anchor.map(|(at, sum)| Anchor { offset: Offset::new(at), at_ms: row.get(9), sum });
+    let judged_from = row.get::<_, Option<i64>>(11).map(NextOffset::new);
     let claim = Claim::granted(partition, topic_id, epoch, next).while_paused(row.get(5)).skipping(skip);
+    let claim = claim.judged_from(judged_from);
     claim.with_bearings(Bearings { anchor, cluster_id })
 }

@@ -6,12 +6,14 @@ COMMENT ON TABLE {ledger}.decisions IS
     'What operators decided, and why: about a partition, a topic, or the whole pipeline where both are null.';
 
 -- halt_offset: the one record that a partition stands still before. decision_id: the decision that took the
--- partition from its owner. paused_at: since when a pause holds it. span: the decision behind which an offset
--- may mean another record than before, 0 where there is none. anchor_*: the last record applied, by which a
--- log is known again: one that was cut and has grown past the position has another record there.
+-- partition from its owner. judged_from: below it, people let misfits pass, however many they are. paused_at:
+-- since when a pause holds it. span: the decision behind which an offset may mean another record than before, 0
+-- where there is none. anchor_*: the last record applied, by which a log is known again: one that was cut and has
+-- grown past the position has another record there.
 ALTER TABLE {ledger}.progress
     ADD COLUMN halt_offset   bigint,
     ADD COLUMN decision_id   bigint,
+    ADD COLUMN judged_from   bigint,
     ADD COLUMN paused_at     timestamptz,
     ADD COLUMN span          bigint NOT NULL DEFAULT 0,
     ADD COLUMN anchor_offset bigint,

@@ -23,4 +23,5 @@ RETURNING progress.topic, progress.partition, progress.topic_id, progress.epoch,
     {ledger}.skipped_at(progress.pipeline, progress.topic, progress.partition,
         progress.topic_id, progress.next_offset),
     {ledger}.cluster_of(progress.pipeline, progress.topic),
-    progress.anchor_offset, progress.anchor_at_ms, progress.anchor_sum
+    progress.anchor_offset, progress.anchor_at_ms, progress.anchor_sum,
+    progress.judged_from

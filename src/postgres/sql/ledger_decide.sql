@@ -66,6 +66,7 @@ WITH given AS (
         quarantined = 0, filtered = 0, gaps = 0, newest_at = NULL, committed_at = NULL,
         halt = NULL, halt_offset = NULL, decision_id = decided.id,
         span = CASE WHEN given.renumbers THEN decided.id ELSE held.span END,
+        judged_from = CASE WHEN given.renumbers OR given.topic_id <> held.topic_id THEN NULL ELSE held.judged_from END,
         anchor_offset = NULL, anchor_at_ms = NULL, anchor_sum = NULL
     FROM given
     JOIN decided ON decided.topic = given.topic AND decided.partition = given.partition

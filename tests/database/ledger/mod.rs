@@ -89,7 +89,8 @@ async fn the_columns_are_those_of_the_contract() {
             "progress",
             "pipeline topic partition topic_id epoch owner start_offset next_offset log_end_offset inserted \
              updated unchanged superseded ignored stale deleted quarantined filtered gaps newest_at \
-             committed_at halt halt_offset decision_id paused_at span anchor_offset anchor_at_ms anchor_sum",
+             committed_at halt halt_offset decision_id judged_from paused_at span anchor_offset anchor_at_ms \
+             anchor_sum",
         ),
         (
             "quarantine",

@@ -10,7 +10,8 @@ const UNDO: [(i32, &str); 4] = [
          ALTER TABLE {ledger}.processes DROP COLUMN tries, DROP COLUMN behind, DROP COLUMN waits; \
          ALTER TABLE {ledger}.decisions DROP CONSTRAINT decisions_check; \
          ALTER TABLE {ledger}.decisions ALTER COLUMN topic SET NOT NULL, ALTER COLUMN partition SET NOT NULL; \
-         ALTER TABLE {ledger}.progress DROP COLUMN halt_offset, DROP COLUMN decision_id, DROP COLUMN paused_at, \
+         ALTER TABLE {ledger}.progress DROP COLUMN halt_offset, DROP COLUMN decision_id, \
+         DROP COLUMN judged_from, DROP COLUMN paused_at, \
          DROP COLUMN span, DROP COLUMN anchor_offset, DROP COLUMN anchor_at_ms, DROP COLUMN anchor_sum; \
          ALTER TABLE {ledger}.spans DROP COLUMN span; \
          ALTER TABLE {ledger}.pipelines DROP COLUMN partitions, DROP COLUMN cluster_id; \

@@ -24,6 +24,27 @@ fn the_breaker_trips_before_anything_is_written() {
 }
 
 #[test]
+fn misfits_that_people_let_pass_are_not_judged_and_later_ones_are() {
+    let breaker = BreakerLimits { halt_above: 0.5, over_ms: 60_000, at_least: 2 };
+    let begin = [
+        // What is remembered of others is forgotten with the word that they may pass.
+        ("judged bad 9 9", ""),
+        ("assign 1 g2 at 0 to bad judging 3", ""),
+        ("valid 1 g2", ""),
+        ("records 1 g2: 0b 1b 2b", "write 1: 0-3 bad 0 1 2"),
+        ("committed", ""),
+    ];
+    let behind: &[(&str, &str)] =
+        &[("records 1 g2: 3b 4b", "reshape bad"), ("shaped bad 3 4", "dropped 2 of 1, halt 1 TG-302")];
+    let one: &[(&str, &str)] = &[("records 1 g2: 3b", "write 1: 3-4 bad 3")];
+    play_all(
+        LaneLimits { breaker, ..limits() },
+        &begin,
+        &[("two behind it", behind), ("one behind it", one)],
+    );
+}
+
+#[test]
 fn what_other_lanes_settle_counts_for_the_breaker_as_well() {
     let breaker = BreakerLimits { halt_above: 0.5, over_ms: 60_000, at_least: 4 };
     let limits = LaneLimits { breaker, ..limits() };

@@ -160,8 +160,12 @@ impl Lane {
                 });
                 let Assignment { partition, generation } = assignment;
                 let (epoch, topic_id) = (Epoch::new(generation.0 as i64), TopicId(uuid::Uuid::nil()));
-                let skip = (words.next() == "skipping").then(|| Offset::new(words.number()));
-                let claim = Claim::granted(partition, topic_id, epoch, next).skipping(skip);
+                let mut claim = Claim::granted(partition, topic_id, epoch, next);
+                claim = match words.next() {
+                    "skipping" => claim.skipping(Some(Offset::new(words.number()))),
+                    "judging" => claim.judged_from(Some(NextOffset::new(words.number()))),
+                    _ => claim,
+                };
                 Input::Assigned(Tenure { claim, generation, route })
             }
             "valid" => {

@@ -18,12 +18,13 @@ const PIPELINE: &str = "retries";
 const EVENTS: &str = "public.events";
 const STRICT: &str = "public.strict";
 const SOON: Duration = Duration::from_secs(90);
-const RECORDS: u64 = 50;
+/// Few: each is acknowledged before the next is sent, while the worker tries again already.
+const RECORDS: u64 = 5;
 
 /// How each class waits, in the words of the configuration: short, so that it can be watched.
 pub(super) const RETRY: &str = "retry:\n  \
     transient: {strategy: exponential, first: 100ms, max: 1s}\n  \
-    conflict: {strategy: linear, first: 100ms, max: 500ms}\n  \
+    conflict: {strategy: linear, first: 100ms, max: 500ms, attempts: 100}\n  \
     resources: {strategy: fixed, first: 300ms, max: 300ms}\n  \
     schema: {strategy: fixed, first: 1s, max: 1s}\n  \
     ambiguous: {strategy: linear, first: 200ms, max: 1s, attempts: 3}\n";

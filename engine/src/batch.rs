@@ -27,6 +27,7 @@ pub struct Batch {
     parts: BatchParts,
     retries: Option<Retries>,
     hurried: bool,
+    at_once: bool,
 }
 
 /// What a batch is made of.
@@ -50,7 +51,7 @@ impl Batch {
         defect::hold(parts.name_their_moves(), "what a batch writes belongs to partitions that it moves");
         debug_assert!(parts.tables.iter().all(TableBatch::is_folded), "each key stands once");
         defect::hold(parts.shapes.is_sorted_by_key(|shape| shape.oid), "tables are locked in one order");
-        (!parts.moves.is_empty()).then_some(Self { parts, retries: None, hurried: false })
+        (!parts.moves.is_empty()).then_some(Self { parts, retries: None, hurried: false, at_once: false })
     }
 
     /// Puts a batch together that tries records of the quarantine again; `None` where there are none. The
@@ -62,7 +63,7 @@ impl Batch {
         defect::hold(have_accounts, "each row belongs to a record that is tried again");
         debug_assert!(tables.iter().all(TableBatch::is_folded), "each key stands once");
         let parts = BatchParts { moves: Vec::new(), tables, quarantine: Vec::new(), shapes };
-        (accounts > 0).then_some(Self { parts, retries: Some(retries), hurried: false })
+        (accounts > 0).then_some(Self { parts, retries: Some(retries), hurried: false, at_once: false })
     }
 
     /// The records of the quarantine that it tries again, where it is of that kind.
@@ -103,6 +104,16 @@ impl Batch {
     /// Whether other tables wait for it.
     pub const fn is_hurried(&self) -> bool {
         self.hurried
+    }
+
+    /// Its new rows go in together, with no way back but that of the whole: one whose key exists fails all.
+    pub const fn go_at_once(&mut self, at_once: bool) {
+        self.at_once = at_once;
+    }
+
+    /// Whether its new rows go in together.
+    pub const fn goes_at_once(&self) -> bool {
+        self.at_once
     }
 }
 

@@ -28,6 +28,8 @@ pub struct RowVersion {
     pub place: i64,
     /// The transaction that wrote it, counted without wrapping round.
     pub transaction: i64,
+    /// What the binary form of its key comes to: see [`fingerprint`](super::hash::fingerprint).
+    pub key: u64,
 }
 
 /// What one transaction tries again.

@@ -75,7 +75,7 @@ fn drafted(route: &Arc<Route>, records: &[&str]) -> (Draft, Vec<Offset>) {
 }
 
 fn found(is_own: bool) -> Option<Found> {
-    Some(Found { version: RowVersion { table: 1, place: 2, transaction: 3 }, is_own })
+    Some(Found { version: RowVersion { table: 1, place: 2, transaction: 3, key: 4 }, is_own })
 }
 
 /// What becomes of the only record, in one word.

@@ -40,6 +40,21 @@ impl Account {
         }
     }
 
+    /// Takes over what another one counted.
+    pub(super) fn add(&mut self, other: Self) {
+        for (key, records) in other.counts {
+            *self.counts.entry(key).or_default() += records;
+        }
+        for (key, records) in other.reasons {
+            if self.reasons.len() < REASONS_TOLD || self.reasons.contains_key(&key) {
+                *self.reasons.entry(key).or_default() += records;
+            } else {
+                self.others += records;
+            }
+        }
+        self.others += other.others;
+    }
+
     /// Records so far.
     pub(super) fn records(&self) -> u64 {
         self.counts.values().sum()

@@ -94,6 +94,11 @@ async fn load_from_snapshot(
         insert_triggers: found.insert_triggers,
         update_triggers: found.update_triggers,
         delete_triggers: found.delete_triggers,
+        changes_others: found.any_trigger
+            || found.insert_triggers
+            || found.update_triggers
+            || found.delete_triggers
+            || found.leads_back,
         row_security: version.row_security,
         refuses_rows: found.any_trigger
             || found.constraints

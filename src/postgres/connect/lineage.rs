@@ -18,6 +18,13 @@ pub(in crate::postgres) struct Lineage {
     pub(super) timeline: u32,
 }
 
+impl Lineage {
+    /// What the database cluster calls itself.
+    pub(in crate::postgres) fn system(&self) -> &str {
+        &self.system
+    }
+}
+
 /// The primary that was spoken to last.
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<Option<Lineage>>);

@@ -33,7 +33,9 @@ pub use self::lifts::Lift;
 pub use self::pauses::PauseChange;
 pub use self::pipelines::RegisteredRoute;
 pub use self::progress::Progress;
-pub use self::quarantine::{Chosen, EntryDecision, PageLimits, QuarantineFilter, QuarantinedRecord, Relayed};
+pub use self::quarantine::{
+    Chosen, EntryDecision, Met, OpenPage, PageLimits, QuarantineFilter, QuarantinedRecord, Relayed,
+};
 pub use self::register::{Registered, Registration};
 pub use self::rights::{LedgerRights, MissingRight};
 pub use self::skips::{Decided, Skipping};

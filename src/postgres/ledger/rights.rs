@@ -7,7 +7,7 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// What a running process needs of the ledger's tables, as `tidegate_writer` is granted it; a test compares.
-const TABLES: [(&str, &[&str]); 9] = [
+const TABLES: [(&str, &[&str]); 10] = [
     ("version", &["SELECT"]),
     ("pipelines", &["SELECT", "INSERT", "UPDATE"]),
     ("decisions", &["SELECT", "INSERT"]),
@@ -16,11 +16,13 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("quarantine", &["SELECT", "INSERT", "UPDATE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("skips", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    (RETRIED, &["SELECT", "INSERT"]),
     (PROCESSES, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
-/// The table without which records are applied all the same.
+/// The tables without which records are applied all the same.
 const PROCESSES: &str = "processes";
+const RETRIED: &str = "retried";
 
 const LACKING: &str = "SELECT wanted.name, wanted.privilege \
      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY \
@@ -95,7 +97,7 @@ impl Ledger {
             let (name, right): (&str, &str) = (row.get(0), row.get(1));
             let grant = self.sql(&format!("GRANT {right} ON {{ledger}}.{name} TO {role}"));
             let right = format!("{right} on {}.{name}", self.schema());
-            lacking.push(MissingRight { right, grant, is_vital: name != PROCESSES });
+            lacking.push(MissingRight { right, grant, is_vital: ![PROCESSES, RETRIED].contains(&name) });
         }
         Ok(LedgerRights::Lacking(lacking))
     }

@@ -85,25 +85,43 @@ WHERE route.pipeline OPERATOR(pg_catalog.=) $1 AND route.topic OPERATOR(pg_catal
 $function$;
 
 -- An offset of another span or of a backfill is another record. relayed_at: when the dead-letter topic had it.
--- row_*: the row that a retry wrote, by table or partition, place (block, and place in the block in 16 bits) and
--- transaction. Whoever else changes the row makes another version of it, so that the row isn't this one any more.
 ALTER TABLE {ledger}.quarantine
     ADD COLUMN span       bigint NOT NULL DEFAULT 0,
     ADD COLUMN backfill   text NOT NULL DEFAULT '',
-    ADD COLUMN relayed_at timestamptz,
-    ADD COLUMN row_table  oid,
-    ADD COLUMN row_place  bigint,
-    ADD COLUMN row_writer bigint;
+    ADD COLUMN relayed_at timestamptz;
 ALTER TABLE {ledger}.quarantine DROP CONSTRAINT quarantine_pkey;
 ALTER TABLE {ledger}.quarantine
     ADD PRIMARY KEY (pipeline, topic, topic_id, partition, record_offset, span, backfill);
--- Retries read what is open, page by page, and look for what they wrote.
+-- Retries read what is open, page by page.
 DROP INDEX {ledger}.quarantine_open;
 CREATE INDEX quarantine_open ON {ledger}.quarantine
     (pipeline, topic, topic_id, partition, span, backfill, record_offset) WHERE resolved_at IS NULL;
 CREATE INDEX quarantine_unrelayed ON {ledger}.quarantine (pipeline, first_at)
     WHERE relayed_at IS NULL AND resolved_at IS NULL;
-CREATE INDEX quarantine_rows ON {ledger}.quarantine (row_writer, row_place) WHERE row_writer IS NOT NULL;
+
+-- The rows that retries wrote: the transaction (of this database cluster, counted without wrapping round), the
+-- records, and the hashes of their keys. A row that still has that transaction is the record's; whoever else
+-- changes it puts another one there. last_offset: the last of the records, null where a row of the table can
+-- change with others.
+CREATE TABLE {ledger}.retried (
+    pipeline    text NOT NULL,
+    topic       text NOT NULL,
+    topic_id    uuid NOT NULL,
+    partition   integer NOT NULL,
+    span        bigint NOT NULL,
+    backfill    text NOT NULL,
+    system      text,
+    row_table   oid NOT NULL,
+    writer      bigint NOT NULL,
+    last_offset bigint,
+    offsets     bigint[] NOT NULL,
+    keys        bigint[] NOT NULL
+);
+-- Hashes can't be made shorter.
+ALTER TABLE {ledger}.retried ALTER COLUMN keys SET STORAGE EXTERNAL;
+CREATE INDEX retried_writer ON {ledger}.retried (writer);
+COMMENT ON TABLE {ledger}.retried IS
+    'Which rows retries of quarantined records wrote: for later records of the same keys.';
 
 -- tries: how often in a row what went wrong last was tried again, the next try included. behind: offsets between the
 -- stored positions of the partitions that the process holds and their logs' ends; null where one isn't known. waits:
@@ -119,6 +137,7 @@ DECLARE
     progress CONSTANT oid := (SELECT typrelid FROM pg_type WHERE oid = pg_typeof(CAST(NULL AS {ledger}.progress)));
     pauses CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.pauses)) AS text);
     skips CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.skips)) AS text);
+    retried CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.retried)) AS text);
     functions CONSTANT text := (
         SELECT string_agg(CAST(CAST(proc.oid AS regprocedure) AS text), ', ')
         FROM pg_proc AS proc JOIN pg_class AS class ON class.relnamespace = proc.pronamespace
@@ -144,6 +163,7 @@ BEGIN
                 || ' TO ' || kept.grantee;
             EXECUTE 'GRANT SELECT ON ' || CAST(pg_typeof(CAST(NULL AS {ledger}.decisions)) AS text)
                 || ' TO ' || kept.grantee;
+            EXECUTE 'GRANT SELECT, INSERT ON ' || retried || ' TO ' || kept.grantee;
             EXECUTE 'GRANT EXECUTE ON FUNCTION ' || functions || ' TO ' || kept.grantee;
         END IF;
     END LOOP;
@@ -161,6 +181,7 @@ BEGIN
         BEGIN
             EXECUTE 'ALTER TABLE ' || pauses || ' OWNER TO ' || quote_ident(kept.owner);
             EXECUTE 'ALTER TABLE ' || skips || ' OWNER TO ' || quote_ident(kept.owner);
+            EXECUTE 'ALTER TABLE ' || retried || ' OWNER TO ' || quote_ident(kept.owner);
             FOR made IN
                 SELECT CAST(CAST(proc.oid AS regprocedure) AS text) AS name
                 FROM pg_proc AS proc JOIN pg_class AS class ON class.relnamespace = proc.pronamespace

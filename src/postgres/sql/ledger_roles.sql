@@ -36,6 +36,7 @@ ALTER TABLE {ledger}.quarantine OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.processes OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.pauses OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.skips OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.retried OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.paused_since(text, text, integer) OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.skipped_at(text, text, integer, uuid, bigint) OWNER TO tidegate_owner;
@@ -46,7 +47,7 @@ ALTER VIEW {ledger}.duplicates OWNER TO tidegate_owner;
 ALTER VIEW {ledger}.open_quarantine OWNER TO tidegate_owner;
 
 GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
-GRANT SELECT, INSERT ON {ledger}.decisions, {ledger}.spans TO tidegate_writer;
+GRANT SELECT, INSERT ON {ledger}.decisions, {ledger}.spans, {ledger}.retried TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE ON {ledger}.pipelines, {ledger}.quarantine TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.progress, {ledger}.processes TO tidegate_writer;
 GRANT SELECT, INSERT, DELETE ON {ledger}.pauses TO tidegate_writer;

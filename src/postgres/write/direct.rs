@@ -17,7 +17,7 @@ use super::stop::Stop;
 use super::target::{Destination, Target};
 use super::timings::Stage;
 use super::work::{self, Work};
-use crate::engine::batch::{Op, TableBatch};
+use crate::engine::batch::{Batch, Op, TableBatch};
 use crate::engine::mode::Existing;
 use crate::engine::outcome::Outcome;
 use crate::engine::row::Encoding;
@@ -31,6 +31,31 @@ pub(super) fn takes(rows: &TableBatch) -> bool {
         && !traits.insert_triggers
         && !traits.row_security
         && rows.entries.iter().any(|entry| entry.op == Op::Merge)
+}
+
+/// Whether all rows go into the table together, without a way back but that of the transaction. Each has a new
+/// key then, or the transaction fails; and none is changed by what another one brings about.
+pub(super) fn goes_at_once(batch: &Batch, rows: &TableBatch) -> bool {
+    batch.goes_at_once()
+        && takes(rows)
+        && !rows.order_counts()
+        && !rows.route.table.traits.changes_others
+        && matches!(rows.route.mode.meaning().existing, Existing::Keep)
+        && rows.entries.iter().all(can_be_copied)
+}
+
+/// Writes them so.
+pub(super) async fn write_at_once(
+    work: &mut Work<'_>,
+    target: &mut Target,
+    rows: &TableBatch,
+) -> Result<(), Stop> {
+    for (columns, entries) in work::by_columns(rows, 0..rows.entries.len()) {
+        let set = target.set(&columns);
+        copy::send(work, target, &set, rows, &entries, Destination::Target).await?;
+        count(work, rows, &entries, Outcome::Inserted);
+    }
+    Ok(())
 }
 
 /// Writes rows of a keyed route, the way that is guessed to be the shortest; `split` is what the guess told

@@ -19,7 +19,7 @@ use crate::postgres::ledger::quarantine::replayed::Passed;
 #[derive(Clone, Copy)]
 pub(super) struct Effects<'a> {
     /// The rows, by route.
-    pub(super) tables: &'a [TableBatch],
+    pub(super) batch: &'a Batch,
     /// Records for the quarantine, and the moves that pass them.
     pub(super) quarantine: (&'a [QuarantineRecord], &'a [PartitionMove]),
 }
@@ -27,7 +27,7 @@ pub(super) struct Effects<'a> {
 impl<'a> Effects<'a> {
     /// What a batch writes.
     pub(super) fn of(batch: &'a Batch) -> Self {
-        Self { tables: batch.tables(), quarantine: (batch.quarantine(), batch.moves()) }
+        Self { batch, quarantine: (batch.quarantine(), batch.moves()) }
     }
 
     /// Writes the rows of each table; `splits` is what the guess told of them before.
@@ -41,8 +41,14 @@ impl<'a> Effects<'a> {
         choice: &mut Choice,
         splits: Vec<Option<Split>>,
     ) -> Result<(), Stop> {
-        let tables = self.tables.iter().zip(splits);
-        for (rows, split) in tables.filter(|(rows, _)| !rows.entries.is_empty()) {
+        let tables = self.batch.tables().iter().zip(splits).filter(|(rows, _)| !rows.entries.is_empty());
+        // Before anyone opens a savepoint, so that they have the number of the transaction itself.
+        let (at_once, others): (Vec<_>, Vec<_>) =
+            tables.partition(|(rows, _)| direct::goes_at_once(self.batch, rows));
+        for (rows, _) in at_once {
+            direct::write_at_once(work, targets.get_mut(rows)?, rows).await?;
+        }
+        for (rows, split) in others {
             write_table(work, targets, rows, choice, split).await?;
         }
         if work.refused.is_empty() { Ok(()) } else { Err(Stop::Refused(std::mem::take(&mut work.refused))) }

@@ -158,6 +158,7 @@ impl Writer {
         .await;
         match prepared {
             Ok((moves, quarantine)) => {
+                let system = session.lineage().map(|lineage| lineage.system().to_owned());
                 let prepared = Prepared {
                     pipeline: self.pipeline.clone(),
                     progress_table: self.ledger.sql("{ledger}.progress"),
@@ -166,7 +167,7 @@ impl Writer {
                     moves,
                     quarantine,
                     replays: Replays::new(&self.ledger, &self.pipeline),
-                    retries: RetryStatements::new(&self.ledger, &self.pipeline),
+                    retries: RetryStatements::new(&self.ledger, &self.pipeline, system),
                     targets: Targets::avoiding_stages(self.avoid_stage),
                     shapes: Shapes::new(self.row_wait),
                 };

@@ -1,49 +1,62 @@
 //! Which versions of rows records of the quarantine meet, and which they write.
 //!
 //! A row that a retry wrote counts as absent for a later record of the same origin, until anyone else changes
-//! it. So the version of each row that it wrote is noted with the entry, in the same transaction. It is read
-//! behind the writing rather than told by it: the ways that rows take know nothing of it, and what a trigger
-//! does to the row is its doing.
+//! it. So the transaction and the keys of the rows that it wrote are noted in that transaction. Where rows go
+//! in together they have the transaction's own number. Otherwise they are read behind the writing: the ways
+//! that rows take know nothing of it, savepoints have numbers of their own, and what a trigger does to the row
+//! is its doing.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
 use super::Writer;
+use super::direct;
 use super::prepared::Prepared;
 use super::stop::Stop;
 use super::target::Target;
 use super::values::Values;
-use crate::engine::batch::TableBatch;
+use crate::engine::batch::{Batch, Entry, TableBatch};
+use crate::engine::hash::fingerprint;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::Failure;
 use crate::engine::resolution::{Retries, RowVersion};
 use crate::engine::row::{self, Encoding};
 use crate::postgres::classify::Phase;
 use crate::postgres::flush;
+use crate::postgres::ledger::quarantine::settle::Written;
 
 /// Transactions are counted in 32 bits by rows.
 const XIDS: i64 = 1 << 32;
 
 impl Writer {
-    /// The versions of the rows that stand under the keys of these entries, in their order.
+    /// Whether a row can stand under the key of an entry by what this writer wrote lately.
+    pub fn may_have_written(&self, rows: &TableBatch, entry: &Entry) -> bool {
+        self.choice.may_exist(rows, entry)
+    }
+
+    /// The versions of the rows that stand under the keys of these entries of a batch, in its order.
     ///
     /// # Errors
     /// What went wrong; another try may not meet it.
-    pub async fn versions(&mut self, rows: &TableBatch) -> Result<Vec<Option<RowVersion>>, Failure> {
+    pub async fn versions(
+        &mut self,
+        rows: &TableBatch,
+        entries: &[usize],
+    ) -> Result<Vec<Option<RowVersion>>, Failure> {
         let mut found = vec![None; rows.entries.len()];
-        if rows.route.key.is_empty() || rows.entries.is_empty() {
+        if rows.route.key.is_empty() || entries.is_empty() {
             return Ok(found);
         }
         let mut session = self.connection().await?.begin();
         let (client, prepared) = session.parts();
-        let entries: Vec<usize> = (0..rows.entries.len()).collect();
         let looked = async {
             let shapes = [rows.route.table.clone()];
             prepared.prepare(client, &shapes, std::slice::from_ref(rows)).await?;
             let target = prepared.targets.get(rows)?;
-            look(client, target, rows, &entries, Lock::None).await
+            look(client, target, rows, entries, Lock::None).await
         };
         match looked.await {
             Ok(versions) => {
@@ -94,19 +107,22 @@ pub(super) async fn own_rows_stand(
     Ok(true)
 }
 
-/// The versions of the rows that entries have written, by account.
+/// What entries have written, to be noted: each group of rows by the transaction that wrote them, in the order
+/// of their offsets.
 ///
 /// # Errors
 /// The server's refusal.
 pub(super) async fn written(
     client: &Client,
     prepared: &Prepared,
+    batch: &Batch,
     retries: &Retries,
-    tables: &[TableBatch],
     tallies: &[Tally],
-) -> Result<Vec<Option<RowVersion>>, Stop> {
-    let mut written = vec![None; retries.entries.len()];
-    for rows in tables.iter().filter(|rows| !rows.route.key.is_empty()) {
+) -> Result<Vec<Written>, Stop> {
+    let mut groups: BTreeMap<Option<i64>, Vec<(i64, u64)>> = BTreeMap::new();
+    let mut shape = None;
+    for rows in batch.tables().iter().filter(|rows| !rows.route.key.is_empty()) {
+        shape = Some(&rows.route.table);
         let account = |entry: &usize| rows.entries[*entry].move_index.get();
         let wrote = |entry: &usize| {
             let tally = &tallies[account(entry)];
@@ -114,16 +130,26 @@ pub(super) async fn written(
             tally.get(Outcome::Inserted) + tally.get(Outcome::Updated) > 0
                 || (is_own && tally.get(Outcome::Unchanged) > 0)
         };
+        let offset = |entry: &usize| retries.entries[account(entry)].offset.value();
         let entries: Vec<usize> = (0..rows.entries.len()).filter(wrote).collect();
-        if entries.is_empty() {
-            continue;
-        }
-        let target = prepared.targets.get(rows)?;
-        for (entry, version) in look(client, target, rows, &entries, Lock::None).await? {
-            written[account(&entry)] = Some(version);
+        if direct::goes_at_once(batch, rows) {
+            let own = entries.iter().map(|entry| (offset(entry), rows.entries[*entry].fingerprint));
+            groups.entry(None).or_default().extend(own);
+        } else if !entries.is_empty() {
+            let target = prepared.targets.get(rows)?;
+            for (entry, version) in look(client, target, rows, &entries, Lock::None).await? {
+                let group = groups.entry(Some(version.transaction)).or_default();
+                group.push((offset(&entry), version.key));
+            }
         }
     }
-    Ok(written)
+    let Some(table) = shape else { return Ok(Vec::new()) };
+    let note = |(writer, mut rows): (Option<i64>, Vec<(i64, u64)>)| {
+        rows.sort_unstable();
+        let (offsets, keys) = rows.into_iter().map(|(offset, key)| (offset, key as i64)).unzip();
+        Written { table: table.oid, writer, is_all: !table.traits.changes_others, offsets, keys }
+    };
+    Ok(groups.into_iter().filter(|(_, rows)| !rows.is_empty()).map(note).collect())
 }
 
 /// The versions of the rows that stand under the keys of these entries, with the entries.
@@ -159,13 +185,19 @@ async fn look(
         .await
         .map_err(refused)?;
     let now: i64 = now.try_get(0).map_err(refused)?;
-    let read = |row: &Row| {
+    let mut bytes = Vec::new();
+    let mut read = |row: &Row| {
         let (place, table): (i32, u32) = (row.try_get(0)?, row.try_get(1)?);
         let (Place(place_in_table), Writing(writer)) = (row.try_get(2)?, row.try_get(3)?);
-        let transaction = unwrapped(writer, now);
-        Ok((entries[place as usize - 1], RowVersion { table, place: place_in_table, transaction }))
+        bytes.clear();
+        for column in 4..row.len() {
+            let Field(field) = row.try_get(column)?;
+            row::push_field(&mut bytes, Some(field));
+        }
+        let (key, transaction) = (fingerprint(&bytes), unwrapped(writer, now));
+        Ok((entries[place as usize - 1], RowVersion { table, place: place_in_table, transaction, key }))
     };
-    found.iter().map(read).collect::<Result<_, Error>>().map_err(refused)
+    found.iter().map(&mut read).collect::<Result<_, Error>>().map_err(refused)
 }
 
 const NOW: &str = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())\
@@ -201,6 +233,19 @@ impl FromSql<'_> for Writing {
 
     fn accepts(type_: &Type) -> bool {
         *type_ == Type::XID
+    }
+}
+
+/// A value as the server sends it, whatever its type.
+struct Field<'r>(&'r [u8]);
+
+impl<'r> FromSql<'r> for Field<'r> {
+    fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
     }
 }
 

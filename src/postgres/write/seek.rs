@@ -73,7 +73,7 @@ pub(super) async fn run(
     batch: &Batch,
 ) -> Result<Vec<Refusal>, Stop> {
     let savepoint = async { client.batch_execute("SAVEPOINT tidegate_piece").await.map_err(Stop::ledger) };
-    transaction::open(client, prepared, batch, savepoint).await?;
+    transaction::open(client, prepared, batch, Settlement::looked_at(batch), savepoint).await?;
     let mut places = Vec::new();
     for (table, rows) in batch.tables().iter().enumerate() {
         let entries = rows.entries.iter().enumerate();

@@ -10,11 +10,12 @@ use super::failpoint::Failpoint;
 use super::prepared::Prepared;
 use super::retry;
 use super::stop::Stop;
-use crate::engine::batch::{Batch, PartitionMove, TableBatch};
+use crate::engine::batch::{Batch, PartitionMove};
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::policy::FailureClass;
 use crate::engine::progress::{Standing, standing};
 use crate::engine::resolution::{Resolution, Retries, Retry};
+use crate::engine::retry::expected as expected_outcome;
 use crate::postgres::flush;
 use crate::postgres::ledger::quarantine::replayed::Passed;
 
@@ -24,8 +25,10 @@ use crate::postgres::ledger::quarantine::replayed::Passed;
 pub(super) enum Settlement<'a> {
     /// The positions of partitions move on, and the outcomes of their records are counted.
     Progress(&'a [PartitionMove]),
-    /// Entries of the quarantine are closed, by the outcomes of their records. The rows say which keys.
-    Retries(&'a Retries, &'a [TableBatch]),
+    /// Entries of the quarantine are closed, by the outcomes of their records.
+    Retries(&'a Batch, &'a Retries),
+    /// They are locked only, since nothing is going to be committed.
+    Looked(&'a Batch, &'a Retries),
 }
 
 /// What is known once the transaction is open.
@@ -41,7 +44,15 @@ impl<'a> Settlement<'a> {
     /// What a batch settles.
     pub(super) fn of(batch: &'a Batch) -> Self {
         match batch.retries() {
-            Some(retries) => Self::Retries(retries, batch.tables()),
+            Some(retries) => Self::Retries(batch, retries),
+            None => Self::Progress(batch.moves()),
+        }
+    }
+
+    /// What a batch would settle that is going to be rolled back.
+    pub(super) fn looked_at(batch: &'a Batch) -> Self {
+        match batch.retries() {
+            Some(retries) => Self::Looked(batch, retries),
             None => Self::Progress(batch.moves()),
         }
     }
@@ -50,7 +61,9 @@ impl<'a> Settlement<'a> {
     pub(super) fn tallies(self) -> Vec<Tally> {
         match self {
             Self::Progress(moves) => moves.iter().map(|one| one.settled).collect(),
-            Self::Retries(retries, _) => retries.entries.iter().map(|entry| entry.tally()).collect(),
+            Self::Retries(_, retries) | Self::Looked(_, retries) => {
+                retries.entries.iter().map(|entry| entry.tally()).collect()
+            }
         }
     }
 
@@ -80,18 +93,35 @@ impl<'a> Settlement<'a> {
                 let ((), stored, passed) = flush::three(begin, lock, replayed).await.map_err(Stop::ledger)?;
                 Ok(Opened { standing: standing(moves, stored), passed })
             }
-            Self::Retries(retries, tables) => {
+            Self::Retries(batch, retries) => {
+                let expected = expected(batch, retries)?;
+                let close = prepared.retries.close(client, retries, &expected);
+                let ((), open) = flush::two(begin, close).await.map_err(Stop::ledger)?;
+                Self::opened(client, prepared, batch, retries, open).await
+            }
+            Self::Looked(batch, retries) => {
                 let lock = prepared.retries.lock(client, retries);
                 let ((), open) = flush::two(begin, lock).await.map_err(Stop::ledger)?;
-                let all_open = open == retries.entries.len() as u64;
-                let stands = all_open && retry::own_rows_stand(client, prepared, retries, tables).await?;
-                let standing = if stands { Standing::Ready } else { Standing::Applied };
-                Ok(Opened { standing, passed: Vec::new() })
+                Self::opened(client, prepared, batch, retries, open).await
             }
         }
     }
 
-    /// Compares and sets, as the last statement before COMMIT; gives how many rows it changed. It is sent
+    /// Of the entries so many were open.
+    async fn opened(
+        client: &Client,
+        prepared: &Prepared,
+        batch: &Batch,
+        retries: &Retries,
+        open: u64,
+    ) -> Result<Opened, Stop> {
+        let all_open = open == retries.entries.len() as u64;
+        let stands = all_open && retry::own_rows_stand(client, prepared, retries, batch.tables()).await?;
+        let standing = if stands { Standing::Ready } else { Standing::Applied };
+        Ok(Opened { standing, passed: Vec::new() })
+    }
+
+    /// Compares and sets, as the last statements before COMMIT; gives how many rows they changed. They are sent
     /// when this is first polled.
     ///
     /// # Errors
@@ -101,24 +131,14 @@ impl<'a> Settlement<'a> {
         client: &Client,
         prepared: &Prepared,
         tallies: &[Tally],
-    ) -> Result<u64, Stop> {
+    ) -> Result<Settled, Stop> {
         match self {
             Self::Progress(moves) => {
-                prepared.moves.advance(client, moves, tallies).await.map_err(Stop::ledger)
+                let changed = prepared.moves.advance(client, moves, tallies).await.map_err(Stop::ledger)?;
+                Ok(Settled { changed, wanted: moves.len() as u64 })
             }
-            Self::Retries(retries, tables) => {
-                // Whose row it is decides what becomes of the record, and that is asked before a transaction.
-                let met =
-                    |(one, tally): (&Retry, &Tally)| one.settled.is_none() && tally.get(Outcome::Ignored) > 0;
-                if retries.entries.iter().zip(tallies).any(met) {
-                    let message = "a row came under a key meanwhile that had none".to_owned();
-                    return Err(Stop::own(FailureClass::Conflict, None, message));
-                }
-                let resolutions = resolutions(tallies)?;
-                let rows = retry::written(client, prepared, retries, tables, tallies).await?;
-                let settled = prepared.retries.settle(client, retries, &resolutions, &rows).await;
-                settled.map_err(Stop::ledger)
-            }
+            Self::Retries(batch, retries) => settle_retries(client, prepared, batch, retries, tallies).await,
+            Self::Looked(..) => Err(Stop::defect(None, "what was only looked at is settled".to_owned())),
         }
     }
 
@@ -126,20 +146,69 @@ impl<'a> Settlement<'a> {
     ///
     /// # Errors
     /// A defect.
-    pub(super) fn check(self, changed: u64) -> Result<(), Stop> {
-        match self {
-            Self::Progress(moves) if changed == moves.len() as u64 => Ok(()),
-            Self::Progress(moves) => {
-                let message = format!("{changed} of {} locked progress rows moved", moves.len());
-                Err(Stop::defect(None, message))
+    pub(super) fn check(self, Settled { changed, wanted }: Settled) -> Result<(), Stop> {
+        if changed == wanted {
+            return Ok(());
+        }
+        Err(Stop::defect(None, match self {
+            Self::Progress(_) => format!("{changed} of {wanted} locked progress rows moved"),
+            Self::Retries(..) | Self::Looked(..) => {
+                format!("{changed} of {wanted} rows about closed entries were written")
             }
-            Self::Retries(retries, _) if changed == retries.entries.len() as u64 => Ok(()),
-            Self::Retries(retries, _) => {
-                let message = format!("{changed} of {} locked entries were settled", retries.entries.len());
-                Err(Stop::defect(None, message))
-            }
+        }))
+    }
+}
+
+/// How many rows of the ledger the last statements changed, and how many they were meant to.
+pub(super) struct Settled {
+    changed: u64,
+    wanted: u64,
+}
+
+/// Puts right what became of entries otherwise than expected, and notes which rows were written.
+async fn settle_retries(
+    client: &Client,
+    prepared: &Prepared,
+    batch: &Batch,
+    retries: &Retries,
+    tallies: &[Tally],
+) -> Result<Settled, Stop> {
+    // Whose row it is decides what becomes of the record, and that is asked before a transaction.
+    let met = |(one, tally): (&Retry, &Tally)| one.settled.is_none() && tally.get(Outcome::Ignored) > 0;
+    if retries.entries.iter().zip(tallies).any(met) {
+        let message = "a row came under a key meanwhile that had none".to_owned();
+        return Err(Stop::own(FailureClass::Conflict, None, message));
+    }
+    let became = resolutions(tallies)?;
+    let expected = expected(batch, retries)?;
+    let places = became.iter().zip(&expected).enumerate().filter(|(_, (became, expected))| became != expected);
+    let corrections: Vec<(i64, Resolution)> =
+        places.map(|(place, (became, _))| (retries.entries[place].offset.value(), *became)).collect();
+    let written = retry::written(client, prepared, batch, retries, tallies).await?;
+    let correct = prepared.retries.correct(client, &retries.origin, &corrections);
+    let notes = written.iter().map(|written| prepared.retries.note(client, &retries.origin, written));
+    let (corrected, noted) = flush::two(correct, flush::all(notes)).await.map_err(Stop::ledger)?;
+    Ok(Settled {
+        changed: corrected + noted.iter().sum::<u64>(),
+        wanted: (corrections.len() + written.len()) as u64,
+    })
+}
+
+/// What retried records come to, unless somebody else changes rows meanwhile.
+fn expected(batch: &Batch, retries: &Retries) -> Result<Vec<Resolution>, Stop> {
+    let mut tallies: Vec<Tally> = retries.entries.iter().map(|entry| entry.tally()).collect();
+    for rows in batch.tables() {
+        for entry in &rows.entries {
+            let place = entry.move_index.get();
+            let outcome = match (expected_outcome(&rows.route, entry.op), retries.entries[place].own) {
+                // A record that comes again, as far as it is known.
+                (Outcome::Updated, Some(_)) => Outcome::Unchanged,
+                (outcome, _) => outcome,
+            };
+            tallies[place].add(outcome, 1);
         }
     }
+    resolutions(&tallies)
 }
 
 /// What the accounts of retried records come to.

@@ -64,7 +64,7 @@ pub(super) struct KeySql {
     pub(super) delete: String,
     /// One array for each key column → the places of those that exist, counted from 1.
     pub(super) probe: String,
-    /// The same → place and version of each row that exists.
+    /// The same → place, version and key of each row that exists.
     pub(super) versions: VersionSql,
     /// The same, of arrays of text.
     pub(super) versions_of_text: VersionSql,
@@ -226,12 +226,13 @@ impl TableNames {
             .join(", ");
         let probed: Vec<usize> = self.key.iter().map(|(place, _)| *place).collect();
         let aliases = list(&probed, |place| format!("c{place}"));
+        let own_key = list(&probed, |place| format!("t.{}", self.columns[place]));
         // The laterals keep the planner from joining with a scan of the whole target.
         let version = |arrays: &str, tail: &str| {
             format!(
-                "SELECT s.place::pg_catalog.int4, t.tableoid, t.ctid, t.xmin \
+                "SELECT s.place::pg_catalog.int4, t.tableoid, t.ctid, t.xmin, {own_key} \
                  FROM ROWS FROM ({arrays}) WITH ORDINALITY AS s({aliases}, place) CROSS JOIN LATERAL \
-                 (SELECT t.tableoid, t.ctid, t.xmin FROM {target} AS t WHERE {same_key} {tail}) AS t"
+                 (SELECT t.tableoid, t.ctid, t.xmin, {own_key} FROM {target} AS t WHERE {same_key} {tail}) AS t"
             )
         };
         let versions = |arrays: &str| VersionSql {

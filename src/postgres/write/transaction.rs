@@ -35,12 +35,13 @@ pub(super) async fn open<T>(
     client: &Client,
     prepared: &mut Prepared,
     batch: &Batch,
+    settlement: Settlement<'_>,
     behind: impl Future<Output = Result<T, Stop>>,
 ) -> Result<(T, Vec<Passed>), Stop> {
     prepared.prepare(client, batch.shapes(), batch.tables()).await?;
     prepared.replays.look(client, batch.moves()).await.map_err(Stop::ledger)?;
     let locks = prepared.shapes.locks(batch);
-    let open = Settlement::of(batch).open(client, prepared, &locks);
+    let open = settlement.open(client, prepared, &locks);
     let compare = prepared.shapes.changed(client, batch);
     let (opened, changed, behind) = flush::three(open, compare, behind).await?;
     match opened.standing {
@@ -67,11 +68,11 @@ pub(super) async fn run(
         check_accounts(batch)?;
         Ok(choice.look_at(batch))
     };
-    let opened = open(client, prepared, batch, look).await;
+    let (settlement, effects) = (Settlement::of(batch), Effects::of(batch));
+    let opened = open(client, prepared, batch, settlement, look).await;
     timings.lap(Stage::Lock, started);
     let (splits, passed) = opened?;
     Failpoint::AfterLock.reach();
-    let (settlement, effects) = (Settlement::of(batch), Effects::of(batch));
     let mut work = Work::new(client, settlement.tallies(), *timings);
     let written = effects.write_rows(&mut work, &mut prepared.targets, choice, splits).await;
     let settled = match written {
@@ -112,13 +113,13 @@ async fn close(
     };
     let compare = prepared.shapes.changed(work.client, batch);
     let settle = settlement.settle(work.client, prepared, &work.tallies);
-    let (kept, (), changed, moved) = flush::four(quarantine, constraints, compare, settle).await?;
+    let (kept, (), changed, settled) = flush::four(quarantine, constraints, compare, settle).await?;
     Failpoint::AfterProgress.reach();
     effects.check(kept)?;
     if !changed.is_empty() {
         return Err(Stop::Reshaped(changed));
     }
-    settlement.check(moved)?;
+    settlement.check(settled)?;
     work.lap(Stage::Settle);
     Ok(())
 }

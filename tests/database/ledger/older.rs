@@ -6,7 +6,7 @@ const UNDO: [(i32, &str); 4] = [
         5,
         "DROP FUNCTION {ledger}.paused_since(text, text, integer), {ledger}.cluster_of(text, text), \
          {ledger}.skipped_at(text, text, integer, uuid, bigint); \
-         DROP TABLE {ledger}.pauses, {ledger}.skips; \
+         DROP TABLE {ledger}.pauses, {ledger}.skips, {ledger}.retried; \
          ALTER TABLE {ledger}.processes DROP COLUMN tries, DROP COLUMN behind, DROP COLUMN waits; \
          ALTER TABLE {ledger}.decisions DROP CONSTRAINT decisions_check; \
          ALTER TABLE {ledger}.decisions ALTER COLUMN topic SET NOT NULL, ALTER COLUMN partition SET NOT NULL; \
@@ -16,8 +16,7 @@ const UNDO: [(i32, &str); 4] = [
          ALTER TABLE {ledger}.spans DROP COLUMN span; \
          ALTER TABLE {ledger}.pipelines DROP COLUMN partitions, DROP COLUMN cluster_id; \
          ALTER TABLE {ledger}.quarantine DROP CONSTRAINT quarantine_pkey; \
-         ALTER TABLE {ledger}.quarantine DROP COLUMN span, DROP COLUMN backfill, DROP COLUMN relayed_at, \
-         DROP COLUMN row_table, DROP COLUMN row_place, DROP COLUMN row_writer; \
+         ALTER TABLE {ledger}.quarantine DROP COLUMN span, DROP COLUMN backfill, DROP COLUMN relayed_at; \
          CREATE INDEX IF NOT EXISTS quarantine_open ON {ledger}.quarantine (pipeline, topic) WHERE resolved_at IS NULL; \
          ALTER TABLE {ledger}.quarantine ADD PRIMARY KEY (pipeline, topic, topic_id, partition, record_offset)",
     ),

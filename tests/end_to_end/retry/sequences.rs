@@ -97,3 +97,81 @@ fn keys_of_every_kind_are_known_again() {
     assert_eq!(counts(&told), ["inserted 2", "updated 2"], "{told}");
     assert_eq!(stage.rows("SELECT w, v FROM t ORDER BY w"), ["a 70002", "b 70003"]);
 }
+
+#[test]
+fn a_record_whose_key_was_written_beside_later_ones_is_part_of_its_sequence() {
+    let stage = Stage::new("beside later ones", 1, NARROW, "key: [id]");
+    stage.send(&[
+        r#"{"id": 1, "v": 70000, "w": "first"}"#,
+        r#"{"id": 1, "v": 70001}"#,
+        r#"{"id": 2, "v": 70002}"#,
+        r#"{"id": 1, "v": 70003, "w": "no number follows"}"#,
+        r#"{"id": 2, "v": 70004}"#,
+    ]);
+    stage.run();
+    stage.sql(MEND);
+    // The row of 2 is that of the last record, and the row of 1 that of the first.
+    for offset in ["4", "0"] {
+        stage.decide("retry", &["--offset", offset], 0);
+    }
+    let told = stage.decide("retry", &["--all"], 0);
+    assert_eq!(counts(&told), ["kept 1", "updated 2"], "{told}");
+    assert_eq!(stage.table(), ["1 70003 no number follows", "2 70004 -"]);
+}
+
+#[test]
+fn keys_that_a_page_repeats_come_out_in_the_order_of_the_log() {
+    let stage = Stage::new("repeated in a page", 1, NARROW, "key: [id]");
+    // Among keys that come once, so that what waits for another transaction stands between those that don't.
+    let id = |at: i64| if at % 3 == 0 { 1000 + at } else { at % 5 };
+    let values: Vec<String> =
+        (0..300).map(|at| format!(r#"{{"id": {}, "v": {}}}"#, id(at), 70_000 + at)).collect();
+    stage.send(&values.iter().map(String::as_str).collect::<Vec<_>>());
+    stage.run();
+    stage.sql(MEND);
+    let more = "limits: {batch_rows: 80}\n".to_owned();
+    let stage = Stage { more, ..stage };
+    let told = stage.decide("retry", &["--all"], 0);
+    assert_eq!(counts(&told), ["inserted 105", "updated 195"], "{told}");
+    let last = stage.rows("SELECT v FROM t WHERE id < 5 ORDER BY id");
+    assert_eq!(last, ["70295", "70296", "70292", "70298", "70299"]);
+}
+
+#[test]
+fn a_row_that_changes_with_another_one_is_somebody_else_s() {
+    let stage = Stage::new("changes with another", 1, NARROW, "key: [id]");
+    stage.send(&[
+        r#"{"id": 1, "v": 70000, "w": "first"}"#,
+        r#"{"id": 2, "v": 70000}"#,
+        r#"{"id": 1, "v": 70001}"#,
+        r#"{"id": 2, "v": 70001}"#,
+    ]);
+    stage.run();
+    stage.sql(MEND);
+    stage.sql(
+        "CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS \
+         $$BEGIN UPDATE t SET w = 'by a trigger' WHERE id = 1; RETURN NULL; END$$; \
+         CREATE TRIGGER other AFTER INSERT ON t FOR EACH ROW WHEN (NEW.id = 2) EXECUTE FUNCTION other()",
+    );
+    stage.decide("retry", &["--offset", "0"], 0);
+    stage.decide("retry", &["--offset", "1"], 0);
+    let told = stage.decide("retry", &["--all"], 0);
+    assert_eq!(counts(&told), ["kept 1", "updated 1"], "{told}");
+    assert_eq!(stage.table(), ["1 70000 by a trigger", "2 70001 -"]);
+}
+
+#[test]
+fn rows_of_others_are_kept_wherever_they_are_met() {
+    let stage = Stage::new("met late", 1, NARROW, "key: [id]");
+    let values: Vec<String> = (0..60).map(|id| format!(r#"{{"id": {id}, "v": 70000}}"#)).collect();
+    stage.send(&values.iter().map(String::as_str).collect::<Vec<_>>());
+    stage.run();
+    stage.sql(MEND);
+    // Behind the records that show that the table is empty.
+    stage.sql("INSERT INTO t SELECT id, 5 FROM generate_series(25, 55, 10) AS id");
+    let more = "limits: {batch_rows: 10}\n".to_owned();
+    let stage = Stage { more, ..stage };
+    let told = stage.decide("retry", &["--all"], 0);
+    assert_eq!(counts(&told), ["inserted 56", "kept 4"], "{told}");
+    assert_eq!(stage.rows("SELECT count(*) FROM t WHERE v = 5"), ["4"]);
+}

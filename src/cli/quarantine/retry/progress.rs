@@ -1,5 +1,6 @@
 //! How far a retry is: a bar on a terminal, a line every ten seconds elsewhere.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -16,8 +17,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
+    done: Cell<u64>,
     begun: Instant,
-    told: Instant,
+    told: Cell<Instant>,
 }
 
 impl Progress {
@@ -33,15 +35,17 @@ impl Progress {
             }
         });
         let now = Instant::now();
-        Self { bar, total, begun: now, told: now }
+        Self { bar, total, done: Cell::new(0), begun: now, told: Cell::new(now) }
     }
 
-    /// So many records are done.
-    pub(super) fn at(&mut self, done: u64) {
+    /// So many more records are done.
+    pub(super) fn add(&self, records: u64) {
+        let done = self.done.get() + records;
+        self.done.set(done);
         if let Some(bar) = &self.bar {
             bar.set_position(done.min(self.total));
-        } else if self.told.elapsed() >= TOLD_EVERY {
-            self.told = Instant::now();
+        } else if self.told.get().elapsed() >= TOLD_EVERY {
+            self.told.set(Instant::now());
             let speed = rate(done as f64 / self.begun.elapsed().as_secs_f64());
             let line =
                 format!("{} of {} done, {speed} records/s\n", grouped(done), counted(self.total, "record"));

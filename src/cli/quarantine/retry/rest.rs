@@ -18,12 +18,14 @@ pub(super) struct Rest {
     pub(super) tries: u32,
     /// A failure is being searched for: where seeking found nothing, transactions are halved.
     pub(super) sought: bool,
+    /// They didn't go in together: each key is looked up, and each row finds its own way.
+    pub(super) careful: bool,
 }
 
 impl Rest {
     /// Of these places, nothing is tried yet.
     pub(super) fn new(left: Vec<usize>) -> Self {
-        Self { left, limit: usize::MAX, tries: 0, sought: false }
+        Self { left, limit: usize::MAX, tries: 0, sought: false, careful: false }
     }
 
     /// Records come again, in the order of their offsets.
@@ -33,7 +35,7 @@ impl Rest {
     }
 
     pub(super) fn went_on(&mut self) {
-        (self.limit, self.tries, self.sought) = (usize::MAX, 0, false);
+        (self.limit, self.tries, self.sought, self.careful) = (usize::MAX, 0, false, false);
     }
 
     pub(super) fn try_again(&mut self) -> Result<(), Failure> {

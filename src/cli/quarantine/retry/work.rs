@@ -5,10 +5,13 @@
 //! the table has now, or fewer at once. Nothing is concluded from an answer that didn't come: the next
 //! transaction finds the entries open or not.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 
+use super::guess::Guess;
 use super::progress::Progress;
 use super::refusals::{expected, may_be_deleted, refusals_of, refused};
 use super::rest::{Rest, TRIES_MAX};
@@ -21,13 +24,13 @@ use crate::engine::batch::{Batch, Pending};
 use crate::engine::commit::CommitOutcome;
 use crate::engine::outcome::Tally;
 use crate::engine::policy::{self, FailureClass};
-use crate::engine::position::{Generation, Offset};
+use crate::engine::position::Offset;
 use crate::engine::record::{Record, RecordBlock};
 use crate::engine::resolution::{Origin, Resolution, RowVersion};
 use crate::engine::retry::{Decided, Draft, Found, Open, Wish, decide, draft};
 use crate::engine::row::Reject;
 use crate::engine::segment::lacks;
-use crate::postgres::ledger::{PageLimits, QuarantineFilter, QuarantinedRecord};
+use crate::postgres::ledger::{Met, OpenPage, PageLimits, QuarantineFilter};
 use crate::postgres::write::Writer;
 use crate::store::Store;
 
@@ -36,59 +39,67 @@ const ROWS_MAX: i64 = 10_000;
 /// Between two tries, at most.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A retry under way.
+/// What is tried, and how.
+#[derive(Clone, Copy)]
+pub(super) struct How<'s> {
+    pub(super) settings: &'s Settings,
+    pub(super) database: &'s Database,
+    pub(super) filter: &'s QuarantineFilter,
+    pub(super) wish: Wish,
+    pub(super) dry_run: bool,
+}
+
+/// A retry under way, of one lane.
 pub(super) struct Work<'s> {
-    settings: &'s Settings,
-    database: &'s Database,
+    how: How<'s>,
     writer: Writer,
-    wish: Wish,
-    dry_run: bool,
     account: Account,
-    progress: Progress,
+    progress: &'s Progress,
+    /// Records that the progress was told of.
+    told: u64,
+    guess: Guess,
 }
 
 /// Records of one origin, read at once.
 struct Page<'p> {
     origin: &'p Origin,
-    entries: &'p [QuarantinedRecord],
-    block: RecordBlock,
+    records: &'p RecordBlock,
+    codes: &'p [Arc<str>],
+}
+
+impl Page<'_> {
+    fn offset(&self, place: usize) -> Offset {
+        self.records.get(place).offset
+    }
 }
 
 impl<'s> Work<'s> {
-    pub(super) fn new(
-        settings: &'s Settings,
-        database: &'s Database,
-        writer: Writer,
-        wish: Wish,
-        dry_run: bool,
-        progress: Progress,
-    ) -> Self {
-        Self { settings, database, writer, wish, dry_run, account: Account::default(), progress }
+    pub(super) fn new(how: How<'s>, writer: Writer, progress: &'s Progress) -> Self {
+        Self { how, writer, account: Account::default(), progress, told: 0, guess: Guess::default() }
     }
 
     /// Closes the session; gives what was done.
     pub(super) async fn end(mut self) -> Account {
         self.writer.close().await;
-        self.progress.end();
         self.account
     }
 
     /// Tries the chosen records of an origin.
-    pub(super) async fn origin(&mut self, origin: &Origin, filter: &QuarantineFilter) -> Result<(), Failure> {
+    pub(super) async fn origin(&mut self, origin: &Origin) -> Result<(), Failure> {
+        let How { settings, database, filter, .. } = self.how;
         let topic = &*origin.partition.topic;
-        let mut way = routes::find(self.settings, self.database, topic).await?;
-        let bytes = i64::try_from(self.settings.limits.batch_bytes.get()).unwrap_or(i64::MAX);
-        let limits =
-            PageLimits { rows: ROWS_MAX.min(i64::from(self.settings.limits.batch_rows.get())), bytes };
-        let Database { ledger, session, pipeline, .. } = self.database;
+        let mut way = routes::find(settings, database, topic).await?;
+        let bytes = i64::try_from(settings.limits.batch_bytes.get()).unwrap_or(i64::MAX);
+        let limits = PageLimits { rows: ROWS_MAX.min(i64::from(settings.limits.batch_rows.get())), bytes };
+        let Database { ledger, session, pipeline, .. } = database;
         let read = |behind| ledger.quarantine_page(session, pipeline, filter, origin, behind, limits);
-        let mut page = read(None).await.map_err(|error| self.database.reading(error))?;
-        while let Some(last) = page.last() {
+        let mut page = read(None).await.map_err(|error| database.reading(error))?;
+        while let Some(last) = page.records.iter().last() {
             // The next page is read while this one is written.
             let (next, done) =
                 futures_util::join!(read(Some(last.offset)), self.page(origin, &page, &mut way));
             done?;
-            page = next.map_err(|error| self.database.reading(error))?;
+            page = next.map_err(|error| database.reading(error))?;
         }
         Ok(())
     }
@@ -96,23 +107,11 @@ impl<'s> Work<'s> {
     async fn page(
         &mut self,
         origin: &Origin,
-        entries: &[QuarantinedRecord],
+        read: &OpenPage,
         way: &mut Result<Way, NoWay>,
     ) -> Result<(), Failure> {
-        let mut block = RecordBlock::new(origin.partition.clone(), Generation(0));
-        for entry in entries {
-            let headers = entry.headers.iter().map(|(name, value)| (&name[..], value.as_deref()));
-            block.push(
-                entry.offset,
-                entry.record_at_ms,
-                entry.key.as_deref(),
-                entry.value.as_deref(),
-                headers,
-            );
-        }
-        let page = Page { origin, entries, block };
-        let left = self.whole(&page);
-        let mut rest = Rest::new(left);
+        let page = Page { origin, records: &read.records, codes: &read.codes };
+        let mut rest = Rest::new(self.whole(&page, &read.truncated));
         while !rest.left.is_empty() {
             let stands = match way {
                 Err(why) => Some(why.clone()),
@@ -123,37 +122,36 @@ impl<'s> Work<'s> {
                 (None, Ok(found)) => {
                     let reshaped = self.step(&page, found, &mut rest).await?;
                     if reshaped {
-                        let topic = &*origin.partition.topic;
-                        *way = routes::find(self.settings, self.database, topic).await?;
+                        let How { settings, database, .. } = self.how;
+                        *way = routes::find(settings, database, &origin.partition.topic).await?;
                     }
                 }
                 (None, Err(_)) => {}
             }
-            self.progress.at(self.account.records());
+            let done = self.account.records();
+            self.progress.add(done - std::mem::replace(&mut self.told, done));
         }
         Ok(())
     }
 
     /// The records of which all bytes are kept.
-    fn whole(&mut self, page: &Page<'_>) -> Vec<usize> {
-        let all = 0..page.entries.len();
-        let (cut, whole): (Vec<usize>, Vec<usize>) = all.partition(|&place| page.entries[place].truncated);
+    fn whole(&mut self, page: &Page<'_>, truncated: &[usize]) -> Vec<usize> {
         self.leave(
             page,
-            &cut,
+            truncated,
             "only its head is kept, since it is longer than limits.record_bytes was: it can be \
                                 discarded, or sent again",
         );
-        whole
+        (0..page.records.len()).filter(|place| truncated.binary_search(place).is_err()).collect()
     }
 
     /// Why the partition stands still by somebody's decision.
     async fn pause(&self, origin: &Origin) -> Result<Option<String>, Failure> {
-        let Database { ledger, session, pipeline, .. } = self.database;
-        let pauses = ledger.pauses(session, pipeline).await.map_err(|error| self.database.reading(error))?;
+        let Database { ledger, session, pipeline, .. } = self.how.database;
+        let pauses = ledger.pauses(session, pipeline).await.map_err(|error| self.how.database.reading(error))?;
         Ok(pauses.of(&origin.partition).map(|pause| {
             let (scope, arguments) = (&pause.scope, pause.scope.arguments());
-            let resume = self.database.command(&format!("resume{arguments} --reason TEXT"));
+            let resume = self.how.database.command(&format!("resume{arguments} --reason TEXT"));
             format!("{scope} is paused by {}: {}; `{resume}` lets it go on", pause.made_by, pause.reason)
         }))
     }
@@ -162,7 +160,7 @@ impl<'s> Work<'s> {
     fn leave(&mut self, page: &Page<'_>, places: &[usize], why: &str) {
         for &place in places {
             let topic = &page.origin.partition.topic;
-            self.account.open(topic, &page.entries[place].code, why);
+            self.account.open(topic, &page.codes[place], why);
         }
     }
 
@@ -170,13 +168,14 @@ impl<'s> Work<'s> {
     async fn step(&mut self, page: &Page<'_>, way: &mut Way, rest: &mut Rest) -> Result<bool, Failure> {
         let end = rest.limit.min(rest.left.len());
         let now: Vec<usize> = rest.left.drain(..end).collect();
-        let records: Vec<Record<'_>> = now.iter().map(|&place| page.block.get(place)).collect();
+        let records: Vec<Record<'_>> = now.iter().map(|&place| page.records.get(place)).collect();
         let drafted = draft(&way.route, &mut way.decoder, &page.origin.partition, &records);
         let Draft { rejected, .. } = &drafted;
         let rejected = rejected.iter().map(|(at, reject)| (now[*at], reject.clone())).collect();
         self.refuse(page, way, rejected).await?;
         let offsets: Vec<Offset> = records.iter().map(|record| record.offset).collect();
-        let found = match self.writer.versions(&drafted.rows).await {
+        let looked = self.guess.looked_up(&self.writer, &drafted.rows, rest.careful || self.how.dry_run);
+        let found = match self.writer.versions(&drafted.rows, &looked).await {
             Ok(versions) => self.found(page.origin, &drafted, &offsets, versions).await?,
             Err(failure) => {
                 let tried = drafted.rows.entries.iter().map(|entry| entry.move_index.get());
@@ -187,18 +186,19 @@ impl<'s> Work<'s> {
             }
         };
         let Decided { batch, places, open, later } =
-            decide(page.origin, self.wish, drafted, &offsets, &found);
+            decide(page.origin, self.how.wish, drafted, &offsets, &found);
         let buried = open.iter().map(|(at, Open::MayBeDeleted)| (now[*at], may_be_deleted())).collect();
         self.refuse(page, way, buried).await?;
         rest.back(later.into_iter().map(|at| now[at]));
-        let Some(batch) = batch else { return Ok(false) };
+        let Some(mut batch) = batch else { return Ok(false) };
+        batch.go_at_once(!rest.careful);
         let places: Vec<usize> = places.into_iter().map(|at| now[at]).collect();
         self.write(page, way, &batch, &places, rest).await
     }
 
     /// Of the rows that exist, which one an earlier record of the origin wrote, and no later one.
     async fn found(
-        &self,
+        &mut self,
         origin: &Origin,
         drafted: &Draft,
         offsets: &[Offset],
@@ -210,17 +210,23 @@ impl<'s> Work<'s> {
             .into_iter()
             .map(|version| version.map(|version| Found { version, is_own: false }))
             .collect();
+        let surprises = there.iter().filter(|(at, _)| {
+            let rows = &drafted.rows;
+            !self.writer.may_have_written(rows, &rows.entries[*at])
+        });
+        self.guess.found(surprises.count());
         if there.is_empty() {
             return Ok(found);
         }
-        let rows: Vec<RowVersion> = there.iter().map(|(_, version)| *version).collect();
-        let Database { ledger, session, pipeline, .. } = self.database;
-        let writers = ledger.writers_of(session, pipeline, origin, &rows).await;
-        for (place, last) in writers.map_err(|error| self.database.reading(error))? {
-            let at = there[place].0;
-            let offset = offsets[drafted.rows.entries[at].move_index.get()];
+        let offset = |at: usize| offsets[drafted.rows.entries[at].move_index.get()];
+        let met: Vec<Met> =
+            there.iter().map(|&(at, row)| Met { row, offset: offset(at) }).collect();
+        let Database { ledger, session, pipeline, .. } = self.how.database;
+        let table = drafted.rows.route.table.oid;
+        let own = ledger.own_rows(session, pipeline, origin, table, &met).await;
+        for (is_own, (at, _)) in own.map_err(|error| self.how.database.reading(error))?.into_iter().zip(there) {
             if let Some(found) = &mut found[at] {
-                found.is_own = last < offset;
+                found.is_own = is_own;
             }
         }
         Ok(found)
@@ -235,7 +241,7 @@ impl<'s> Work<'s> {
         rest: &mut Rest,
     ) -> Result<bool, Failure> {
         // A dry run tries every record in the table, and takes all of it back.
-        let outcome = match self.dry_run {
+        let outcome = match self.how.dry_run {
             true => self.writer.seek(batch).await,
             false => self.writer.write(batch, || {}).await,
         };
@@ -269,6 +275,12 @@ impl<'s> Work<'s> {
             CommitOutcome::Refused(pending) => {
                 let lacking = |one: &Pending| (places[one.move_index.get()], lacks(&way.route, one.column));
                 pending.iter().map(lacking).collect()
+            }
+            CommitOutcome::RolledBack(failure) if batch.goes_at_once() && failure.class.is_of_record() => {
+                self.guess.was_wrong();
+                rest.careful = true;
+                rest.back(places.iter().copied());
+                return Ok(false);
             }
             CommitOutcome::RolledBack(failure) if failure.class.is_of_record() => {
                 return self.search(page, way, batch, places, rest, failure).await;
@@ -332,26 +344,28 @@ impl<'s> Work<'s> {
     }
 
     fn count(&mut self, page: &Page<'_>, places: &[usize], tallies: &[Tally]) {
+        let mut counts: BTreeMap<(&str, Resolution), u64> = BTreeMap::new();
         for (&place, tally) in places.iter().zip(tallies) {
             if let Some(resolution) = Resolution::of_tally(tally) {
-                let topic = &page.origin.partition.topic;
-                self.account.settled(topic, &page.entries[place].code, resolution.name(), 1);
+                *counts.entry((&page.codes[place], resolution)).or_default() += 1;
             }
+        }
+        for ((code, resolution), records) in counts {
+            self.account.settled(&page.origin.partition.topic, code, resolution.name(), records);
         }
     }
 
     /// Counts those of the records that are settled by now; gives the others.
     async fn count_settled(&mut self, page: &Page<'_>, places: &[usize]) -> Result<Vec<usize>, Failure> {
-        let Database { ledger, session, pipeline, .. } = self.database;
-        let offsets: Vec<Offset> = places.iter().map(|&place| page.entries[place].offset).collect();
+        let Database { ledger, session, pipeline, .. } = self.how.database;
+        let offsets: Vec<Offset> = places.iter().map(|&place| page.offset(place)).collect();
         let settled = ledger.settled(session, pipeline, page.origin, &offsets).await;
-        let settled = settled.map_err(|error| self.database.reading(error))?;
+        let settled = settled.map_err(|error| self.how.database.reading(error))?;
         let mut open = Vec::new();
         for &place in places {
-            let entry = &page.entries[place];
-            match settled.iter().find(|(offset, _)| *offset == entry.offset) {
+            match settled.iter().find(|(offset, _)| *offset == page.offset(place)) {
                 Some((_, resolution)) => {
-                    self.account.settled(&page.origin.partition.topic, &entry.code, resolution, 1);
+                    self.account.settled(&page.origin.partition.topic, &page.codes[place], resolution, 1);
                 }
                 None => open.push(place),
             }
@@ -389,17 +403,17 @@ impl<'s> Work<'s> {
         }
         let topic = &page.origin.partition.topic;
         for (place, reject) in &refused {
-            self.account.open(topic, &page.entries[*place].code, &reject.reason);
+            self.account.open(topic, &page.codes[*place], &reject.reason);
         }
-        if self.dry_run {
+        if self.how.dry_run {
             return Ok(());
         }
         let noted: Vec<(Offset, Reject)> =
-            refused.into_iter().map(|(place, reject)| (page.entries[place].offset, reject)).collect();
-        let Database { ledger, session, pipeline, .. } = self.database;
+            refused.into_iter().map(|(place, reject)| (page.offset(place), reject)).collect();
+        let Database { ledger, session, pipeline, .. } = self.how.database;
         let target = way.route.table.to_string();
         let noted = ledger.note_refused(session, pipeline, page.origin, &target, &noted).await;
-        noted.map(drop).map_err(|error| self.database.reading(error))
+        noted.map(drop).map_err(|error| self.how.database.reading(error))
     }
 
     /// Waits before the same records are tried again, where another try may go through.
@@ -419,7 +433,6 @@ impl<'s> Work<'s> {
         if !passes || rest.tries >= TRIES_MAX {
             let exit =
                 if failure.class == FailureClass::Unavailable { Exit::Unreachable } else { Exit::Failed };
-            self.progress.end();
             return Err(Failure::new(
                 exit,
                 anyhow!(

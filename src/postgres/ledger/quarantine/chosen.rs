@@ -1,7 +1,6 @@
 //! Which entries somebody chose, and what is decided about them.
 //!
-//! Entries are read by their origin and their offset, page after page behind the last one: a page costs the
-//! same wherever it stands, and none is bigger than what one transaction writes.
+//! A decision names entries by conditions; what is done about them names each by its origin and its offset.
 
 use std::sync::Arc;
 
@@ -9,9 +8,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::super::{Ledger, LedgerError, Parameter, count};
-use super::{CONDITIONS, QuarantineFilter, QuarantinedRecord, read};
+use super::{CONDITIONS, QuarantineFilter};
 use crate::engine::position::{Offset, TopicId, TopicPartition};
-use crate::engine::resolution::{Origin, RowVersion};
+use crate::engine::resolution::Origin;
 use crate::engine::row::Reject;
 use crate::postgres::session::Session;
 
@@ -25,15 +24,6 @@ pub struct Chosen {
     pub origin: Origin,
     /// How many there are.
     pub entries: u64,
-}
-
-/// How much of an origin is read at once.
-#[derive(Clone, Copy, Debug)]
-pub struct PageLimits {
-    /// Entries.
-    pub rows: i64,
-    /// Bytes of keys, values and headers; a single entry may have more.
-    pub bytes: i64,
 }
 
 /// A decision about entries, as it is remembered.
@@ -78,70 +68,6 @@ impl Ledger {
             entries: count(row, 5),
         };
         Ok(rows.iter().map(chosen).collect())
-    }
-
-    /// The next chosen entries of an origin behind an offset, with their bytes, in the order of their
-    /// offsets.
-    ///
-    /// # Errors
-    /// A failed statement.
-    pub async fn quarantine_page(
-        &self,
-        session: &Session,
-        pipeline: &str,
-        filter: &QuarantineFilter,
-        origin: &Origin,
-        behind: Option<Offset>,
-        limits: PageLimits,
-    ) -> Result<Vec<QuarantinedRecord>, LedgerError> {
-        let sql = self.sql(PAGE).replace("{conditions}", CONDITIONS);
-        let filter = QuarantineFilter {
-            topic: Some(origin.partition.topic.to_string()),
-            partition: Some(origin.partition.partition),
-            ..filter.clone()
-        };
-        let conditions = Conditions::of(session, pipeline, &filter);
-        let behind = behind.map_or(i64::MIN, Offset::value);
-        let mut parameters = conditions.parameters();
-        let (topic_id, backfill) = (origin.topic_id.0, &*origin.backfill);
-        parameters.extend([
-            (&topic_id as &(dyn ToSql + Sync), Type::UUID),
-            (&origin.span, Type::INT8),
-            (&backfill, Type::TEXT),
-            (&behind, Type::INT8),
-            (&limits.rows, Type::INT8),
-            (&limits.bytes, Type::INT8),
-        ]);
-        let rows = session.client().query_typed(&sql, &parameters).await;
-        let rows = rows.map_err(LedgerError::doing("reading the quarantine"))?;
-        Ok(rows.iter().map(read).collect())
-    }
-
-    /// Of these rows, which an entry of the origin wrote, and how far behind the last such entry stands: the
-    /// place in `rows` and its offset.
-    ///
-    /// # Errors
-    /// A failed statement.
-    pub async fn writers_of(
-        &self,
-        session: &Session,
-        pipeline: &str,
-        origin: &Origin,
-        rows: &[RowVersion],
-    ) -> Result<Vec<(usize, Offset)>, LedgerError> {
-        let tables: Vec<u32> = rows.iter().map(|row| row.table).collect();
-        let places: Vec<i64> = rows.iter().map(|row| row.place).collect();
-        let writers: Vec<i64> = rows.iter().map(|row| row.transaction).collect();
-        let of = OfOrigin::new(pipeline, origin);
-        let mut parameters = of.parameters();
-        parameters.extend([
-            (&tables as &(dyn ToSql + Sync), Type::OID_ARRAY),
-            (&places, Type::INT8_ARRAY),
-            (&writers, Type::INT8_ARRAY),
-        ]);
-        let found = self.read(session, "looking for what was retried before", WRITERS, &parameters).await?;
-        let writer = |row: &Row| (row.get::<_, i64>(0) as usize - 1, Offset::new(row.get(1)));
-        Ok(found.iter().map(writer).collect())
     }
 
     /// Notes why entries stay open although they were tried again; gives how many are open.
@@ -339,35 +265,6 @@ impl<'o> OfOrigin<'o> {
         ]
     }
 }
-
-/// An entry stands on the page if those before it have fewer bytes than the page may have. Lengths are told
-/// without fetching values that are stored apart.
-const PAGE: &str = "\
-SELECT topic, topic_id, partition, record_offset, record_key, record_value, header_names, header_values, \
-       CAST(EXTRACT(epoch FROM record_at) * 1000 AS bigint) AS record_at_ms, \
-       target, truncated, record_sha256, code, sqlstate, column_name, reason, attempts, \
-       CAST(EXTRACT(epoch FROM first_at) * 1000 AS bigint) AS first_at_ms, \
-       CAST(NULL AS bigint) AS resolved_at_ms, CAST(NULL AS text) AS resolution \
-FROM (\
-    SELECT *, pg_catalog.sum(COALESCE(pg_catalog.octet_length(record_key), 0) \
-                + COALESCE(pg_catalog.octet_length(record_value), 0) \
-                + pg_catalog.pg_column_size(header_names) + pg_catalog.pg_column_size(header_values)) \
-              OVER (ORDER BY record_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
-    FROM {ledger}.quarantine \
-    WHERE {conditions} AND topic_id = $10 AND span = $11 AND backfill = $12 AND record_offset > $13 \
-    ORDER BY record_offset LIMIT $14) AS page \
-WHERE COALESCE(before, 0) < $15 \
-ORDER BY record_offset";
-
-const WRITERS: &str = "\
-SELECT s.place, pg_catalog.max(q.record_offset) \
-FROM ROWS FROM (pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9)) WITH ORDINALITY \
-     AS s(row_table, row_place, row_writer, place) \
-JOIN {ledger}.quarantine AS q ON q.row_writer = s.row_writer AND q.row_place = s.row_place \
-     AND q.row_table = s.row_table \
-WHERE q.pipeline = $1 AND q.topic = $2 AND q.topic_id = $3 AND q.partition = $4 AND q.span = $5 \
-  AND q.backfill = $6 \
-GROUP BY s.place";
 
 const NOTE_REFUSED: &str = "\
 UPDATE {ledger}.quarantine AS q \

@@ -178,8 +178,7 @@ fn insert() -> String {
          ON CONFLICT (pipeline, topic, topic_id, partition, record_offset, span, backfill) DO UPDATE SET \
          target = excluded.target, code = excluded.code, sqlstate = excluded.sqlstate, \
          column_name = excluded.column_name, reason = excluded.reason, \
-         attempts = q.attempts OPERATOR(pg_catalog.+) 1, resolved_at = NULL, resolution = NULL, \
-         row_table = NULL, row_place = NULL, row_writer = NULL"
+         attempts = q.attempts OPERATOR(pg_catalog.+) 1, resolved_at = NULL, resolution = NULL"
     )
 }
 

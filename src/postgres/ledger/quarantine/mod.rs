@@ -2,8 +2,10 @@
 
 mod chosen;
 pub(in crate::postgres) mod insert;
+mod page;
 mod relay;
 pub(in crate::postgres) mod replayed;
+mod retried;
 pub(in crate::postgres) mod settle;
 
 use std::collections::BTreeMap;
@@ -12,8 +14,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use self::chosen::Conditions;
-pub use self::chosen::{Chosen, EntryDecision, PageLimits};
+pub use self::chosen::{Chosen, EntryDecision};
+pub use self::page::{OpenPage, PageLimits};
 pub use self::relay::Relayed;
+pub use self::retried::Met;
 
 use super::{Ledger, LedgerError, count};
 use crate::engine::position::{Offset, TopicId, TopicPartition};

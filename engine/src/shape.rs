@@ -47,7 +47,8 @@ pub struct TableTraits {
     pub update_triggers: bool,
     /// BEFORE ROW DELETE triggers.
     pub delete_triggers: bool,
-    /// Any trigger or rule of the user's, or a foreign key that leads back: a change of one row can change others.
+    /// Any trigger or rule of the user's, or a foreign key that leads back: the change of one row can change
+    /// others.
     pub changes_others: bool,
     /// Row-level security applies to the current role: COPY FROM is refused by PostgreSQL.
     pub row_security: bool,

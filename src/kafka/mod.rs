@@ -27,7 +27,7 @@ pub use error::Error;
 pub use group::{Group, Member};
 pub use inspector::{Inspector, TopicInfo};
 pub use problem::{Problem, ProblemKind};
-pub use producer::{Outgoing, Producer};
+pub use producer::{Outgoing, Producer, Unsent};
 pub use rights::Rights;
 
 pub use crate::engine::position::Watermarks;

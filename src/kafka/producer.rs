@@ -32,6 +32,15 @@ pub struct Outgoing {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// Why a record isn't acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsent {
+    /// In a sentence, without secrets.
+    pub why: String,
+    /// It is this record that the topic refuses, and would whenever it is sent.
+    pub is_of_record: bool,
+}
+
 /// A client that writes records.
 pub struct Producer {
     client: Client,
@@ -71,7 +80,7 @@ impl Producer {
     }
 
     /// Writes records to a topic; gives which of them are acknowledged, or why one isn't.
-    pub async fn send(&self, topic: &str, records: &[Outgoing]) -> Vec<Result<(), String>> {
+    pub async fn send(&self, topic: &str, records: &[Outgoing]) -> Vec<Result<(), Unsent>> {
         let sent = records.iter().map(|record| async move {
             let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
             for (name, value) in &record.headers {
@@ -89,15 +98,26 @@ impl Producer {
         join_all(sent).await
     }
 
-    fn told(&self, topic: &str, error: &KafkaError) -> String {
-        let why = match error.rdkafka_error_code() {
+    fn told(&self, topic: &str, error: &KafkaError) -> Unsent {
+        let code = error.rdkafka_error_code();
+        let is_of_record = code.is_some_and(|code| OF_RECORD.contains(&code));
+        let why = match code {
             Some(RDKafkaErrorCode::MessageTimedOut) => "no acknowledgement came in time".to_owned(),
             Some(code) => code.to_string(),
             None => error.to_string(),
         };
-        self.scrubber.clean(&format!("writing to topic {topic}: {why}"))
+        Unsent { why: self.scrubber.clean(&format!("writing to topic {topic}: {why}")), is_of_record }
     }
 }
+
+/// Too large for the client or the topic; not what the topic takes, as a record without a key where it is
+/// compacted.
+const OF_RECORD: [RDKafkaErrorCode; 4] = [
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::InvalidMessageSize,
+    RDKafkaErrorCode::InvalidMessage,
+    RDKafkaErrorCode::InvalidRecord,
+];
 
 fn config(properties: &BTreeMap<String, String>) -> ClientConfig {
     let mut config = ClientConfig::new();

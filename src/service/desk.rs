@@ -330,12 +330,17 @@ impl Desk {
         }
     }
 
-    /// Notes which of the entries were relayed, by their places.
+    /// Notes which of the entries were relayed, and which the topic refuses and why, by their places.
     ///
     /// # Errors
     /// A failed statement: they are relayed again.
-    pub(super) async fn end_relay(&mut self, turn: RelayTurn, done: &[usize]) -> Result<(), DeskError> {
-        let relayed: Vec<&Relayed> = done.iter().map(|&place| &turn.entries[place]).collect();
+    pub(super) async fn end_relay(
+        &mut self,
+        turn: RelayTurn,
+        done: &[(usize, Option<String>)],
+    ) -> Result<(), DeskError> {
+        let relayed: Vec<(&Relayed, Option<&str>)> =
+            done.iter().map(|(place, refused)| (&turn.entries[*place], refused.as_deref())).collect();
         let ended = self.ledger.end_relay(&turn.session, &self.pipeline, &relayed).await;
         self.settle(turn.session, ended)
     }

@@ -13,7 +13,7 @@ use super::desk::Desk;
 use crate::assemble;
 use crate::config::Settings;
 use crate::engine::instance::Instance;
-use crate::kafka::{Inspector, Outgoing, Producer};
+use crate::kafka::{Inspector, Outgoing, Producer, Unsent};
 use crate::postgres::ledger::{QuarantinedRecord, Relayed};
 use crate::telemetry::board::{Board, ConditionName};
 use crate::telemetry::labels::Dependency;
@@ -22,6 +22,13 @@ use crate::telemetry::labels::Dependency;
 const EVERY: Duration = Duration::from_secs(1);
 /// Before the next try once something was in the way.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// Records that are sent one by one in a turn, since a batch with them was refused: the ledger's transaction
+/// waits for each.
+const ALONE_MAX: usize = 50;
+
+/// What the topic said to a record; `None` where it is to be asked again in the next turn.
+type Answer = Option<Result<(), Unsent>>;
 
 /// What the relay works with.
 pub(super) struct Relay {
@@ -96,12 +103,14 @@ impl Relay {
         }
         let sent = self.send(topic, producer, turn.entries()).await;
         let (done, failed) = match sent {
-            Ok(answers) => {
-                let done = (0..answers.len()).filter(|&at| answers[at].is_ok()).collect();
-                (done, answers.into_iter().find_map(Result::err))
-            }
+            Ok(answers) => sorted_out(answers),
             Err(why) => (Vec::new(), Some(why)),
         };
+        for (place, why) in done.iter().filter_map(|(place, why)| Some((*place, why.as_ref()?))) {
+            let record = &turn.entries()[place].record;
+            let (from, offset) = (&record.partition, record.offset.value());
+            tracing::warn!(topic, %from, offset, "the dead-letter topic refuses a quarantined record: {why}");
+        }
         self.desk.end_relay(turn, &done).await.map_err(|error| error.to_string())?;
         failed.map_or(Ok(Turn::Relayed), Err)
     }
@@ -111,17 +120,28 @@ impl Relay {
         topic: &str,
         producer: &mut Option<Producer>,
         entries: &[Relayed],
-    ) -> Result<Vec<Result<(), String>>, String> {
+    ) -> Result<Vec<Answer>, String> {
         if producer.is_none() {
             self.look_for(topic).await?;
             let properties = assemble::current_kafka_properties(&self.settings, &self.instance)?;
             *producer = Some(Producer::connect(&properties).map_err(|error| error.to_string())?);
         }
         let records: Vec<Outgoing> = entries.iter().map(|entry| outgoing(&entry.record)).collect();
-        match producer {
-            Some(producer) => Ok(producer.send(topic, &records).await),
-            None => Err("there is no producer".to_owned()),
+        let Some(producer) = producer else { return Err("there is no producer".to_owned()) };
+        let mut answers: Vec<Answer> = producer.send(topic, &records).await.into_iter().map(Some).collect();
+        if records.len() > 1 {
+            // They go in batches, and a topic refuses a batch for its size, or for one of its records.
+            let is_refused =
+                |place: &usize| matches!(&answers[*place], Some(Err(unsent)) if unsent.is_of_record);
+            let refused: Vec<usize> = (0..answers.len()).filter(is_refused).collect();
+            for (tried, place) in refused.into_iter().enumerate() {
+                answers[place] = match tried < ALONE_MAX {
+                    true => producer.send(topic, &records[place..=place]).await.pop(),
+                    false => None,
+                };
+            }
         }
+        Ok(answers)
     }
 
     /// A topic that isn't there must not come into being by our writing to it.
@@ -149,6 +169,21 @@ impl Relay {
             *trouble = Some(why);
         }
     }
+}
+
+/// The places of entries that are done with, and why the topic refuses them where it does; and why others
+/// wait.
+fn sorted_out(answers: Vec<Answer>) -> (Vec<(usize, Option<String>)>, Option<String>) {
+    let (mut done, mut failed) = (Vec::new(), None);
+    for (place, answer) in answers.into_iter().enumerate() {
+        match answer {
+            None => {}
+            Some(Ok(())) => done.push((place, None)),
+            Some(Err(Unsent { why, is_of_record: true })) => done.push((place, Some(why))),
+            Some(Err(Unsent { why, is_of_record: false })) => failed = failed.or(Some(why)),
+        }
+    }
+    (done, failed)
 }
 
 /// The record as it was, with where it comes from and why it is here.

@@ -84,11 +84,13 @@ SELECT route.cluster_id FROM {ledger}.pipelines AS route
 WHERE route.pipeline OPERATOR(pg_catalog.=) $1 AND route.topic OPERATOR(pg_catalog.=) $2
 $function$;
 
--- An offset of another span or of a backfill is another record. relayed_at: when the dead-letter topic had it.
+-- An offset of another span or of a backfill is another record. relayed_at: when the dead-letter topic had it;
+-- relay_error: why that topic refuses it.
 ALTER TABLE {ledger}.quarantine
     ADD COLUMN span       bigint NOT NULL DEFAULT 0,
     ADD COLUMN backfill   text NOT NULL DEFAULT '',
-    ADD COLUMN relayed_at timestamptz;
+    ADD COLUMN relayed_at timestamptz,
+    ADD COLUMN relay_error text;
 ALTER TABLE {ledger}.quarantine DROP CONSTRAINT quarantine_pkey;
 ALTER TABLE {ledger}.quarantine
     ADD PRIMARY KEY (pipeline, topic, topic_id, partition, record_offset, span, backfill);
@@ -97,7 +99,7 @@ DROP INDEX {ledger}.quarantine_open;
 CREATE INDEX quarantine_open ON {ledger}.quarantine
     (pipeline, topic, topic_id, partition, span, backfill, record_offset) WHERE resolved_at IS NULL;
 CREATE INDEX quarantine_unrelayed ON {ledger}.quarantine (pipeline, first_at)
-    WHERE relayed_at IS NULL AND resolved_at IS NULL;
+    WHERE relayed_at IS NULL AND relay_error IS NULL AND resolved_at IS NULL;
 
 -- The rows that retries wrote: the transaction (of this database cluster, counted without wrapping round), the
 -- records, and the hashes of their keys. A row that still has that transaction is the record's; whoever else
@@ -174,7 +176,7 @@ BEGIN
         WHERE field.attrelid = (SELECT typrelid FROM pg_type WHERE oid = pg_typeof(CAST(NULL AS {ledger}.quarantine)))
           AND field.attname = 'record_offset' AND acl.privilege_type = 'SELECT'
     LOOP
-        EXECUTE 'GRANT SELECT (span, backfill, relayed_at) ON ' || quarantine || ' TO ' || kept.grantee;
+        EXECUTE 'GRANT SELECT (span, backfill, relayed_at, relay_error) ON ' || quarantine || ' TO ' || kept.grantee;
     END LOOP;
     SELECT pg_get_userbyid(relowner) AS owner INTO kept FROM pg_class WHERE oid = progress;
     IF kept.owner <> current_user THEN

@@ -64,7 +64,7 @@ GRANT EXECUTE ON FUNCTION {ledger}.cluster_of(text, text) TO tidegate_writer;
 -- Quarantined records may hold personal data: their bytes are not for readers.
 GRANT SELECT (pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, sqlstate,
     column_name, reason, attempts, first_at, resolved_at, resolution, span, backfill,
-    relayed_at) ON {ledger}.quarantine TO tidegate_reader;
+    relayed_at, relay_error) ON {ledger}.quarantine TO tidegate_reader;
 GRANT SELECT (pipeline, topic, partition, record_offset, record_at, target, code, sqlstate, column_name, reason,
     truncated, attempts, first_at) ON {ledger}.open_quarantine TO tidegate_reader;
 

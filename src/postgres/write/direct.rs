@@ -33,8 +33,8 @@ pub(super) fn takes(rows: &TableBatch) -> bool {
         && rows.entries.iter().any(|entry| entry.op == Op::Merge)
 }
 
-/// Whether all rows go into the table together, without a way back but that of the transaction. Each has a new
-/// key then, or the transaction fails; and none is changed by what another one brings about.
+/// Whether all rows go into the table together, without a way back but that of the transaction. Each has a
+/// new key then, or the transaction fails; and none is changed by what another one brings about.
 pub(super) fn goes_at_once(batch: &Batch, rows: &TableBatch) -> bool {
     batch.goes_at_once()
         && takes(rows)

@@ -3,8 +3,8 @@
 //! A row that a retry wrote counts as absent for a later record of the same origin, until anyone else changes
 //! it. So the transaction and the keys of the rows that it wrote are noted in that transaction. Where rows go
 //! in together they have the transaction's own number. Otherwise they are read behind the writing: the ways
-//! that rows take know nothing of it, savepoints have numbers of their own, and what a trigger does to the row
-//! is its doing.
+//! that rows take know nothing of it, savepoints have numbers of their own, and what a trigger does to the
+//! row is its doing.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -107,8 +107,8 @@ pub(super) async fn own_rows_stand(
     Ok(true)
 }
 
-/// What entries have written, to be noted: each group of rows by the transaction that wrote them, in the order
-/// of their offsets.
+/// What entries have written, to be noted: each group of rows by the transaction that wrote them, in the
+/// order of their offsets.
 ///
 /// # Errors
 /// The server's refusal.

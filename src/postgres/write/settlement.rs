@@ -121,8 +121,8 @@ impl<'a> Settlement<'a> {
         Ok(Opened { standing, passed: Vec::new() })
     }
 
-    /// Compares and sets, as the last statements before COMMIT; gives how many rows they changed. They are sent
-    /// when this is first polled.
+    /// Compares and sets, as the last statements before COMMIT; gives how many rows they changed. They are
+    /// sent when this is first polled.
     ///
     /// # Errors
     /// The server's refusal.
@@ -150,12 +150,11 @@ impl<'a> Settlement<'a> {
         if changed == wanted {
             return Ok(());
         }
-        Err(Stop::defect(None, match self {
-            Self::Progress(_) => format!("{changed} of {wanted} locked progress rows moved"),
-            Self::Retries(..) | Self::Looked(..) => {
-                format!("{changed} of {wanted} rows about closed entries were written")
-            }
-        }))
+        let what = match self {
+            Self::Progress(_) => "locked progress rows moved",
+            Self::Retries(..) | Self::Looked(..) => "rows about closed entries were written",
+        };
+        Err(Stop::defect(None, format!("{changed} of {wanted} {what}")))
     }
 }
 
@@ -181,7 +180,8 @@ async fn settle_retries(
     }
     let became = resolutions(tallies)?;
     let expected = expected(batch, retries)?;
-    let places = became.iter().zip(&expected).enumerate().filter(|(_, (became, expected))| became != expected);
+    let places =
+        became.iter().zip(&expected).enumerate().filter(|(_, (became, expected))| became != expected);
     let corrections: Vec<(i64, Resolution)> =
         places.map(|(place, (became, _))| (retries.entries[place].offset.value(), *became)).collect();
     let written = retry::written(client, prepared, batch, retries, tallies).await?;

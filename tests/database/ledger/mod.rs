@@ -96,7 +96,7 @@ async fn the_columns_are_those_of_the_contract() {
             "quarantine",
             "pipeline topic topic_id partition record_offset record_key record_value header_names \
              header_values record_at target truncated record_sha256 code sqlstate column_name reason \
-             attempts first_at resolved_at resolution span backfill relayed_at",
+             attempts first_at resolved_at resolution span backfill relayed_at relay_error",
         ),
     ];
     for (table, expected) in cases {

@@ -16,7 +16,8 @@ const UNDO: [(i32, &str); 4] = [
          ALTER TABLE {ledger}.spans DROP COLUMN span; \
          ALTER TABLE {ledger}.pipelines DROP COLUMN partitions, DROP COLUMN cluster_id; \
          ALTER TABLE {ledger}.quarantine DROP CONSTRAINT quarantine_pkey; \
-         ALTER TABLE {ledger}.quarantine DROP COLUMN span, DROP COLUMN backfill, DROP COLUMN relayed_at; \
+         ALTER TABLE {ledger}.quarantine DROP COLUMN span, DROP COLUMN backfill, DROP COLUMN relayed_at, \
+         DROP COLUMN relay_error; \
          CREATE INDEX IF NOT EXISTS quarantine_open ON {ledger}.quarantine (pipeline, topic) WHERE resolved_at IS NULL; \
          ALTER TABLE {ledger}.quarantine ADD PRIMARY KEY (pipeline, topic, topic_id, partition, record_offset)",
     ),

@@ -58,3 +58,29 @@ fn each_record_is_relayed_with_where_it_comes_from_and_waits_for_a_topic_that_is
     assert_eq!(stage.rows(noted), ["2"]);
     worker.terminate().unwrap();
 }
+
+#[test]
+fn a_record_that_the_topic_refuses_is_passed_over_and_says_why() {
+    let mut stage = Stage::new("too large", 1, NARROW, "key: [id]");
+    let topic = format!("{}-rejected", stage.fresh.topic);
+    stage.more = format!("dead_letter: {{topic: {topic}}}\n");
+    Topics::of(&stage.fresh.bootstrap).create(&topic, 1, &[("max.message.bytes", "2000")]).unwrap();
+    let long = format!(r#"{{"id": 1, "v": 70000, "w": "{}"}}"#, "x".repeat(4000));
+    // In one batch, which the topic refuses as a whole.
+    stage.send(&[&long, r#"{"id": 2, "v": 70000}"#]);
+    let worker = stage.worker();
+    worker.await_output("the dead-letter topic refuses a quarantined record", SOON).unwrap();
+    let records = relayed(&stage, &topic, 1);
+    assert_eq!(
+        records,
+        [" {\"id\": 2, \"v\": 70000} partition=0 offset=1 code=out_of_range sqlstate=22003 column=v"]
+    );
+    let noted = "SELECT record_offset, relayed_at IS NOT NULL, relay_error LIKE '%too large%' \
+                 FROM tidegate.quarantine ORDER BY record_offset";
+    let wait = lab::sql::Watch::open(&stage.fresh.url).unwrap();
+    let both =
+        "SELECT count(*) FROM tidegate.quarantine WHERE COALESCE(relay_error, relayed_at::text) IS NOT NULL";
+    worker.await_condition("both are noted", SOON, |_| wait.number(both).unwrap() == 2).unwrap();
+    assert_eq!(stage.rows(noted), ["0 f t", "1 t -"]);
+    worker.terminate().unwrap();
+}

@@ -1,7 +1,7 @@
 //! Which keys are looked up before records are written.
 //!
-//! Where nothing but this command writes a table, a key that it didn't write has no row. That is guessed, and a
-//! wrong guess changes nothing: the records fail together, and come again with all keys looked up.
+//! Where nothing but this command writes a table, a key that it didn't write has no row. That is guessed, and
+//! a wrong guess changes nothing: the records fail together, and come again with all keys looked up.
 
 use crate::engine::batch::{Op, TableBatch};
 use crate::engine::route::OnTombstone;

@@ -93,8 +93,8 @@ pub(super) fn run(args: &RetryArgs, config: &ConfigArgs) -> Result<Exit, Failure
     Ok(if report.open == 0 { Exit::Done } else { Exit::Found })
 }
 
-/// How many origins are worked on at once. The order of records is that of their partition, so that each is one
-/// lane's; a few records aren't worth the sessions.
+/// How many origins are worked on at once. The order of records is that of their partition, so that each is
+/// one lane's; a few records aren't worth the sessions.
 fn lanes(settings: &Settings, chosen: &[Chosen]) -> usize {
     let entries: u64 = chosen.iter().map(|one| one.entries).sum();
     let worth = usize::try_from(entries / LANE_ENTRIES).unwrap_or(usize::MAX);

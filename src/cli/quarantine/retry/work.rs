@@ -148,7 +148,8 @@ impl<'s> Work<'s> {
     /// Why the partition stands still by somebody's decision.
     async fn pause(&self, origin: &Origin) -> Result<Option<String>, Failure> {
         let Database { ledger, session, pipeline, .. } = self.how.database;
-        let pauses = ledger.pauses(session, pipeline).await.map_err(|error| self.how.database.reading(error))?;
+        let pauses =
+            ledger.pauses(session, pipeline).await.map_err(|error| self.how.database.reading(error))?;
         Ok(pauses.of(&origin.partition).map(|pause| {
             let (scope, arguments) = (&pause.scope, pause.scope.arguments());
             let resume = self.how.database.command(&format!("resume{arguments} --reason TEXT"));
@@ -219,12 +220,12 @@ impl<'s> Work<'s> {
             return Ok(found);
         }
         let offset = |at: usize| offsets[drafted.rows.entries[at].move_index.get()];
-        let met: Vec<Met> =
-            there.iter().map(|&(at, row)| Met { row, offset: offset(at) }).collect();
+        let met: Vec<Met> = there.iter().map(|&(at, row)| Met { row, offset: offset(at) }).collect();
         let Database { ledger, session, pipeline, .. } = self.how.database;
         let table = drafted.rows.route.table.oid;
         let own = ledger.own_rows(session, pipeline, origin, table, &met).await;
-        for (is_own, (at, _)) in own.map_err(|error| self.how.database.reading(error))?.into_iter().zip(there) {
+        for (is_own, (at, _)) in own.map_err(|error| self.how.database.reading(error))?.into_iter().zip(there)
+        {
             if let Some(found) = &mut found[at] {
                 found.is_own = is_own;
             }

@@ -1,7 +1,7 @@
 //! Open entries with their bytes, page after page.
 //!
-//! Each page begins behind the last record of the one before: it costs the same wherever it stands, and none is
-//! bigger than what one transaction writes.
+//! Each page begins behind the last record of the one before: it costs the same wherever it stands, and none
+//! is bigger than what one transaction writes.
 
 use std::sync::Arc;
 

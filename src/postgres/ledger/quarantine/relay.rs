@@ -49,7 +49,7 @@ impl Ledger {
         rows.iter().map(entry).collect::<Result<_, _>>().map(Some).map_err(&failed)
     }
 
-    /// Notes which of the entries the topic has, and ends the transaction.
+    /// Notes which of the entries the topic has, or why it refuses them, and ends the transaction.
     ///
     /// # Errors
     /// A failed statement: the entries are relayed again.
@@ -57,17 +57,21 @@ impl Ledger {
         &self,
         session: &Session,
         pipeline: &str,
-        relayed: &[&Relayed],
+        relayed: &[(&Relayed, Option<&str>)],
     ) -> Result<(), LedgerError> {
         let failed = LedgerError::doing("noting what was relayed");
         if !relayed.is_empty() {
-            let topics: Vec<&str> = relayed.iter().map(|one| &*one.record.partition.topic).collect();
-            let ids: Vec<Uuid> = relayed.iter().map(|one| one.record.topic_id.0).collect();
-            let partitions: Vec<i32> = relayed.iter().map(|one| one.record.partition.partition).collect();
-            let offsets: Vec<i64> = relayed.iter().map(|one| one.record.offset.value()).collect();
-            let spans: Vec<i64> = relayed.iter().map(|one| one.span).collect();
-            let backfills: Vec<&str> = relayed.iter().map(|one| one.backfill.as_str()).collect();
-            let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+            let records = || relayed.iter().map(|(one, _)| &one.record);
+            let topics: Vec<&str> = records().map(|record| &*record.partition.topic).collect();
+            let ids: Vec<Uuid> = records().map(|record| record.topic_id.0).collect();
+            let partitions: Vec<i32> = records().map(|record| record.partition.partition).collect();
+            let offsets: Vec<i64> = records().map(|record| record.offset.value()).collect();
+            let spans: Vec<i64> = relayed.iter().map(|(one, _)| one.span).collect();
+            let backfills: Vec<&str> = relayed.iter().map(|(one, _)| one.backfill.as_str()).collect();
+            let repertoire = session.repertoire();
+            let refusals: Vec<_> =
+                relayed.iter().map(|(_, why)| why.map(|why| repertoire.storable(why))).collect();
+            let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
                 (&pipeline, Type::TEXT),
                 (&topics, Type::TEXT_ARRAY),
                 (&ids, Type::UUID_ARRAY),
@@ -75,6 +79,7 @@ impl Ledger {
                 (&offsets, Type::INT8_ARRAY),
                 (&spans, Type::INT8_ARRAY),
                 (&backfills, Type::TEXT_ARRAY),
+                (&refusals, Type::TEXT_ARRAY),
             ];
             session.client().execute_typed(&self.sql(NOTE), &parameters).await.map_err(&failed)?;
         }
@@ -100,7 +105,8 @@ FROM (\
                 + pg_catalog.pg_column_size(header_names) + pg_catalog.pg_column_size(header_values)) \
               OVER (ORDER BY first_at, topic, partition, record_offset \
                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before \
-    FROM {ledger}.quarantine WHERE pipeline = $1 AND relayed_at IS NULL AND resolved_at IS NULL \
+    FROM {ledger}.quarantine WHERE pipeline = $1 AND relayed_at IS NULL AND relay_error IS NULL \
+      AND resolved_at IS NULL \
     ORDER BY first_at, topic, partition, record_offset LIMIT $2) AS waiting \
 WHERE COALESCE(before, 0) < $3 \
 ORDER BY first_at, topic, partition, record_offset";
@@ -108,15 +114,17 @@ ORDER BY first_at, topic, partition, record_offset";
 /// Locks in the order in which all others do.
 const NOTE: &str = "\
 WITH held AS MATERIALIZED (\
-SELECT q.topic, q.topic_id, q.partition, q.record_offset, q.span, q.backfill \
+SELECT q.topic, q.topic_id, q.partition, q.record_offset, q.span, q.backfill, r.relay_error \
 FROM {ledger}.quarantine AS q \
 JOIN ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), \
-     pg_catalog.unnest($6), pg_catalog.unnest($7)) \
-     AS r(topic, topic_id, partition, record_offset, span, backfill) \
+     pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) \
+     AS r(topic, topic_id, partition, record_offset, span, backfill, relay_error) \
   ON q.topic = r.topic AND q.topic_id = r.topic_id AND q.partition = r.partition \
   AND q.record_offset = r.record_offset AND q.span = r.span AND q.backfill = r.backfill \
 WHERE q.pipeline = $1 \
 ORDER BY q.topic, q.topic_id, q.partition, q.record_offset, q.span, q.backfill FOR UPDATE OF q) \
-UPDATE {ledger}.quarantine AS q SET relayed_at = pg_catalog.clock_timestamp() FROM held AS r \
+UPDATE {ledger}.quarantine AS q \
+SET relayed_at = CASE WHEN r.relay_error IS NULL THEN pg_catalog.clock_timestamp() END, relay_error = r.relay_error \
+FROM held AS r \
 WHERE q.pipeline = $1 AND q.topic = r.topic AND q.topic_id = r.topic_id AND q.partition = r.partition \
   AND q.record_offset = r.record_offset AND q.span = r.span AND q.backfill = r.backfill";

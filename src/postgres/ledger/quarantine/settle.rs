@@ -1,7 +1,8 @@
 //! Entries that are tried again, within the transaction that writes their rows.
 //!
 //! They are closed first, by what they are expected to come to, which locks them as well: one change of an
-//! entry rather than two. What came out otherwise is put right last, and which rows were written is noted then.
+//! entry rather than two. What came out otherwise is put right last, and which rows were written is noted
+//! then.
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
@@ -78,8 +79,8 @@ impl RetryStatements {
         client.execute_typed(&self.close, &parameters).await
     }
 
-    /// Puts right how entries were closed in this transaction; gives how many. Nothing is sent where there are
-    /// none.
+    /// Puts right how entries were closed in this transaction; gives how many. Nothing is sent where there
+    /// are none.
     ///
     /// # Errors
     /// The server's refusal.

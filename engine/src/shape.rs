@@ -118,6 +118,28 @@ pub struct ColumnType {
     pub kind: Kind,
 }
 
+impl ColumnType {
+    /// As people write it: without the catalogue's schema, with its length or precision.
+    pub fn told(&self) -> String {
+        let unquoted = self.sql_name.replace('"', "");
+        let plain = unquoted.strip_prefix("pg_catalog.").unwrap_or(&unquoted);
+        let modifier = self.typmod - 4;
+        match &self.kind {
+            Kind::Int2 => "smallint".to_owned(),
+            Kind::Int4 => "integer".to_owned(),
+            Kind::Int8 => "bigint".to_owned(),
+            Kind::Float4 => "real".to_owned(),
+            Kind::Float8 => "double precision".to_owned(),
+            Kind::Bool => "boolean".to_owned(),
+            Kind::Varchar if modifier > 0 => format!("varchar({modifier})"),
+            Kind::Bpchar if modifier > 0 => format!("char({modifier})"),
+            Kind::Numeric if modifier >= 0 => format!("numeric({},{})", modifier >> 16, modifier & 0x7ff),
+            Kind::Array(element) => format!("{}[]", element.told()),
+            _ => plain.to_owned(),
+        }
+    }
+}
+
 /// How values of a type are read from a record and encoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -259,5 +281,23 @@ mod tests {
         let union = set.union(&other);
         assert!(union.covers(&other) && union.covers(&set));
         assert_eq!(union.len(), 5);
+    }
+
+    #[test]
+    fn types_read_as_people_write_them() {
+        let type_ =
+            |sql_name: &str, typmod, kind| ColumnType { oid: 0, sql_name: sql_name.to_owned(), typmod, kind };
+        let int = type_("\"pg_catalog\".\"int4\"", -1, Kind::Int4);
+        let cases = [
+            (int.clone(), "integer"),
+            (type_("\"pg_catalog\".\"numeric\"", ((10 << 16) | 2) + 4, Kind::Numeric), "numeric(10,2)"),
+            (type_("\"pg_catalog\".\"numeric\"", -1, Kind::Numeric), "numeric"),
+            (type_("\"pg_catalog\".\"varchar\"", 24, Kind::Varchar), "varchar(20)"),
+            (type_("\"pg_catalog\".\"_int4\"", -1, Kind::Array(Box::new(int))), "integer[]"),
+            (type_("\"shop\".\"mood\"", -1, Kind::Other), "shop.mood"),
+        ];
+        for (type_, expected) in cases {
+            assert_eq!(type_.told(), expected);
+        }
     }
 }

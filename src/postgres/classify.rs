@@ -83,11 +83,12 @@ pub fn classify_at(error: &Error, phase: Phase, place: Option<Place<'_>>) -> Fai
     let (column, type_) = match place {
         Some(place) => column
             .and_then(|name| place.column(&name))
-            .map_or((None, None), |column| (Some(column.name.clone()), Some(column.type_.sql_name.as_str()))),
+            .map_or((None, None), |column| (Some(column.name.clone()), Some(column.type_.told()))),
         None => (column, None),
     };
     let constraint = named(db.constraint());
     let is_value = origin.is_of_value();
+    let type_ = type_.as_deref();
     let subject = Subject { column: column.as_deref(), type_, constraint: constraint.as_deref(), is_value };
     let message = match phase {
         // No record takes part in a log-in, and what the server says of it is what helps.

@@ -155,7 +155,7 @@ fn tag_column(route: &RouteSettings, table: &Table, problems: &mut Vec<String>) 
     if takes_texts {
         return Some(place);
     }
-    let found = &column.type_.sql_name;
+    let found = column.type_.told();
     problems.push(format!("tag_column: {name} of {table} is {found}, and names of rules take a text[]"));
     None
 }
@@ -169,7 +169,7 @@ fn explicit(settings: &ColumnSettings, table: &Table) -> Result<Mapping, String>
     if settings.unit.is_some() && !takes_epochs(column) {
         return Err(format!(
             "columns: {name} of {table} has a unit, but {} holds no point in time",
-            column.type_.sql_name
+            column.type_.told()
         ));
     }
     let part = source(&settings.source);

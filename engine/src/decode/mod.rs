@@ -223,7 +223,10 @@ fn fill_column(
         sqlstate: misfit.sqlstate.map(str::to_owned),
         reason: format!(
             "Column \"{}\" of type {}: {} {}.",
-            target.name, target.type_.sql_name, column.label, misfit.what
+            target.name,
+            target.type_.told(),
+            column.label,
+            misfit.what
         ),
     };
     match field::fill(sink, column, &target.type_, found).map_err(refuse)? {

@@ -133,7 +133,7 @@ fn columns(route: &Route, records: &[Record<'_>]) -> Vec<ColumnReport> {
         };
         ColumnReport {
             column: column.name.clone(),
-            type_: type_text(&column.type_),
+            type_: column.type_.told(),
             source,
             unit: mapping.and_then(|mapping| mapping.unit).map(unit_word),
             nullable: !column.not_null,
@@ -232,26 +232,6 @@ fn source_text(source: &Source) -> String {
     }
 }
 
-/// A type as people write it: without the catalogue's schema, with its length or precision.
-fn type_text(type_: &ColumnType) -> String {
-    let unquoted = type_.sql_name.replace('"', "");
-    let plain = unquoted.strip_prefix("pg_catalog.").unwrap_or(&unquoted);
-    let modifier = type_.typmod - 4;
-    match &type_.kind {
-        Kind::Int2 => "smallint".to_owned(),
-        Kind::Int4 => "integer".to_owned(),
-        Kind::Int8 => "bigint".to_owned(),
-        Kind::Float4 => "real".to_owned(),
-        Kind::Float8 => "double precision".to_owned(),
-        Kind::Bool => "boolean".to_owned(),
-        Kind::Varchar if modifier > 0 => format!("varchar({modifier})"),
-        Kind::Bpchar if modifier > 0 => format!("char({modifier})"),
-        Kind::Numeric if modifier >= 0 => format!("numeric({},{})", modifier >> 16, modifier & 0x7ff),
-        Kind::Array(element) => format!("{}[]", type_text(element)),
-        _ => plain.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,24 +258,6 @@ mod tests {
         }
         for text in ["\\\\xdead", "hello world!", "abc", "a===", "aGVsbG8"] {
             assert!(!looks_like_base64(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn types_read_as_people_write_them() {
-        let type_ =
-            |sql_name: &str, typmod, kind| ColumnType { oid: 0, sql_name: sql_name.to_owned(), typmod, kind };
-        let int = type_("\"pg_catalog\".\"int4\"", -1, Kind::Int4);
-        let cases = [
-            (int.clone(), "integer"),
-            (type_("\"pg_catalog\".\"numeric\"", ((10 << 16) | 2) + 4, Kind::Numeric), "numeric(10,2)"),
-            (type_("\"pg_catalog\".\"numeric\"", -1, Kind::Numeric), "numeric"),
-            (type_("\"pg_catalog\".\"varchar\"", 24, Kind::Varchar), "varchar(20)"),
-            (type_("\"pg_catalog\".\"_int4\"", -1, Kind::Array(Box::new(int))), "integer[]"),
-            (type_("\"shop\".\"mood\"", -1, Kind::Other), "shop.mood"),
-        ];
-        for (type_, expected) in cases {
-            assert_eq!(type_text(&type_), expected);
         }
     }
 }

@@ -330,7 +330,7 @@ fn a_certain_refusal_wins_over_doubt() {
 fn reasons_name_places_and_limits_but_quote_no_values() {
     let route = route([(column("price", with_typmod(Kind::Varchar, 7)), field("order.price"))]);
     let given = Given::value(r#"{"order":{"price":"secret value"}}"#);
-    let expected = "Column \"price\" of type a_type: field order.price is longer than 3 characters.";
+    let expected = "Column \"price\" of type varchar(3): field order.price is longer than 3 characters.";
     assert_eq!(reason(&route, given), expected);
     let broken = reason(&two_fields(), Given::value(r#"{"a":secret}"#));
     assert!(!broken.contains("secret") && broken.contains("column 6"), "{broken}");

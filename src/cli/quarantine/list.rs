@@ -79,14 +79,15 @@ impl Report for ListReport {
             return "no such record is in the quarantine\n".to_owned();
         }
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let headings = ["topic", "part", "offset", "age", "code", "column", "reason"];
-        let mut grid = paper.table(&headings).numbers(&[1, 2, 3]).flexible(6);
+        let headings = ["topic", "part", "offset", "age", "tries", "code", "column", "reason"];
+        let mut grid = paper.table(&headings).numbers(&[1, 2, 3, 4]).flexible(7);
         for entry in &self.records {
             grid.row([
                 plain(&entry.topic),
                 plain(entry.partition),
                 plain(entry.offset),
                 plain(age(entry.first_at_ms, now_ms)),
+                plain(entry.attempts),
                 (entry.code.clone(), Tone::Warning),
                 plain(visible(entry.column.as_deref().unwrap_or("-"))),
                 plain(visible(&entry.reason)),

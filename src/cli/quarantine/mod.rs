@@ -115,6 +115,8 @@ struct Entry {
     first_at_ms: i64,
     resolved_at: Option<String>,
     resolution: Option<String>,
+    /// The decision behind which its offset may mean another record than before; 0 where there is none.
+    span: i64,
 }
 
 impl Entry {
@@ -136,6 +138,7 @@ impl Entry {
             first_at_ms: row.first_at_ms,
             resolved_at: row.resolved_at_ms.map(time),
             resolution: row.resolution.clone(),
+            span: row.span,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `tidegate quarantine show`: one record with its headers, key and value.
 
+use std::collections::BTreeSet;
+
 use anyhow::anyhow;
 use serde::Serialize;
 
@@ -33,6 +35,9 @@ pub(super) struct ShowArgs {
     /// Its offset
     #[arg(long)]
     offset: i64,
+    /// Its span, the number of a decision; needed only where the offset meant several records in turn
+    #[arg(long, value_name = "NUMBER")]
+    span: Option<i64>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -42,6 +47,7 @@ pub(super) fn run(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure>
         topic: args.topic.clone(),
         partition: Some(args.partition),
         offset: Some(Offset::new(args.offset)),
+        span: args.span,
         settled: true,
         whole: true,
         ..QuarantineFilter::default()
@@ -66,15 +72,30 @@ pub(super) fn run(args: &ShowArgs, config: &ConfigArgs) -> Result<Exit, Failure>
             )));
         }
         several => {
-            let topics: Vec<_> = several.iter().map(|row| &*row.partition.topic).collect();
-            let topics = topics.join(", ");
-            return Err(Failure::usage(anyhow!(
-                "several topics have a record at {place}: choose by --topic ({topics})"
-            )));
+            return Err(Failure::usage(several_there(&place, several)));
         }
     };
     output::print(args.output.form, &ShowReport::of(row, expected.as_ref()))?;
     Ok(Exit::Done)
+}
+
+/// How to choose among the records at one place.
+fn several_there(place: &str, several: &[QuarantinedRecord]) -> anyhow::Error {
+    let topics: BTreeSet<&str> = several.iter().map(|row| &*row.partition.topic).collect();
+    if topics.len() > 1 {
+        let topics: Vec<&str> = topics.into_iter().collect();
+        return anyhow!("several topics have a record at {place}: choose by --topic ({})", topics.join(", "));
+    }
+    let one = |row: &QuarantinedRecord| {
+        let state = row.resolution.as_deref().unwrap_or("open");
+        format!("{} from {}, {state}", row.span, output::time(row.first_at_ms))
+    };
+    let spans: Vec<String> = several.iter().map(one).collect();
+    anyhow!(
+        "the offset meant several records in turn, and more than one of {place} is in the quarantine: choose by \
+         --span ({})",
+        spans.join("; ")
+    )
 }
 
 /// What the column takes that a record doesn't fit into. It is help that a role may lack the right to, and
@@ -235,6 +256,7 @@ impl Report for ShowReport {
             ("attempts", Some(entry.attempts.to_string())),
             ("resolved", entry.resolved_at.clone()),
             ("resolution", entry.resolution.clone()),
+            ("span", (entry.span != 0).then(|| entry.span.to_string())),
             ("sha256", self.sha256_hex.clone()),
         ];
         for (title, value) in more {

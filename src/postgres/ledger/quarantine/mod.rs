@@ -32,6 +32,8 @@ pub struct QuarantineFilter {
     pub partition: Option<i32>,
     /// At this offset.
     pub offset: Option<Offset>,
+    /// Behind this decision.
+    pub span: Option<i64>,
     /// With this code or SQLSTATE.
     pub code: Option<String>,
     /// First quarantined at or after this time, milliseconds since the Unix epoch.
@@ -92,12 +94,16 @@ pub struct QuarantinedRecord {
     pub resolved_at_ms: Option<i64>,
     /// How.
     pub resolution: Option<String>,
+    /// The decision behind which its offset may mean another record than before; 0 where there is none.
+    pub span: i64,
+    /// The backfill that read it; empty for the live stream.
+    pub backfill: String,
 }
 
 /// What `tidegate_reader` may read, with nothing in the place of the rest. Conditions can't use the rest
 /// then.
 const READABLE: &str = "pipeline, topic, topic_id, partition, record_offset, record_at, target, truncated, code, \
-    sqlstate, column_name, reason, attempts, first_at, resolved_at, resolution, \
+    sqlstate, column_name, reason, attempts, first_at, resolved_at, resolution, span, backfill, \
     CAST(NULL AS bytea) AS record_key, CAST(NULL AS bytea) AS record_value, \
     CAST('{}' AS bytea[]) AS header_names, CAST('{}' AS bytea[]) AS header_values, \
     CAST(NULL AS bytea) AS record_sha256";
@@ -124,7 +130,11 @@ impl Ledger {
         let reason = filter.reason.as_deref().map(|text| repertoire.storable(text).into_owned());
         let conditions = Conditions::of(session, pipeline, filter);
         let mut parameters = conditions.parameters();
-        parameters.extend([(&reason as _, Type::TEXT), (&filter.limit as _, Type::INT8)]);
+        parameters.extend([
+            (&reason as _, Type::TEXT),
+            (&filter.limit as _, Type::INT8),
+            (&filter.span as _, Type::INT8),
+        ]);
         let condition = filter.condition.as_deref().unwrap_or("true");
         let failed = LedgerError::doing("reading the quarantine");
         let columns =
@@ -198,5 +208,7 @@ fn read(row: &Row) -> QuarantinedRecord {
         first_at_ms: row.get("first_at_ms"),
         resolved_at_ms: row.get("resolved_at_ms"),
         resolution: row.get("resolution"),
+        span: row.get("span"),
+        backfill: row.get("backfill"),
     }
 }

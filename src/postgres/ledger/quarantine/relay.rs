@@ -1,7 +1,6 @@
 //! Entries that a dead-letter topic hasn't had yet. One process at a time relays those of a pipeline.
 
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use super::super::{Ledger, LedgerError, Parameter};
@@ -17,8 +16,6 @@ const BYTES: i64 = 4 << 20;
 pub struct Relayed {
     /// The entry.
     pub record: QuarantinedRecord,
-    span: i64,
-    backfill: String,
 }
 
 impl Ledger {
@@ -43,10 +40,7 @@ impl Ledger {
         let parameters: [Parameter<'_>; 3] =
             [(&pipeline, Type::TEXT), (&ROWS, Type::INT8), (&BYTES, Type::INT8)];
         let rows = session.client().query_typed(&self.sql(NEXT), &parameters).await.map_err(&failed)?;
-        let entry = |row: &Row| -> Result<Relayed, Error> {
-            Ok(Relayed { record: read(row), span: row.try_get("span")?, backfill: row.try_get("backfill")? })
-        };
-        rows.iter().map(entry).collect::<Result<_, _>>().map(Some).map_err(&failed)
+        Ok(Some(rows.iter().map(|row| Relayed { record: read(row) }).collect()))
     }
 
     /// Notes which of the entries the topic has, or why it refuses them, and ends the transaction.
@@ -66,8 +60,8 @@ impl Ledger {
             let ids: Vec<Uuid> = records().map(|record| record.topic_id.0).collect();
             let partitions: Vec<i32> = records().map(|record| record.partition.partition).collect();
             let offsets: Vec<i64> = records().map(|record| record.offset.value()).collect();
-            let spans: Vec<i64> = relayed.iter().map(|(one, _)| one.span).collect();
-            let backfills: Vec<&str> = relayed.iter().map(|(one, _)| one.backfill.as_str()).collect();
+            let spans: Vec<i64> = records().map(|record| record.span).collect();
+            let backfills: Vec<&str> = records().map(|record| record.backfill.as_str()).collect();
             let repertoire = session.repertoire();
             let refusals: Vec<_> =
                 relayed.iter().map(|(_, why)| why.map(|why| repertoire.storable(why))).collect();

@@ -2,7 +2,7 @@
 
 use super::figures::Case;
 use super::ground::Ground;
-use super::{before, catch_up, far, large, memory, moments, replay, retry, shapes, steady, variants};
+use super::{before, catch_up, far, large, memory, moments, pauses, replay, retry, shapes, steady, variants};
 use anyhow::{Result, bail};
 
 /// A case that can be run.
@@ -138,6 +138,12 @@ pub(super) const ALL: &[Plan] = &[
         about: "One of two static members is killed.",
         goal: "its partitions move within the session timeout + 1 s",
         run: moments::takeover,
+    },
+    Plan {
+        name: "pause",
+        about: "The pipeline is paused and resumed under a steady 1,000 records/s.",
+        goal: "nothing in flight within 2 s; the first commit within 2 s",
+        run: pauses::pause,
     },
     Plan {
         name: "far",

@@ -19,6 +19,7 @@ mod lookup;
 mod machine;
 mod memory;
 mod moments;
+mod pauses;
 mod product;
 mod python;
 mod replay;

@@ -18,6 +18,7 @@ pub use super::progress::{MoveIndex, PartitionMove};
 use super::resolution::Retries;
 use super::route::Route;
 use super::row::{Encoding, Reject};
+use super::rule::OnFail;
 use super::shape::{ColumnSet, KeyOrder, Table};
 
 /// What one transaction writes, and where it moves progress; made by [`Batch::seal`] alone, and as it is made
@@ -40,6 +41,8 @@ pub struct BatchParts {
     pub tables: Vec<TableBatch>,
     /// The records that can't be written, each counted in its move's `settled`.
     pub quarantine: Vec<QuarantineRecord>,
+    /// How many of the moved records fail which rule; each rule of a partition once.
+    pub failures: Vec<RuleFailures>,
     /// The shapes under which all of this was decided, in the order of the tables' oids. The store writes
     /// nothing unless each is still its table's.
     pub shapes: Vec<Arc<Table>>,
@@ -62,7 +65,8 @@ impl Batch {
         let have_accounts = rows.all(|entry| entry.move_index.get() < accounts);
         defect::hold(have_accounts, "each row belongs to a record that is tried again");
         debug_assert!(tables.iter().all(TableBatch::is_folded), "each key stands once");
-        let parts = BatchParts { moves: Vec::new(), tables, quarantine: Vec::new(), shapes };
+        let (moves, quarantine, failures) = (Vec::new(), Vec::new(), Vec::new());
+        let parts = BatchParts { moves, tables, quarantine, failures, shapes };
         (accounts > 0).then_some(Self { parts, retries: Some(retries), hurried: false, at_once: false })
     }
 
@@ -89,6 +93,11 @@ impl Batch {
     /// The records that can't be written: see [`BatchParts::quarantine`].
     pub fn quarantine(&self) -> &[QuarantineRecord] {
         &self.parts.quarantine
+    }
+
+    /// The rules that records fail: see [`BatchParts::failures`].
+    pub fn failures(&self) -> &[RuleFailures] {
+        &self.parts.failures
     }
 
     /// The shapes of the tables: see [`BatchParts::shapes`].
@@ -125,7 +134,21 @@ impl BatchParts {
         let kept = self.quarantine.iter().map(|record| record.move_index);
         partitions.len() == self.moves.len()
             && entries.chain(kept).all(|index| index.get() < self.moves.len())
+            && self.failures.iter().all(|failed| partitions.contains(&failed.partition))
     }
+}
+
+/// How many records of a partition fail a rule of their route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleFailures {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// What becomes of such records.
+    pub on_fail: OnFail,
+    /// How many there are.
+    pub records: u64,
 }
 
 /// Rows of one route.

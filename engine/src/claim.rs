@@ -130,6 +130,11 @@ pub struct Holding {
 }
 
 impl Holding {
+    /// The partition.
+    pub const fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
     /// The position that the batch starts from.
     pub const fn next(&self) -> NextOffset {
         self.expected.next

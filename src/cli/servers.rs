@@ -16,7 +16,7 @@ use crate::postgres::classify;
 use crate::postgres::connect::{ConnectError, Connector};
 use crate::postgres::ledger::processes::Process;
 use crate::postgres::ledger::{
-    Discrepancy, Ledger, LedgerError, Progress, QuarantineFilter, QuarantinedRecord,
+    Discrepancy, FailedRule, Ledger, LedgerError, Progress, QuarantineFilter, QuarantinedRecord,
 };
 use crate::postgres::session::Session;
 
@@ -92,6 +92,12 @@ impl Database {
     pub(super) async fn processes(&self) -> Result<Vec<Process>, String> {
         let found = self.ledger.processes(&self.session, &self.pipeline).await;
         found.map_err(|error| self.not_known(&error, &["processes"]))
+    }
+
+    /// The rules that records failed; `Err` says why they aren't known.
+    pub(super) async fn failed_rules(&self) -> Result<Vec<FailedRule>, String> {
+        let found = self.ledger.failed_rules(&self.session, &self.pipeline).await;
+        found.map_err(|error| self.not_known(&error, &["rule_failures"]))
     }
 
     /// The pauses that stand; `Err` says why they aren't known.

@@ -62,6 +62,14 @@ fn each_kind_of_rule_does_what_it_says_and_is_counted() {
         let series = page.lines().find(is_series);
         assert!(series.is_some_and(|line| line.ends_with(&format!(" {count}"))), "{rule}: {series:?}");
     }
+    let kept = "SELECT string_agg(rule || ' ' || on_fail || ' ' || failures, ', ' ORDER BY rule) \
+                FROM tidegate.rule_failures";
+    let counted = "amount quarantine 1, currency tag 1, no-tests filter 2";
+    assert_eq!(sql::value(&place.fresh.url, kept).unwrap(), counted);
+    let status = place.json("status", 0);
+    let told = |rule: &Value| format!("{} {} {}", rule["rule"], rule["on_fail"], rule["failures"]);
+    let told: Vec<_> = status["rules"].as_array().unwrap().iter().map(told).collect();
+    assert_eq!(told.join(", ").replace('"', ""), counted);
     worker.terminate().unwrap();
     assert!(worker.wait(SOON).unwrap().code == Some(0));
     place.expect("verify", 0);

@@ -24,6 +24,7 @@ mod refusals;
 mod stranger;
 mod reshape;
 mod rights;
+mod rules;
 mod secrets;
 mod unknown_commit;
 mod unpacking;

@@ -15,7 +15,7 @@ use self::folding::fold_target;
 use self::survey::{Moving, Survey};
 pub use self::waiting::Waiting;
 use crate::arena::{Arena, Mark};
-use crate::batch::{Batch, BatchParts, QuarantineRecord, TableBatch};
+use crate::batch::{Batch, BatchParts, QuarantineRecord, RuleFailures, TableBatch};
 use crate::breaker::Judged;
 use crate::claim::Holding;
 use crate::decode::Decoder;
@@ -350,6 +350,7 @@ impl Segment {
             let mut tables = Vec::new();
             let mut cut = None;
             let mut refused = Vec::new();
+            let (failures, failed_rules) = survey.failures(routes);
             let mut settled = survey.settled;
             for (target, changes) in survey.changes {
                 let route = Arc::clone(&routes[changes.0 as usize].route);
@@ -365,7 +366,7 @@ impl Segment {
                     tables.push((target, route, folded.entries));
                 }
             }
-            let Survey { moves, tenures, quarantine, stops, judged, failed_rules, .. } = survey;
+            let Survey { moves, tenures, quarantine, stops, judged, .. } = survey;
             for (buffer, arena) in self.targets.iter_mut().zip(arenas) {
                 buffer.arena = arena;
             }
@@ -382,7 +383,7 @@ impl Segment {
                 continue;
             }
             let shapes = shapes(judged.keys().map(|route| &routes[*route as usize].route));
-            let batch = self.assemble(moves, settled, tables, quarantine, shapes);
+            let batch = self.assemble(moves, settled, tables, (quarantine, failures), shapes);
             return Cut { batch, end, tenures, stops, judged, failed_rules };
         }
     }
@@ -392,7 +393,7 @@ impl Segment {
         moves: Vec<Moving>,
         settled: Vec<Tally>,
         tables: Vec<(usize, Arc<Route>, Vec<crate::batch::Entry>)>,
-        quarantine: Vec<QuarantineRecord>,
+        (quarantine, failures): (Vec<QuarantineRecord>, Vec<RuleFailures>),
         shapes: Vec<Arc<Table>>,
     ) -> Option<Batch> {
         let finish = |(moving, settled): (Moving, Tally)| moving.finish(settled, &self.blocks);
@@ -409,7 +410,7 @@ impl Segment {
                 }
             })
             .collect();
-        Batch::seal(BatchParts { moves, tables, quarantine, shapes })
+        Batch::seal(BatchParts { moves, tables, quarantine, failures, shapes })
     }
 }
 

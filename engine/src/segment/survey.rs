@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Content, HEAD_BYTES, RouteSlot, Segment, Shape, Staged, TenureId};
 use crate::anchor::Anchor;
-use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord};
+use crate::batch::{MoveIndex, PartitionMove, QuarantineRecord, RuleFailures};
 use crate::breaker::Judged;
 use crate::change::Change;
 use crate::claim::Holding;
@@ -93,7 +93,7 @@ impl Segment {
             }
             let first = self.failed_rules.partition_point(|(of, _)| *of < place);
             for (_, rule) in self.failed_rules[first..].iter().take_while(|(of, _)| *of == place) {
-                *survey.failed_rules.entry((staged.route, *rule)).or_default() += 1;
+                *survey.failed_rules.entry((index.get(), staged.route, *rule)).or_default() += 1;
             }
         }
         let (shape, fields, deletes, unproven) = match &staged.content {
@@ -137,7 +137,26 @@ pub(super) struct Survey<'s> {
     pub(super) quarantine: Vec<QuarantineRecord>,
     pub(super) stops: Vec<(TenureId, Offset, Reject)>,
     pub(super) judged: BTreeMap<u32, Judged>,
-    pub(super) failed_rules: BTreeMap<(u32, u16), u64>,
+    /// By the move's place, the route and the rule's place in it.
+    pub(super) failed_rules: BTreeMap<(usize, u32, u16), u64>,
+}
+
+impl Survey<'_> {
+    /// How many records fail which rule, for what is written, and by route for what is told.
+    pub(super) fn failures(&self, routes: &[RouteSlot]) -> (Vec<RuleFailures>, BTreeMap<(u32, u16), u64>) {
+        let mut by_route: BTreeMap<(u32, u16), u64> = BTreeMap::new();
+        let failures = self.failed_rules.iter().map(|((index, route, place), records)| {
+            *by_route.entry((*route, *place)).or_default() += records;
+            let rule = &routes[*route as usize].route.rules[usize::from(*place)];
+            RuleFailures {
+                partition: self.moves[*index].holding.partition().clone(),
+                rule: Arc::clone(&rule.name),
+                on_fail: rule.on_fail,
+                records: *records,
+            }
+        });
+        (failures.collect(), by_route)
+    }
 }
 
 pub(super) struct Moving {

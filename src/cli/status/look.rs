@@ -15,8 +15,8 @@ use crate::config::Settings;
 use crate::engine::pause::Pauses;
 use crate::engine::position::{NextOffset, TopicPartition};
 use crate::kafka::{Error, Group, Inspector};
-use crate::postgres::ledger::Progress;
 use crate::postgres::ledger::processes::Process;
+use crate::postgres::ledger::{FailedRule, Progress};
 
 /// How long a question to Kafka may take: its answer only makes the report fresher.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ pub(super) struct Look {
     pub(super) processes: Result<Vec<Process>, String>,
     /// The pauses that stand, or why they aren't known.
     pub(super) pauses: Result<Pauses, String>,
+    /// The rules that records failed, or why they aren't known.
+    pub(super) rules: Result<Vec<FailedRule>, String>,
     /// Open records of the quarantine by topic, or why they aren't known.
     pub(super) quarantine: Result<BTreeMap<String, u64>, String>,
     /// The server that was asked may be behind.
@@ -96,11 +98,12 @@ impl Looker {
         let rows = database.progress().await?;
         let processes = database.processes().await;
         let pauses = database.standing_pauses().await;
+        let rules = database.failed_rules().await;
         let quarantine = database.open_quarantine().await;
         let is_standby = database.is_standby;
         self.database = (!is_standby).then_some(database);
         let kafka = self.ask_kafka(&rows).await;
-        Ok(Look { rows, processes, pauses, quarantine, is_standby, kafka, now_ms: now_ms() })
+        Ok(Look { rows, processes, pauses, rules, quarantine, is_standby, kafka, now_ms: now_ms() })
     }
 
     async fn ask_kafka(&mut self, rows: &[Progress]) -> Seen {

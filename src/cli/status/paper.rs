@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::life::{OwnerState, RunState, counted, to_go};
+use super::life::{OwnerState, RunState, ago, counted, to_go};
 use super::report::{LagSource, LogEnds, PartitionStatus, StatusReport};
 use super::standing::standing;
 use crate::cli::output::{Paper, Report, Tone, plain, visible};
@@ -24,6 +24,7 @@ impl Report for StatusReport {
             text += &format!("no partition is registered yet; `{}` registers them\n", self.commands.run);
         } else {
             text += &(paper.wrap(&self.summary(paper), 4) + "\n\n" + &self.table(paper));
+            text += &self.rules(paper);
         }
         let all = standing(self);
         if !all.is_empty() {
@@ -99,6 +100,20 @@ impl StatusReport {
             told += &format!("; {}", paper.paint(Tone::Warning, &format!("{open} open in the quarantine")));
         }
         format!("{told}; {}", outcomes(&totals.outcomes))
+    }
+
+    /// The rules that records failed, where there are any.
+    fn rules(&self, paper: &Paper) -> String {
+        if self.rules.is_empty() {
+            return String::new();
+        }
+        let mut grid = paper.table(&["topic", "rule", "records failed", "on fail", "last"]).numbers(&[2]);
+        for one in &self.rules {
+            let last = ago(self.now_ms - one.last_at_ms);
+            let [topic, rule, on_fail] = [&one.topic, &one.rule, &one.on_fail].map(|it| plain(visible(it)));
+            grid.row([topic, rule, plain(one.failures), on_fail, plain(last)]);
+        }
+        format!("\n{}", grid.text())
     }
 
     fn table(&self, paper: &Paper) -> String {

@@ -12,8 +12,8 @@ use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::pause::{Pause, Pauses, Scope};
 use crate::engine::position::TopicPartition;
 use crate::kafka::Group;
-use crate::postgres::ledger::Progress;
 use crate::postgres::ledger::processes::Process;
+use crate::postgres::ledger::{FailedRule, Progress};
 use crate::telemetry::board::Wait;
 
 /// How far clocks of producers may be ahead before a time counts as one of the future.
@@ -42,6 +42,9 @@ pub(super) struct StatusReport {
     /// Why the pauses that stand aren't known.
     pub(super) pauses_unknown: Option<String>,
     pub(super) pauses: Vec<PauseStatus>,
+    /// Why it isn't known which rules records failed.
+    pub(super) rules_unknown: Option<String>,
+    pub(super) rules: Vec<RuleStatus>,
     pub(super) processes: Vec<ProcessStatus>,
     pub(super) partitions: Vec<PartitionStatus>,
     pub(super) totals: Totals,
@@ -183,6 +186,31 @@ impl PauseStatus {
     }
 }
 
+/// A rule that records failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct RuleStatus {
+    pub(super) topic: String,
+    pub(super) rule: String,
+    pub(super) on_fail: String,
+    pub(super) failures: u64,
+    pub(super) last_at: String,
+    #[serde(skip)]
+    pub(super) last_at_ms: i64,
+}
+
+impl RuleStatus {
+    fn of(failed: &FailedRule) -> Self {
+        Self {
+            topic: failed.topic.clone(),
+            rule: failed.rule.clone(),
+            on_fail: failed.on_fail.clone(),
+            failures: failed.failures,
+            last_at: output::time(failed.last_at_ms),
+            last_at_ms: failed.last_at_ms,
+        }
+    }
+}
+
 /// A program in the consumer group that isn't one of this pipeline.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Stranger {
@@ -243,6 +271,8 @@ impl StatusReport {
             standby: look.is_standby,
             pauses_unknown: look.pauses.as_ref().err().cloned(),
             pauses: look.pauses.iter().flat_map(Pauses::iter).map(PauseStatus::of).collect(),
+            rules_unknown: look.rules.as_ref().err().cloned(),
+            rules: look.rules.iter().flatten().map(RuleStatus::of).collect(),
             processes: look.processes.iter().flatten().map(process).collect(),
             partitions,
             totals,

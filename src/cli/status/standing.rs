@@ -148,6 +148,9 @@ fn unknown(report: &StatusReport) -> Vec<Standing> {
     if let Some(reason) = &report.pauses_unknown {
         warn("what is paused isn't known:", reason);
     }
+    if let Some(reason) = &report.rules_unknown {
+        warn("which rules records failed isn't known:", reason);
+    }
     if let Some(reason) = &report.quarantine_unknown {
         warn("what is open in the quarantine isn't known:", reason);
     }

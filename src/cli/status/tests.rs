@@ -13,8 +13,8 @@ use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::pause::{Pause, Pauses, Scope};
 use crate::engine::position::{Epoch, NextOffset, TopicId, TopicPartition};
 use crate::kafka::{Group, Member};
-use crate::postgres::ledger::Progress;
 use crate::postgres::ledger::processes::Process;
+use crate::postgres::ledger::{FailedRule, Progress};
 
 /// The time of all looks.
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
@@ -95,8 +95,17 @@ pub(super) fn look(rows: Vec<Progress>, processes: Vec<Process>) -> Look {
         waiting: waiting.collect(),
         group: Some(Ok(group)),
     };
-    let (pauses, quarantine) = (Ok(Pauses::default()), Ok(BTreeMap::new()));
-    Look { rows, processes: Ok(processes), pauses, quarantine, is_standby: false, kafka, now_ms: NOW_MS }
+    let (pauses, rules, quarantine) = (Ok(Pauses::default()), Ok(Vec::new()), Ok(BTreeMap::new()));
+    Look {
+        rows,
+        processes: Ok(processes),
+        pauses,
+        rules,
+        quarantine,
+        is_standby: false,
+        kafka,
+        now_ms: NOW_MS,
+    }
 }
 
 /// Kafka doesn't answer.
@@ -127,6 +136,13 @@ pub(super) fn troubled() -> Look {
     let stranger = member("x", "rdkafka", [TopicPartition::new("events", 0)]);
     look.kafka.group = Some(Ok(group(vec![member("a", "tidegate", []), stranger])));
     look.quarantine = Ok(BTreeMap::from([("orders".to_owned(), 3)]));
+    look.rules = Ok(vec![FailedRule {
+        topic: "orders".to_owned(),
+        rule: "positive-amount".to_owned(),
+        on_fail: "quarantine".to_owned(),
+        failures: 3,
+        last_at_ms: NOW_MS - 60_000,
+    }]);
     look
 }
 

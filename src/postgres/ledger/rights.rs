@@ -7,7 +7,7 @@ use crate::postgres::identifier;
 use crate::postgres::session::Session;
 
 /// What a running process needs of the ledger's tables, as `tidegate_writer` is granted it; a test compares.
-const TABLES: [(&str, &[&str]); 10] = [
+const TABLES: [(&str, &[&str]); 11] = [
     ("version", &["SELECT"]),
     ("pipelines", &["SELECT", "INSERT", "UPDATE"]),
     ("decisions", &["SELECT", "INSERT"]),
@@ -17,6 +17,7 @@ const TABLES: [(&str, &[&str]); 10] = [
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("skips", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     (RETRIED, &["SELECT", "INSERT"]),
+    ("rule_failures", &["SELECT", "INSERT", "UPDATE"]),
     (PROCESSES, &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 

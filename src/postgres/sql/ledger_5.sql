@@ -64,6 +64,25 @@ CREATE TABLE {ledger}.skips (
 COMMENT ON TABLE {ledger}.skips IS
     'Records that a partition''s owner is to put into the quarantine instead of halting; it removes the row with that.';
 
+-- Raised by the transaction that settles the records: what is applied once is counted once. Records that are read
+-- again, since somebody set a position back, count again.
+CREATE TABLE {ledger}.rule_failures (
+    pipeline  text NOT NULL,
+    topic     text NOT NULL,
+    partition integer NOT NULL,
+    rule      text NOT NULL,
+    on_fail   text NOT NULL,
+    failures  bigint NOT NULL,
+    last_at   timestamptz NOT NULL,
+    PRIMARY KEY (pipeline, topic, partition, rule)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_scale_factor = 0
+);
+COMMENT ON TABLE {ledger}.rule_failures IS
+    'How many records failed which rule of their route, and what became of them.';
+
 -- What a claim asks behind its locks, volatile for the same reason: the record that is to be skipped, and the cluster
 -- that the topic was seen in.
 CREATE FUNCTION {ledger}.skipped_at(
@@ -140,6 +159,7 @@ DECLARE
     pauses CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.pauses)) AS text);
     skips CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.skips)) AS text);
     retried CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.retried)) AS text);
+    failures CONSTANT text := CAST(pg_typeof(CAST(NULL AS {ledger}.rule_failures)) AS text);
     functions CONSTANT text := (
         SELECT string_agg(CAST(CAST(proc.oid AS regprocedure) AS text), ', ')
         FROM pg_proc AS proc JOIN pg_class AS class ON class.relnamespace = proc.pronamespace
@@ -157,6 +177,8 @@ BEGIN
     LOOP
         EXECUTE 'GRANT SELECT' || CASE WHEN kept.writes THEN ', INSERT, UPDATE, DELETE' ELSE '' END
             || ' ON ' || pauses || ', ' || skips || ' TO ' || kept.grantee;
+        EXECUTE 'GRANT SELECT' || CASE WHEN kept.writes THEN ', INSERT, UPDATE' ELSE '' END
+            || ' ON ' || failures || ' TO ' || kept.grantee;
         -- A decision can be about a topic that has other partitions than before, and in another cluster.
         IF kept.writes THEN
             EXECUTE 'GRANT DELETE ON ' || CAST(pg_typeof(CAST(NULL AS {ledger}.progress)) AS text)
@@ -184,6 +206,7 @@ BEGIN
             EXECUTE 'ALTER TABLE ' || pauses || ' OWNER TO ' || quote_ident(kept.owner);
             EXECUTE 'ALTER TABLE ' || skips || ' OWNER TO ' || quote_ident(kept.owner);
             EXECUTE 'ALTER TABLE ' || retried || ' OWNER TO ' || quote_ident(kept.owner);
+            EXECUTE 'ALTER TABLE ' || failures || ' OWNER TO ' || quote_ident(kept.owner);
             FOR made IN
                 SELECT CAST(CAST(proc.oid AS regprocedure) AS text) AS name
                 FROM pg_proc AS proc JOIN pg_class AS class ON class.relnamespace = proc.pronamespace

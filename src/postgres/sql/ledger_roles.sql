@@ -37,6 +37,7 @@ ALTER TABLE {ledger}.processes OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.pauses OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.skips OWNER TO tidegate_owner;
 ALTER TABLE {ledger}.retried OWNER TO tidegate_owner;
+ALTER TABLE {ledger}.rule_failures OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.shape(oid) OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.paused_since(text, text, integer) OWNER TO tidegate_owner;
 ALTER FUNCTION {ledger}.skipped_at(text, text, integer, uuid, bigint) OWNER TO tidegate_owner;
@@ -48,14 +49,14 @@ ALTER VIEW {ledger}.open_quarantine OWNER TO tidegate_owner;
 
 GRANT USAGE ON SCHEMA {ledger} TO tidegate_writer, tidegate_reader;
 GRANT SELECT, INSERT ON {ledger}.decisions, {ledger}.spans, {ledger}.retried TO tidegate_writer;
-GRANT SELECT, INSERT, UPDATE ON {ledger}.pipelines, {ledger}.quarantine TO tidegate_writer;
+GRANT SELECT, INSERT, UPDATE ON {ledger}.pipelines, {ledger}.quarantine, {ledger}.rule_failures TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.progress, {ledger}.processes TO tidegate_writer;
 GRANT SELECT, INSERT, DELETE ON {ledger}.pauses TO tidegate_writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON {ledger}.skips TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates, {ledger}.open_quarantine
     TO tidegate_writer;
 GRANT SELECT ON {ledger}.version, {ledger}.pipelines, {ledger}.progress, {ledger}.spans, {ledger}.decisions,
-    {ledger}.processes, {ledger}.pauses, {ledger}.skips,
+    {ledger}.processes, {ledger}.pauses, {ledger}.skips, {ledger}.rule_failures,
     {ledger}.lag, {ledger}.outcomes, {ledger}.duplicates TO tidegate_reader;
 GRANT EXECUTE ON FUNCTION {ledger}.shape(oid) TO tidegate_writer;
 GRANT EXECUTE ON FUNCTION {ledger}.paused_since(text, text, integer) TO tidegate_writer;

@@ -47,6 +47,7 @@ use self::timings::{Stage, Timings};
 use super::classify::Phase;
 use super::connect::Connector;
 use super::ledger::Ledger;
+use super::ledger::failures::CountFailures;
 use super::ledger::moves::MoveStatements;
 use super::ledger::quarantine::insert::QuarantineInsert;
 use super::ledger::quarantine::replayed::Replays;
@@ -165,6 +166,7 @@ impl Writer {
                     skips_table: self.ledger.sql("{ledger}.skips"),
                     shape_function: self.ledger.sql("{ledger}.shape"),
                     moves,
+                    failures: CountFailures::new(&self.ledger, &self.pipeline),
                     quarantine,
                     replays: Replays::new(&self.ledger, &self.pipeline),
                     retries: RetryStatements::new(&self.ledger, &self.pipeline, system),

@@ -10,6 +10,7 @@ use super::target::Targets;
 use crate::engine::batch::TableBatch;
 use crate::engine::shape::Table;
 use crate::postgres::flush;
+use crate::postgres::ledger::failures::CountFailures;
 use crate::postgres::ledger::moves::MoveStatements;
 use crate::postgres::ledger::quarantine::insert::QuarantineInsert;
 use crate::postgres::ledger::quarantine::replayed::Replays;
@@ -27,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) shape_function: String,
     /// The statements that move progress.
     pub(super) moves: MoveStatements,
+    /// The counts of rules that records fail.
+    pub(super) failures: CountFailures,
     /// The insert into the quarantine.
     pub(super) quarantine: QuarantineInsert,
     /// What is known of records that the stream passes once more.

@@ -104,6 +104,7 @@ async fn close(
         let kept = prepared.quarantine.write_rest(work.client, rest).await;
         let kept = kept.map_err(Stop::quarantine)?;
         effects.close_replayed(work.client, prepared, passed).await?;
+        prepared.failures.count(work.client, batch.failures()).await.map_err(Stop::ledger)?;
         Failpoint::AfterQuarantine.reach();
         Ok(kept)
     };

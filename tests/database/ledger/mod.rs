@@ -85,6 +85,7 @@ async fn the_columns_are_those_of_the_contract() {
             "pipeline instance host pid version state started_at beaten_at lanes partitions applied \
              records_per_second kafka_away last_error last_error_at next_try_at tries behind waits",
         ),
+        ("rule_failures", "pipeline topic partition rule on_fail failures last_at"),
         (
             "progress",
             "pipeline topic partition topic_id epoch owner start_offset next_offset log_end_offset inserted \

@@ -6,7 +6,7 @@ const UNDO: [(i32, &str); 4] = [
         5,
         "DROP FUNCTION {ledger}.paused_since(text, text, integer), {ledger}.cluster_of(text, text), \
          {ledger}.skipped_at(text, text, integer, uuid, bigint); \
-         DROP TABLE {ledger}.pauses, {ledger}.skips, {ledger}.retried; \
+         DROP TABLE {ledger}.pauses, {ledger}.skips, {ledger}.retried, {ledger}.rule_failures; \
          ALTER TABLE {ledger}.processes DROP COLUMN tries, DROP COLUMN behind, DROP COLUMN waits; \
          ALTER TABLE {ledger}.decisions DROP CONSTRAINT decisions_check; \
          ALTER TABLE {ledger}.decisions ALTER COLUMN topic SET NOT NULL, ALTER COLUMN partition SET NOT NULL; \

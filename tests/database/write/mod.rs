@@ -236,7 +236,7 @@ impl Cut {
             .collect();
         let rows = self.rows_of(path, records, &moved);
         let shapes = vec![Arc::clone(&self.route.table)];
-        BatchParts { moves, tables: vec![rows], quarantine: Vec::new(), shapes }
+        BatchParts { moves, tables: vec![rows], quarantine: Vec::new(), failures: Vec::new(), shapes }
     }
 
     /// The move of a partition over this many offsets.
@@ -420,7 +420,7 @@ fn entry_of(
 
 /// The batch with one record more, which goes to the quarantine.
 fn with_a_bad_record(batch: Batch) -> Batch {
-    let BatchParts { mut moves, tables, quarantine: _, shapes } = batch.into_parts();
+    let BatchParts { mut moves, tables, failures, quarantine: _, shapes } = batch.into_parts();
     let (from, to) = (moves[0].delta.from(), moves[0].delta.to().value());
     moves[0].delta = ProgressDelta::new(from, NextOffset::new(to + 1)).unwrap();
     moves[0].settled.add(Outcome::Quarantined, 1);
@@ -436,5 +436,5 @@ fn with_a_bad_record(batch: Batch) -> Batch {
         truncated: None,
         reject: Reject { code: RejectCode::BadJson, column: None, sqlstate: None, reason: "bad".into() },
     }];
-    Batch::seal(BatchParts { moves, tables, quarantine, shapes }).unwrap()
+    Batch::seal(BatchParts { moves, tables, quarantine, failures, shapes }).unwrap()
 }

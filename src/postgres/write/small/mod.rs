@@ -86,6 +86,7 @@ fn takes(batch: &Batch) -> Option<&TableBatch> {
             .iter()
             .all(|entry| entry.op == Op::Merge && entry.needs_existing.is_empty() && entry.columns == *set)
         && batch.quarantine().is_empty()
+        && batch.failures().is_empty()
         && batch.retries().is_none()
         && !batch.is_hurried()
         && matches!(batch.shapes(), [shape] if *shape == rows.route.table)

@@ -67,9 +67,15 @@ fn one_that_waited_too_long_halts_through_its_lane_without_being_read() {
     stage.expect(Event::Halted(of(1), halt(HaltCode::WaitTimedOut)), "unfetch 0, (0 TG-309)");
     stage.expect(halts(), "");
     stage.wait(100_000).expect(Event::Tick, "");
+    // A decision about its position is obeyed, and it is still not read.
+    let decided = Event::Rows(vec![(at(0), stored(40, 8, None))]);
+    stage.expect(decided, "(0 claimed anew), unfetch 0, (0 TG-309 passed)");
+    stage.expect(Event::Tick, "claim 0");
+    stage.expect(granted(0, 40), "(0 claimed), assigned 2, halt 2 TG-309");
+    stage.expect(Event::Halted(of(2), halt(HaltCode::WaitTimedOut)), "unfetch 0, (0 TG-309)");
     stage.expect(nothing(), "unfetch 0, (0 TG-309 passed)");
     stage.expect(Event::Tick, "claim 0");
-    stage.expect(granted(0, 5), "(0 claimed), assigned 2, fetch 0 from 5, look 0#2");
+    stage.expect(granted(0, 40), "(0 claimed), assigned 3, fetch 0 from 40, look 0#3");
 }
 
 #[test]

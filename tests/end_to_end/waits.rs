@@ -112,23 +112,28 @@ fn a_wait_that_is_kept_makes_reading_rest_and_go_on_and_nothing_is_lost_or_doubl
     load(&scene);
     let address = free_address();
     let worker = scene.program_at(&address).start("run").unwrap();
-    while_sending(&mut scene, flowing(20_000, 8), |scene| {
+    while_sending(&mut scene, flowing(20_000, 20), |scene| {
         worker.await_condition("records come", SOON, |_| total(scene) > 0).unwrap();
-        for _ in 0..2 {
-            change(scene, "TRUNCATE public.loads");
-            await_resting(&worker, &address, "loaded", 3);
-            let idle = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
-                        AND application_name LIKE 'tidegate/%lane%' AND datname = current_database()";
-            let is_idle = |_: &Running| sql::number(&scene.fresh.superuser_url, idle).unwrap_or(1) == 0;
-            worker.await_condition("nothing is in flight", SOON, is_idle).unwrap();
-            let (stands, ends) = (total(scene), scene.ends().values().sum::<i64>());
-            let behind = |_: &Running| scene.ends().values().sum::<i64>() > ends.max(stands) + 500;
-            worker.await_condition("records wait", SOON, behind).unwrap();
-            assert_eq!(total(scene), stands);
-            load(scene);
-            worker.await_condition("it goes on", SOON, |_| total(scene) > stands).unwrap();
-        }
+        change(scene, "TRUNCATE public.loads");
+        await_resting(&worker, &address, "loaded", 3);
+        let idle = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
+                    AND application_name LIKE 'tidegate/%lane%' AND datname = current_database()";
+        let is_idle = |_: &Running| sql::number(&scene.fresh.superuser_url, idle).unwrap_or(1) == 0;
+        worker.await_condition("nothing is in flight", SOON, is_idle).unwrap();
+        let stands = total(scene);
+        let behind = |_: &Running| scene.ends().values().sum::<i64>() > stands + 500;
+        worker.await_condition("records wait", SOON, behind).unwrap();
+        assert_eq!(total(scene), stands);
+        load(scene);
+        worker.await_condition("it goes on", SOON, |_| total(scene) > stands).unwrap();
     });
+    scene.await_caught_up();
+    change(&scene, "TRUNCATE public.loads");
+    await_resting(&worker, &address, "loaded", 3);
+    let stands = total(&scene);
+    scene.send(&Plan::events(500));
+    assert_eq!((resting(&address, "loaded"), total(&scene)), (3, stands));
+    load(&scene);
     scene.await_caught_up();
     scene.prove();
     assert!(worker.alive());

@@ -10,6 +10,7 @@ use std::error::Error as _;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 
+use super::context::{CopyPlace, is_wait_for_row, lines_of_functions, starts_in_function};
 use super::words::{self, Raiser, Subject};
 use crate::engine::policy::{Failure, FailureClass};
 use crate::engine::shape::{Column, Table};
@@ -94,7 +95,7 @@ pub fn classify_at(error: &Error, phase: Phase, place: Option<Place<'_>>) -> Fai
         // No record takes part in a log-in, and what the server says of it is what helps.
         Phase::Connect => db.message().to_owned(),
         Phase::Ledger | Phase::Rows | Phase::Quarantine | Phase::Commit => {
-            words::sentence(code, origin.raised_by, &subject)
+            words::sentence(code, origin.told(), &subject)
         }
     };
     let class = match class_of(code, constraint.is_some(), &origin, phase) {
@@ -158,14 +159,10 @@ pub fn copy_line(error: &Error) -> Option<(u64, Option<String>)> {
 struct Origin {
     raised_by: Raiser,
     copy: Option<CopyPlace>,
+    /// The server's own words of the row that it waits for are all that the context holds.
+    waits_for_row: bool,
     is_error: bool,
     stale_plan: bool,
-}
-
-/// The place in COPY that an error names.
-struct CopyPlace {
-    line: u64,
-    column: Option<String>,
 }
 
 impl Origin {
@@ -173,7 +170,7 @@ impl Origin {
         let context = db.where_().unwrap_or_default();
         let copy = CopyPlace::of(context);
         // COPY names one line; whatever else there is, is the context of a function.
-        let functions = context.lines().any(|line| !line.is_empty() && read_copy_context(line).is_none());
+        let functions = lines_of_functions(context).next().is_some();
         let routine = db.routine().unwrap_or_default();
         let raised_by = if is_raise(routine) {
             Raiser::User
@@ -187,9 +184,15 @@ impl Origin {
         Self {
             raised_by,
             copy,
+            waits_for_row: functions && lines_of_functions(context).all(is_wait_for_row),
             is_error: db.parsed_severity() == Some(Severity::Error),
             stale_plan: routine == "RevalidateCachedQuery",
         }
+    }
+
+    /// Who is told to have raised it: nobody's function, where the server waited for a row by itself.
+    fn told(&self) -> Raiser {
+        if self.waits_for_row { Raiser::Server } else { self.raised_by }
     }
 
     /// Whether the error is about a row, as far as it tells.
@@ -203,47 +206,12 @@ impl Origin {
     }
 }
 
-impl CopyPlace {
-    fn of(context: &str) -> Option<Self> {
-        let (line, column) = context.lines().find_map(read_copy_context)?;
-        Some(Self { line, column })
-    }
-}
-
 /// The routines with which the procedural languages that come with PostgreSQL raise errors for user code.
 fn is_raise(routine: &str) -> bool {
     matches!(routine, "exec_stmt_raise" | "exec_stmt_assert" | "do_util_elog" | "pltcl_elog" | "pltcl_error")
         || routine.starts_with("PLy_")
         || routine.starts_with("plperl_")
         || routine == "throw_tcl_error"
-}
-
-/// Whether the innermost context is that of a function: contexts come from the inside to the outside. A
-/// value of COPY can hold line ends, so that lines behind its own tell nothing.
-fn starts_in_function(context: &str) -> bool {
-    context.lines().next().is_some_and(|line| read_copy_context(line).is_none())
-}
-
-/// Reads `COPY table, line 3, column c: "value"` in any of the server's languages that keep this order.
-/// The table's name may itself hold commas, so that the first part that ends in a number counts.
-fn read_copy_context(context: &str) -> Option<(u64, Option<String>)> {
-    let mut rest = context.strip_prefix("COPY ")?;
-    loop {
-        let (_, after) = rest.split_once(", ")?;
-        rest = after;
-        let (word, number) = after.split_once(' ')?;
-        let digits = number.bytes().take_while(u8::is_ascii_digit).count();
-        let (line, behind) = number.split_at(digits);
-        if word.contains([',', ':', '"']) || !(behind.is_empty() || behind.starts_with([',', ':'])) {
-            continue;
-        }
-        let Ok(line) = line.parse() else { continue };
-        let column = behind
-            .strip_prefix(", ")
-            .and_then(|text| text.split_once(' '))
-            .map(|(_, column)| column.split_once(": ").map_or(column, |(name, _)| name).to_owned());
-        return Some((line, column));
-    }
 }
 
 fn class_of_client_error(error: &Error) -> FailureClass {
@@ -363,7 +331,13 @@ mod tests {
     };
 
     /// An error of the server itself, outside of any row.
-    const PLAIN: Origin = Origin { raised_by: Raiser::Server, copy: None, is_error: true, stale_plan: false };
+    const PLAIN: Origin = Origin {
+        raised_by: Raiser::Server,
+        copy: None,
+        waits_for_row: false,
+        is_error: true,
+        stale_plan: false,
+    };
 
     fn origin(raised_by: Raiser, context: &str) -> Origin {
         Origin { raised_by, copy: CopyPlace::of(context), ..PLAIN }
@@ -462,22 +436,9 @@ mod tests {
     }
 
     #[test]
-    fn copy_contexts_give_line_and_column() {
-        let cases = [
-            ("COPY t, line 3, column c: \"a, line 9\"", Some((3, Some("c")))),
-            ("COPY t, line 12", Some((12, None))),
-            ("COPY t, line 12: \"1,2\"", Some((12, None))),
-            ("COPY a, b, line 4, column x y", Some((4, Some("x y")))),
-            ("COPY t, Zeile 3, Spalte größe: »x«", Some((3, Some("größe")))),
-            ("COPY t, line 2, column c: null input", Some((2, Some("c")))),
-            ("SQL statement \"COPY t, line 3\"", None),
-            ("COPY t", None),
-            ("", None),
-        ];
-        for (context, expected) in cases {
-            let found = read_copy_context(context);
-            let found = found.as_ref().map(|(line, column)| (*line, column.as_deref()));
-            assert_eq!(found, expected, "{context}");
-        }
+    fn a_wait_for_a_row_is_told_of_the_server() {
+        let origin = Origin { raised_by: Raiser::Function, waits_for_row: true, ..PLAIN };
+        assert_eq!(origin.told(), Raiser::Server);
+        assert_eq!(Origin { waits_for_row: false, ..origin }.told(), Raiser::Function);
     }
 }

@@ -9,6 +9,7 @@ mod cancel;
 pub mod catalogue;
 pub mod classify;
 pub mod connect;
+mod context;
 mod flush;
 pub mod identifier;
 pub mod ledger;

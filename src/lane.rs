@@ -5,19 +5,15 @@
 //!
 //! All times are tokio's, so that the simulator can run this very loop under a clock that it moves itself.
 
-use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::engine::batch::Batch;
-use crate::engine::halt::Halt;
 use crate::engine::machine::{Command, Input, Machine, Millis, Report};
-use crate::engine::position::{Epoch, TopicPartition};
-use crate::engine::route::Route;
 use crate::source::Source;
 use crate::store::{CommitOutcome, Store};
+use crate::writer::{Done, Work, write_all};
 
 /// The two ways into a lane. Control overtakes data; what it overtakes is recognised by its generation.
 #[derive(Clone, Debug)]
@@ -88,21 +84,6 @@ pub enum Step {
 
 /// How often a lane shows that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
-
-enum Work {
-    Ready(Option<Arc<Route>>),
-    Write(Box<Batch>),
-    Seek(Box<Batch>),
-    NoteHalt(TopicPartition, Epoch, Halt),
-}
-
-/// How far the writer is with a batch.
-enum Done {
-    /// Its rows are written.
-    Rows,
-    /// Its transaction ended.
-    Transaction { batch: Box<Batch>, outcome: CommitOutcome, elapsed: Duration },
-}
 
 /// Runs a lane until its senders are gone and the last transaction has ended.
 pub async fn run<S: Store, L: Source>(
@@ -212,68 +193,6 @@ fn send(work: &mpsc::UnboundedSender<Work>, item: Work) {
     let _ = work.send(item);
 }
 
-async fn write_all<S: Store>(
-    mut store: S,
-    mut work: mpsc::UnboundedReceiver<Work>,
-    done: mpsc::UnboundedSender<Done>,
-) {
-    let mut ahead = None;
-    loop {
-        let item = match ahead.take() {
-            Some(item) => item,
-            None => tokio::select! {
-                biased;
-                // Between two batches, however many wait.
-                () = store.give_way() => continue,
-                item = work.recv() => match item {
-                    Some(item) => item,
-                    None => return,
-                },
-            },
-        };
-        match item {
-            Work::Ready(route) => {
-                let mut ready = pin!(store.ready(route.as_ref()));
-                tokio::select! {
-                    biased;
-                    () = &mut ready => {}
-                    // A database that doesn't answer holds up no lane that ends.
-                    next = work.recv() => match next {
-                        None => return,
-                        next => {
-                            ready.await;
-                            ahead = next;
-                        }
-                    }
-                }
-            }
-            Work::Write(batch) => {
-                let begin = Instant::now();
-                let settling = || {
-                    let _ = done.send(Done::Rows);
-                };
-                let outcome = store.write(&batch, settling).await;
-                let ended = Done::Transaction { batch, outcome, elapsed: begin.elapsed() };
-                if done.send(ended).is_err() {
-                    return;
-                }
-            }
-            Work::Seek(batch) => {
-                let begin = Instant::now();
-                let outcome = store.seek(&batch).await;
-                let ended = Done::Transaction { batch, outcome, elapsed: begin.elapsed() };
-                if done.send(ended).is_err() {
-                    return;
-                }
-            }
-            // A note that can't be stored is only a note: the halt itself stands in metrics and logs.
-            Work::NoteHalt(partition, epoch, halt) => {
-                let _ = store.note_halt(&partition, epoch, Some(&halt)).await;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::Notify;
@@ -281,15 +200,20 @@ mod tests {
 
     use super::*;
     use crate::engine::backoff::{Backoff, Growth};
+    use crate::engine::batch::Batch;
     use crate::engine::breaker::{BreakerLimits, Judged};
     use crate::engine::claim::Claim;
+    use crate::engine::halt::Halt;
     use crate::engine::machine::{LaneLimits, Tenure};
     use crate::engine::outcome::{Outcome, Tally};
     use crate::engine::policy::{Failure, RetryPolicy};
-    use crate::engine::position::{Assignment, Generation, NextOffset, Offset, TopicId};
+    use crate::engine::position::{
+        Assignment, Epoch, Generation, NextOffset, Offset, TopicId, TopicPartition,
+    };
     use crate::engine::record::RecordBlock;
     use crate::engine::route::{
-        Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Source as Field, UnknownFields, WriteMode,
+        Format, Mapping, OnBadRecord, OnMissingParent, OnTombstone, Route, Source as Field, UnknownFields,
+        WriteMode,
     };
     use crate::engine::shape::{Column, ColumnType, Kind, Table, TableTraits, Version};
     use crate::store::StoredProgress;

@@ -23,6 +23,7 @@ pub mod cli;
 pub mod lane;
 pub mod source;
 pub mod store;
+mod writer;
 
 macro_rules! rooms {
     ($($name:ident)*) => {
@@ -36,24 +37,6 @@ macro_rules! rooms {
 }
 
 rooms! { assemble config kafka nearest postgres routing service telemetry }
-
-// rustfmt finds files by this text, and not by what a macro makes of it.
-#[cfg(any())]
-mod assemble;
-#[cfg(any())]
-mod config;
-#[cfg(any())]
-mod kafka;
-#[cfg(any())]
-mod nearest;
-#[cfg(any())]
-mod postgres;
-#[cfg(any())]
-mod routing;
-#[cfg(any())]
-mod service;
-#[cfg(any())]
-mod telemetry;
 
 // rustfmt reads this text, and not what a macro makes of it.
 #[cfg(any())]

@@ -231,11 +231,23 @@ impl Session {
     }
 
     /// Gives up a session whose state is in doubt: cancels what runs and closes the connection, without
-    /// waiting for either.
+    /// waiting for either. A request that isn't answered soon holds neither the connection nor its seat.
     pub fn discard(self) {
         tokio::spawn(async move {
-            self.cancel().await;
-            self.link.task.abort();
+            let Self { link, cancel, _seat: seat, .. } = self;
+            let Link { task, place, tls, .. } = link;
+            let request = async {
+                if let Some(place) = &place {
+                    let _ = tokio::time::timeout(CANCEL, place.cancel(&cancel.0, &tls.0)).await;
+                }
+            };
+            let mut request = std::pin::pin!(request);
+            let answered = tokio::time::timeout(FAREWELL, &mut request).await.is_ok();
+            task.abort();
+            drop(seat);
+            if !answered {
+                request.await;
+            }
         });
     }
 

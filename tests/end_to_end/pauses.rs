@@ -93,7 +93,7 @@ fn a_pause_under_load_lets_what_is_in_flight_end_and_nothing_follow() {
     let mut scene = Scene::new("paused load", 3);
     let address = free_address();
     let worker = scene.program_at(&address).start("run").unwrap();
-    while_sending(&mut scene, flowing(20_000, 8), |scene| {
+    while_sending(&mut scene, flowing(20_000, 20), |scene| {
         worker.await_condition("records come", SOON, |_| total(scene) > 0).unwrap();
         for _ in 0..2 {
             decide(scene, "pause", &[]);
@@ -101,11 +101,15 @@ fn a_pause_under_load_lets_what_is_in_flight_end_and_nothing_follow() {
             let idle = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
                         AND application_name LIKE 'tidegate/%lane%' AND datname = current_database()";
             let is_idle = |_: &Running| lab::sql::number(&scene.fresh.superuser_url, idle).unwrap_or(1) == 0;
-            worker.await_condition("nothing is in flight", SOON, is_idle).unwrap();
-            let (stands, ends) = (total(scene), scene.ends().values().sum::<i64>());
-            let behind = |_: &Running| scene.ends().values().sum::<i64>() > ends.max(stands) + 500;
-            worker.await_condition("records wait", SOON, behind).unwrap();
-            assert_eq!(total(scene), stands);
+            // A batch that was cut before may have no transaction yet: of each of the two lanes one.
+            let still = (0..=2).find_map(|_| {
+                worker.await_condition("nothing is in flight", SOON, is_idle).unwrap();
+                let (stands, ends) = (total(scene), scene.ends().values().sum::<i64>());
+                let behind = |_: &Running| scene.ends().values().sum::<i64>() > ends.max(stands) + 300;
+                worker.await_condition("records wait", SOON, behind).unwrap();
+                (total(scene) == stands).then_some(stands)
+            });
+            let stands = still.expect("no more than a batch of each lane follows");
             decide(scene, "resume", &[]);
             worker.await_condition("it goes on", SOON, |_| total(scene) > stands).unwrap();
         }

@@ -53,9 +53,10 @@ impl Claim {
         self
     }
 
-    /// Whether people decided to let misfits pass that are still to come.
+    /// Whether people decided to let misfits pass, up to here or further: what is remembered of misfits is
+    /// what they have looked at.
     pub fn lets_misfits_pass(&self) -> bool {
-        self.judged_from.is_some_and(|from| from > self.expected.next)
+        self.judged_from.is_some_and(|from| from >= self.expected.next)
     }
 
     /// Whether a pause stood when it was granted: nothing is written under it then.

@@ -13,16 +13,18 @@ use crate::engine::halt::HaltCode;
 use crate::engine::pause::Scope;
 use crate::postgres::ledger::{Lift, Progress};
 
-/// Lifts the halts of these scopes that can be, or says what would be lifted where `reason` is absent.
-pub(super) async fn lift(
-    database: &Database,
+/// What was looked at before anything is decided: Kafka is asked here, and nothing fails behind it.
+pub(super) struct Prepared {
+    lines: Vec<HaltLine>,
+    lifts: Vec<Lift>,
+}
+
+/// Looks which halts of these scopes can be lifted.
+pub(super) async fn prepare(
     settings: &Settings,
     scopes: &[Scope],
     rows: &[Progress],
-    reason: Option<&str>,
-) -> Result<Vec<HaltLine>, Failure> {
-    let mut lines = Vec::new();
-    let mut lifts = Vec::new();
+) -> Result<Prepared, Failure> {
     let covered: Vec<&Progress> =
         rows.iter().filter(|row| scopes.iter().any(|scope| scope.covers(&row.partition))).collect();
     let lets_pass = misfits(&covered);
@@ -31,31 +33,53 @@ pub(super) async fn lift(
     } else {
         look::logs(settings, lets_pass.clone()).await?
     };
+    let mut prepared = Prepared { lines: Vec::new(), lifts: Vec::new() };
     for row in covered {
-        let topic = &*row.partition.topic;
-        if let Some(why) = ends.missing.get(&row.partition) {
-            return Err(Failure::failed(anyhow!(
-                "the end of the log of {} isn't known: {why}",
-                row.partition
-            )));
+        let partition = &row.partition;
+        if let Some(why) = ends.missing.get(partition) {
+            return Err(Failure::failed(anyhow!("the end of the log of {partition} isn't known: {why}")));
         }
-        let end = ends.logs.get(&row.partition).map(|log| log.end);
-        let judged_from = end.filter(|_| lets_pass.contains(topic));
+        let end = ends.logs.get(partition).map(|log| log.end);
+        let judged_from = end.filter(|_| lets_pass.contains(&*partition.topic));
         let code = row.halt.as_deref().and_then(code_of);
-        let goes_on = code.is_some_and(HaltCode::is_resumed) || (code.is_none() && judged_from.is_some());
+        let goes_on = code.is_some_and(HaltCode::is_resumed) || (row.halt.is_none() && judged_from.is_some());
         if goes_on {
-            lifts.push(Lift { partition: row.partition.clone(), judged_from });
+            let (partition, halt) = (partition.clone(), row.halt.clone());
+            prepared.lifts.push(Lift {
+                partition,
+                topic_id: row.topic_id,
+                halt,
+                next: row.next,
+                judged_from,
+            });
         }
         if let Some(halt) = &row.halt {
-            lines.push(HaltLine::of(&row.partition, halt, goes_on, judged_from));
+            prepared.lines.push(HaltLine::of(partition, halt, goes_on, judged_from));
         }
     }
-    if let (Some(reason), false) = (reason, lifts.is_empty()) {
+    Ok(prepared)
+}
+
+impl Prepared {
+    /// What would follow.
+    pub(super) fn only_told(self) -> Vec<HaltLine> {
+        self.lines
+    }
+
+    /// Lifts what is as it was looked at, and tells what became of each halt.
+    pub(super) async fn lift(self, database: &Database, reason: &str) -> Result<Vec<HaltLine>, Failure> {
+        let Self { mut lines, lifts } = self;
+        if lifts.is_empty() {
+            return Ok(lines);
+        }
         let Database { session, ledger, pipeline, .. } = database;
         let lifted = ledger.lift_halts(session, pipeline, &lifts, reason).await;
-        lifted.map_err(|error| database.reading(error))?;
+        let lifted = lifted.map_err(|error| database.reading(error))?;
+        for line in &mut lines {
+            line.keep_to(&lifted);
+        }
+        Ok(lines)
     }
-    Ok(lines)
 }
 
 /// Topics of which a partition stands still since too many of its records don't fit.

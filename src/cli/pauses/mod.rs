@@ -68,6 +68,7 @@ fn run(args: &DecisionArgs, config: &ConfigArgs, lifts: bool, decide: Decide) ->
         for scope in &scopes {
             check(scope, &settings, &rows)?;
         }
+        let halts = if lifts { Some(lift::prepare(&settings, &scopes, &rows).await?) } else { None };
         let mut report = match args.why.to_decide() {
             Some(reason) => {
                 let decide = |standing: &Pauses| decide(standing, &scopes, &naming);
@@ -75,9 +76,10 @@ fn run(args: &DecisionArgs, config: &ConfigArgs, lifts: bool, decide: Decide) ->
             }
             _ => decide(&database.pauses().await?, &scopes, &naming).0?,
         };
-        if lifts {
-            let reason = args.why.to_decide();
-            report.take_halts(lift::lift(&database, &settings, &scopes, &rows, reason).await?);
+        match (halts, args.why.to_decide()) {
+            (Some(halts), Some(reason)) => report.take_halts(halts.lift(&database, reason).await?),
+            (Some(halts), None) => report.take_halts(halts.only_told()),
+            (None, _) => {}
         }
         report.count(&rows);
         Ok(report)

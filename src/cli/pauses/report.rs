@@ -50,6 +50,8 @@ pub(super) struct HaltLine {
     goes_on: bool,
     /// Below it, misfits go to the quarantine, however many they are.
     judged_from: Option<i64>,
+    /// It isn't as it was looked at, and stays as it is.
+    changed: bool,
 }
 
 impl HaltLine {
@@ -65,12 +67,26 @@ impl HaltLine {
             halt: halt.to_owned(),
             goes_on,
             judged_from: judged_from.filter(|_| goes_on).map(NextOffset::value),
+            changed: false,
+        }
+    }
+
+    /// Goes on only where it is one of these.
+    pub(super) fn keep_to(&mut self, lifted: &[TopicPartition]) {
+        let is_it = |one: &TopicPartition| *one.topic == *self.topic && one.partition == self.partition;
+        if self.goes_on && !lifted.iter().any(is_it) {
+            (self.goes_on, self.judged_from, self.changed) = (false, None, true);
         }
     }
 
     fn line(&self, dry_run: bool, paper: &Paper) -> String {
         let name = format!("{}[{}]", visible(&self.topic), self.partition);
         let halt = visible(&self.halt);
+        if self.changed {
+            let changed =
+                paper.paint(Tone::Warning, &format!("{name} changed meanwhile, and stays as it is"));
+            return format!("{changed} (it stood still: {halt}): type it again");
+        }
         if !self.goes_on {
             return format!("{} ({halt})", paper.paint(Tone::Warning, &format!("{name} stays halted")));
         }

@@ -3,9 +3,10 @@
 //! Nothing but that is decided: the position stays, and so do the span and its counts.
 
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use super::{Ledger, LedgerError, Parameter};
-use crate::engine::position::{NextOffset, TopicPartition};
+use crate::engine::position::{NextOffset, TopicId, TopicPartition};
 use crate::postgres::session::Session;
 
 /// A partition that is to go on.
@@ -13,19 +14,28 @@ use crate::postgres::session::Session;
 pub struct Lift {
     /// The partition.
     pub partition: TopicPartition,
+    /// The incarnation of its topic, as it was looked at.
+    pub topic_id: TopicId,
+    /// Why it stands still, as it was looked at.
+    pub halt: Option<String>,
+    /// Where it stands, as it was looked at.
+    pub next: NextOffset,
     /// Below it, records that don't fit go to the quarantine, however many they are.
     pub judged_from: Option<NextOffset>,
 }
 
-/// All rows are locked, in the order in which every transaction locks them, before the first is changed. An
-/// offset that was decided before isn't lowered.
+/// All rows are locked, in the order in which every transaction locks them, before the first is changed. A
+/// row that isn't as it was looked at stays as it is: another topic, another halt, or a position that went
+/// back. An offset that was decided before isn't lowered.
 const LIFT: &str = "WITH held AS MATERIALIZED (\
          SELECT progress.topic, progress.partition, progress.next_offset, given.judged_from \
          FROM {ledger}.progress \
-         JOIN ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) \
-             AS given(topic, partition, judged_from) \
+         JOIN ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), \
+                         pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) \
+             AS given(topic, partition, judged_from, topic_id, halt, next_offset) \
            ON progress.topic = given.topic AND progress.partition = given.partition \
-         WHERE progress.pipeline = $1 \
+         WHERE progress.pipeline = $1 AND progress.topic_id = given.topic_id \
+           AND progress.halt IS NOT DISTINCT FROM given.halt AND progress.next_offset >= given.next_offset \
          ORDER BY progress.topic COLLATE pg_catalog.\"C\", progress.partition \
          FOR UPDATE OF progress\
      ), decided AS (\
@@ -42,8 +52,8 @@ const LIFT: &str = "WITH held AS MATERIALIZED (\
      RETURNING progress.topic, progress.partition";
 
 impl Ledger {
-    /// Lets these partitions go on, all in one statement; those without a row are passed over. Returns those
-    /// that go on.
+    /// Lets these partitions go on, all in one statement; those that aren't as they were looked at are passed
+    /// over. Returns those that go on, in order.
     ///
     /// # Errors
     /// A failed statement, after which nothing is changed.
@@ -58,13 +68,19 @@ impl Ledger {
         let numbers: Vec<i32> = lifts.iter().map(|lift| lift.partition.partition).collect();
         let offsets: Vec<Option<i64>> =
             lifts.iter().map(|lift| lift.judged_from.map(NextOffset::value)).collect();
+        let ids: Vec<Uuid> = lifts.iter().map(|lift| lift.topic_id.0).collect();
+        let halts: Vec<Option<&str>> = lifts.iter().map(|lift| lift.halt.as_deref()).collect();
+        let nexts: Vec<i64> = lifts.iter().map(|lift| lift.next.value()).collect();
         let reason = session.repertoire().storable(reason);
-        let parameters: [Parameter<'_>; 5] = [
+        let parameters: [Parameter<'_>; 8] = [
             (&pipeline, Type::TEXT),
             (&topics, Type::TEXT_ARRAY),
             (&numbers, Type::INT4_ARRAY),
             (&offsets, Type::INT8_ARRAY),
             (&reason, Type::TEXT),
+            (&ids, Type::UUID_ARRAY),
+            (&halts, Type::TEXT_ARRAY),
+            (&nexts, Type::INT8_ARRAY),
         ];
         let rows = self.read(session, "lifting halts", LIFT, &parameters).await?;
         let mut lifted: Vec<_> =

@@ -1,6 +1,7 @@
 //! The ledger's schema and operations.
 
 mod decide;
+mod lifts;
 pub(crate) mod older;
 mod pauses;
 mod processes;

@@ -32,11 +32,10 @@ impl Ownership {
             (Life::Waiting(_), Some(bar)) => self.rest(partition, bar, turn),
             (Life::Halted { code: HaltCode::WaitTimedOut, .. }, bar) => match bar {
                 Some(Bar { effect: Effect::Halts(_), .. }) => {}
-                Some(bar) => {
+                // The claim takes the halt out of the ledger; what rests does so once it is granted.
+                Some(Bar { effect: Effect::Rests | Effect::Skips, .. }) | None => {
                     self.claim_again(partition, 0, turn);
-                    self.rest(partition, bar, turn);
                 }
-                None => self.claim_again(partition, 0, turn),
             },
             (Life::Validating { .. } | Life::Active { .. }, Some(bar)) => match bar.effect {
                 Effect::Halts(halt) => self.halt(partition, &halt, turn),

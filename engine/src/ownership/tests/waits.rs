@@ -89,7 +89,10 @@ fn a_halt_that_comes_when_its_wait_holds_again_does_not_stand() {
     let mut stage = Stage::active();
     stage.expect(halts(), "halt 1 TG-309");
     stage.expect(Event::Halted(of(1), halt(HaltCode::WaitTimedOut)), "unfetch 0, (0 TG-309)");
-    stage.expect(rests(), "unfetch 0, (0 TG-309 passed), (0 waits for loaded)");
+    // The ledger has the halt until it is claimed anew, also where it goes on to rest.
+    stage.expect(rests(), "unfetch 0, (0 TG-309 passed)");
+    stage.expect(Event::Tick, "claim 0");
+    stage.expect(granted(0, 5), "(0 claimed), (0 waits for loaded)");
 }
 
 #[test]

@@ -100,7 +100,8 @@ impl Ownership {
                 turn.order(Order::Lane(hold.lane, Input::Stored(hold.of(&partition), stored)));
                 continue;
             }
-            if matches!(held.life, Life::Halted { .. }) && stored.owner.is_none() && !held.is_leaving {
+            let stands = matches!(held.life, Life::Halted { .. } | Life::Waiting(_));
+            if stands && stored.owner.is_none() && !held.is_leaving {
                 self.obey(&partition, turn);
                 continue;
             }
@@ -118,14 +119,19 @@ impl Ownership {
         }
     }
 
-    /// Partitions without a row: one that stands still since its topic is another one was given up with a
-    /// decision about that.
+    /// Partitions without a row: one that stands still since its topic is another one, or for a wait, was
+    /// given up with a decision about that topic.
     pub(super) fn rowless(&mut self, partitions: &[TopicPartition], turn: &mut Turn) {
         let mut looks = Vec::new();
         for partition in partitions {
             let look = self.next_look(partition);
             let Some(held) = self.held.get_mut(partition) else { continue };
-            if matches!(&held.life, Life::Halted { code, .. } if code.is_of_topic()) {
+            let is_given_up = match &held.life {
+                Life::Halted { code, .. } => code.is_of_topic() || *code == HaltCode::WaitTimedOut,
+                Life::Waiting(_) => true,
+                _ => false,
+            };
+            if is_given_up {
                 Self::pass(partition, held, turn);
                 let looking = Looking { number: look.number, again_at: None, doubted: false };
                 held.life = Life::Rowless { looking };

@@ -96,6 +96,32 @@ fn a_halt_that_comes_when_its_wait_holds_again_does_not_stand() {
 }
 
 #[test]
+fn a_decision_about_what_waits_is_obeyed_and_it_is_still_not_read() {
+    let mut stage = held_back();
+    stage.expect(Event::Rows(vec![(at(0), stored(5, 7, Some("a")))]), "");
+    let decided = || Event::Rows(vec![(at(0), stored(40, 8, None))]);
+    stage.expect(decided(), "(0 claimed anew), unfetch 0, (0 wait is over)");
+    stage.expect(Event::Tick, "claim 0");
+    stage.expect(granted(0, 40), "(0 claimed), (0 waits for loaded)");
+    stage.expect(Event::Taken(vec![at(0)]), "");
+    stage.expect(decided(), "");
+}
+
+#[test]
+fn what_waits_and_is_lacked_by_an_adopted_topic_is_claimed_once_its_log_is_there() {
+    let mut stage = held_back();
+    stage.expect(Event::Rowless(vec![at(0)]), "(0 wait is over), look 0#1");
+    stage.expect(nothing(), "");
+    stage.expect(Event::Tick, "");
+    let mut stage = Stage::active();
+    stage.expect(halts(), "halt 1 TG-309");
+    stage.expect(Event::Halted(of(1), halt(HaltCode::WaitTimedOut)), "unfetch 0, (0 TG-309)");
+    stage.expect(Event::Rowless(vec![at(0)]), "(0 TG-309 passed), look 0#2");
+    stage.expect(Stage::found(2, log(0, 9)), "");
+    stage.expect(Event::Tick, "claim 0");
+}
+
+#[test]
 fn what_is_skipped_rests_whatever_else_is_waited_for() {
     let mut stage = held_back();
     let skips = || bars(&[("loaded", Effect::Rests), ("never", Effect::Skips)]);

@@ -15,20 +15,25 @@ pub struct Distance {
     pub halted: u64,
     /// Those that no process owns which was heard of lately.
     pub alone: u64,
-    /// Those of them that are owned by a process which is behind, or doesn't tell.
+    /// Those that are behind, or whose process is or doesn't tell.
     pub behind: u64,
 }
 
-/// A process tells of all that it holds at once; what it doesn't know the end of is told as not known.
+/// A process tells of all that it holds at once, and of what it held when it told: that counts only where it
+/// told of as many partitions as it owns, and where their rows don't know of more either. A row that does was
+/// set back since then, or claimed from another process. What it doesn't know the end of is told as unknown.
 const READ: &str = "SELECT pg_catalog.count(*), \
      pg_catalog.count(*) FILTER (WHERE progress.halt IS NOT NULL), \
      pg_catalog.count(*) FILTER (WHERE process.instance IS NULL), \
-     pg_catalog.count(*) FILTER (WHERE process.instance IS NOT NULL AND process.behind IS DISTINCT FROM 0) \
-     FROM {ledger}.progress \
+     pg_catalog.count(*) FILTER (WHERE process.instance IS NOT NULL AND (\
+       process.behind IS DISTINCT FROM 0 OR process.partitions <> progress.owned \
+       OR progress.next_offset < progress.log_end_offset)) \
+     FROM (SELECT pipeline, owner, halt, next_offset, log_end_offset, \
+         pg_catalog.count(*) OVER (PARTITION BY owner) AS owned \
+       FROM {ledger}.progress WHERE pipeline = $1) AS progress \
      LEFT JOIN {ledger}.processes AS process \
        ON process.pipeline = progress.pipeline AND process.instance = progress.owner \
-       AND process.beaten_at > pg_catalog.now() - $2 * interval '1 millisecond' \
-     WHERE progress.pipeline = $1";
+       AND process.beaten_at > pg_catalog.now() - $2 * interval '1 millisecond'";
 
 impl Ledger {
     /// How far a pipeline is.

@@ -25,8 +25,6 @@ pub(super) struct Life {
     has_joined: bool,
     /// It may have a row.
     has_row: bool,
-    /// How many partitions were told last.
-    told_partitions: usize,
     /// When the last beat was made, and the records that were settled by then.
     before: Option<(Instant, u64)>,
     /// Why beats can't be written, as it was told last.
@@ -48,11 +46,6 @@ impl Life {
         !self.has_joined
     }
 
-    /// Whether the ledger was last told that nothing is read here: that something is, is told at once.
-    pub(super) const fn holds_nothing(&self) -> bool {
-        self.told_partitions == 0
-    }
-
     fn doing(&mut self, state: &State) -> Doing {
         self.has_joined |= state.conditions.group.ok;
         match (state.draining, self.has_joined) {
@@ -71,8 +64,12 @@ fn since(why: &str, age: Option<Duration>) -> String {
     }
 }
 
-/// How far behind all partitions are that are held here, where that is known.
+/// How far behind all partitions are that are held here, where that is known. Where there are none, nothing
+/// is said of those that may come.
 fn behind(state: &State) -> Option<i64> {
+    if state.partitions.is_empty() {
+        return None;
+    }
     state.partitions.values().map(PartitionState::lag).sum()
 }
 
@@ -108,7 +105,7 @@ impl Duties {
             let (partitions, told) = (state.partitions.len(), state.last_trouble().cloned());
             (life.doing(state), partitions, kafka_away, told, behind(state), waits(state))
         });
-        (life.has_row, life.told_partitions) = (true, partitions);
+        life.has_row = true;
         let beat = Beat {
             instance: &self.with.instance,
             doing,
@@ -170,6 +167,7 @@ impl Duties {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::position::TopicPartition;
     use crate::telemetry::board::{Board, ConditionName};
 
     #[test]
@@ -194,8 +192,27 @@ mod tests {
         assert_eq!(doing(&board), Doing::Running);
         board.drain();
         assert_eq!(doing(&board), Doing::Draining);
-        assert!(!life.is_starting(), "a rebalance makes no further beat");
+        assert!(!life.is_starting(), "that it joined again waits for the next beat");
     }
+
+    #[test]
+    fn how_far_behind_a_process_is_is_known_where_it_is_of_each_partition_that_it_holds() {
+        let board = Board::new("orders", "a");
+        let known = || board.read(behind);
+        assert_eq!(known(), None, "nothing is held that could have caught up");
+        let hold = |number, end| {
+            board.partition(&TopicPartition::new("orders", number), |state| {
+                (state.next_offset, state.log_end_offset) = (Some(5), end);
+            });
+        };
+        hold(0, Some(5));
+        assert_eq!(known(), Some(0));
+        hold(1, Some(9));
+        assert_eq!(known(), Some(4));
+        hold(2, None);
+        assert_eq!(known(), None);
+    }
+
     #[test]
     fn that_kafka_is_away_has_an_age() {
         let board = Board::new("orders", "a");

@@ -276,9 +276,8 @@ impl Duties {
                 self.came_here(&partition);
                 self.here.insert(partition);
                 self.agenda.hurry(Duty::Ends, now);
-                if self.life.holds_nothing() {
-                    self.agenda.hurry(Duty::Heartbeat, now);
-                }
+                // Who waits for this pipeline takes what was told last for all that is held here.
+                self.agenda.hurry(Duty::Heartbeat, now);
             }
             DutyMessage::Fenced(partition) => {
                 self.here.insert(partition.clone());

@@ -3,12 +3,12 @@
 use lab::fixture::Fresh;
 use lab::sql;
 use tidegate::engine::instance::Instance;
-use tidegate::postgres::ledger::Ledger;
 use tidegate::postgres::ledger::processes::{Beat, Doing, Process, Trouble};
+use tidegate::postgres::ledger::{Distance, Ledger};
 use tidegate::postgres::session::Session;
 
 use super::older::back_to;
-use super::ready;
+use super::{ready, register};
 use crate::database::{TIMEOUTS, connector_to};
 
 fn beat(instance: &Instance) -> Beat<'_> {
@@ -170,4 +170,39 @@ async fn who_may_write_progress_may_beat_also_in_a_ledger_that_was_there() {
         "DROP SCHEMA {schema} CASCADE; DROP ROLE \"{writer}\"; DROP ROLE \"{reader}\"; DROP ROLE \"{owner}\""
     );
     sql::query(&fresh.superuser_url, &undo).unwrap();
+}
+
+/// What makes what is stored of a pipeline other than its process told last.
+const BEHIND: [(&str, &str); 6] = [
+    ("its process is behind", "UPDATE tidegate.processes SET behind = 1"),
+    ("its process doesn't know", "UPDATE tidegate.processes SET behind = NULL"),
+    ("it was set back since", "UPDATE tidegate.progress SET next_offset = 4 WHERE partition = 1"),
+    ("its end moved on", "UPDATE tidegate.progress SET log_end_offset = 6 WHERE partition = 1"),
+    ("it has come by one since", "UPDATE tidegate.processes SET partitions = 1"),
+    ("one of those it told of is another's", "UPDATE tidegate.processes SET partitions = 3"),
+];
+
+#[tokio::test]
+async fn a_pipeline_has_caught_up_where_what_its_process_told_is_of_all_that_it_owns() {
+    let fresh = Fresh::new("distance");
+    let (ledger, mut session) = ready(&fresh).await;
+    register(&ledger, &mut session, &[(0, 5), (1, 5)]).await;
+    let instance = Instance::new("p", "db1", 4711, 7);
+    let set = |sql: &str| drop(sql::query(&fresh.url, sql).unwrap());
+    let owner = instance.name();
+    set(&format!("UPDATE tidegate.progress SET owner = '{owner}'"));
+    let told = Beat { partitions: 2, behind: Some(0), ..beat(&instance) };
+    let caught_up = Distance { partitions: 2, halted: 0, alone: 0, behind: 0 };
+    for (why, changes) in BEHIND {
+        set("UPDATE tidegate.progress SET next_offset = 5, log_end_offset = NULLIF(partition, 0) * 5");
+        ledger.beat(&session, "p", &told).await.unwrap();
+        assert_eq!(ledger.distance(&session, "p").await.unwrap(), caught_up);
+        set(changes);
+        let distance = ledger.distance(&session, "p").await.unwrap();
+        assert!(distance.behind > 0 && distance.obstacle("p").is_some(), "{why}: {distance:?}");
+    }
+    ledger.beat(&session, "p", &told).await.unwrap();
+    set("UPDATE tidegate.progress SET owner = NULL WHERE partition = 1");
+    let left = ledger.distance(&session, "p").await.unwrap();
+    assert_eq!((left.alone, ledger.distance(&session, "q").await.unwrap().partitions), (1, 0));
 }

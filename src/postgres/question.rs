@@ -58,13 +58,14 @@ pub async fn ask(connector: &Connector, sql: &str, within: Duration) -> Result<b
     // The server gives up by itself; an answer that is lost on the way is given up a little later.
     let limit = within + connector.timeouts().connect;
     match tokio::time::timeout(limit, answer(&session, sql, within)).await {
-        Ok(Ok(answer)) => {
-            session.close().await;
-            Ok(answer)
-        }
-        Ok(Err(error)) => {
+        // The server may be about to give many rows more.
+        Ok(Err(error @ QuestionError::Rows("several"))) => {
             session.discard();
             Err(error)
+        }
+        Ok(answer) => {
+            session.close().await;
+            answer
         }
         Err(_) => {
             session.discard();

@@ -28,8 +28,14 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Takes a look.
+    /// Takes a look. One without an answer is given up after a while, whatever it waits for: the wait for a
+    /// session that others of the process need has no limit of its own.
     pub(super) async fn at(self, probe: Probe) -> Answer {
+        let limit = (WITHIN + self.connector.timeouts().connect) * 2;
+        in_time(limit, self.look(probe)).await
+    }
+
+    async fn look(self, probe: Probe) -> Answer {
         match probe {
             Probe::Sql(sql) => match question::ask(&self.connector, &sql, WITHIN).await {
                 Ok(true) => Answer::Holds,
@@ -74,6 +80,11 @@ impl Looks {
     }
 }
 
+async fn in_time(limit: Duration, look: impl Future<Output = Answer>) -> Answer {
+    let late = || Answer::Unknown(format!("no answer within {limit:?}"));
+    tokio::time::timeout(limit, look).await.unwrap_or_else(|_| late())
+}
+
 /// Asks a server. Redirects aren't followed, and of the answer only its status is read.
 fn ask(http: &HttpProbe) -> Answer {
     let url = match http.current_url() {
@@ -105,5 +116,18 @@ fn reason(error: &ureq::Error) -> String {
         ureq::Error::Timeout(_) => format!("it took longer than {WITHIN:?}"),
         ureq::Error::HostNotFound => "no such host".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_nothing_answers_is_given_up() {
+        let limit = Duration::from_millis(1);
+        let late = Answer::Unknown("no answer within 1ms".to_owned());
+        assert_eq!(in_time(limit, std::future::pending()).await, late);
+        assert_eq!(in_time(limit, async { Answer::Holds }).await, Answer::Holds);
     }
 }

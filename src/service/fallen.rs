@@ -57,6 +57,13 @@ impl Drop for Held {
 }
 
 impl Fallen {
+    /// A part that has fallen and wasn't told yet, if any has.
+    pub(super) fn found(&mut self) -> Option<String> {
+        let part = self.0.try_recv().ok()?;
+        tracing::error!("a defect has ended {part} while the process was draining");
+        Some(part)
+    }
+
     /// Waits for the first part that falls.
     pub(super) async fn first(&mut self) -> String {
         match self.0.recv().await {
@@ -83,6 +90,7 @@ mod tests {
         });
         falls.await.unwrap_err();
         assert_eq!(fallen.first().await, "lane 1");
+        assert_eq!(fallen.found(), None, "it was told");
         let held = parts.held("poll thread");
         std::thread::spawn(move || {
             let _held = held;

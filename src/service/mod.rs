@@ -9,6 +9,7 @@ mod duties;
 mod blocks;
 mod budget;
 mod contact;
+mod cut;
 mod descriptors;
 mod desk;
 mod fallen;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use self::budget::Budget;
 use self::contact::Contact;
 use self::course::{Sources, Way};
+use self::cut::Cut;
 use self::desk::Desk;
 use self::discovery::{Discovery, RouteMap};
 use self::duties::{Registration, claims, decisions};
@@ -137,14 +139,6 @@ struct Running {
     stop: CancellationToken,
     board: Board,
     fallen: Fallen,
-}
-
-/// What makes a run end.
-enum Cut {
-    Signal(&'static str),
-    Timeout(Duration),
-    Finish(Finish),
-    Fallen(String),
 }
 
 /// Runs the pipeline until a signal, or until its goal is reached where it has one, and tells what it did.
@@ -265,7 +259,7 @@ impl Run {
         let waiting = course.waiting();
         signals.end_at_last_of(if matches!(cut, Cut::Signal(_)) { 1 } else { 2 });
         let routes = self.running.routes.borrow().clone();
-        self.running.end(self.drain).await;
+        let cut = cut.or_fallen(self.running.end(self.drain).await);
         self.audience.rejects.tell_all();
         tracing::info!("tidegate ends");
         let account = &self.audience.account;
@@ -280,23 +274,9 @@ impl Run {
             tables: summary::tables(account, &routes),
             open: open_quarantine(&mut self.desk, &self.audience.board, self.goal.is_some()).await,
             elapsed: self.begun_at.elapsed(),
-            end: ending(cut, share.as_ref(), waiting),
+            end: cut.ending(share.as_ref(), waiting),
             share,
         }
-    }
-}
-
-/// How a run ended that was cut short by `cut`: what a drain finishes counts.
-fn ending(cut: Cut, share: Option<&Result<Share, String>>, waiting: Vec<String>) -> RunEnd {
-    let is_all = matches!(share, Some(Ok(share)) if share.left.is_empty());
-    match cut {
-        Cut::Finish(Finish::Reached) => RunEnd::Reached,
-        Cut::Finish(Finish::Halted(reasons)) => RunEnd::Halted(reasons),
-        Cut::Fallen(part) => RunEnd::Broken(part),
-        Cut::Signal(signal) if share.is_none() => RunEnd::Stopped(signal),
-        Cut::Signal(_) | Cut::Timeout(_) if is_all => RunEnd::Reached,
-        Cut::Signal(signal) => RunEnd::Interrupted(signal),
-        Cut::Timeout(time) => RunEnd::TimedOut(time, waiting),
     }
 }
 
@@ -468,8 +448,9 @@ fn start_lanes(
 }
 
 impl Running {
-    /// Drains: the group's partitions are let go first, then the lanes end, then everything else.
-    async fn end(self, drain: Duration) {
+    /// Drains: the group's partitions are let go first, then the lanes end, then everything else. Tells what
+    /// has fallen meanwhile.
+    async fn end(mut self, drain: Duration) -> Option<String> {
         self.board.drain();
         supervisor::ends(drain);
         self.poll.send(PollMessage::Stop);
@@ -491,5 +472,6 @@ impl Running {
         if tokio::time::timeout(Duration::from_secs(5), rest).await.is_err() {
             tracing::warn!("a lane didn't end in time; what it had in flight is fenced by its next owner");
         }
+        self.fallen.found()
     }
 }

@@ -1,8 +1,9 @@
 //! The process dies at each step of a batch, and another one goes on.
 
 use lab::generator::Plan;
+use lab::sql::Watch;
 
-use super::{SOON, Scene};
+use super::{SOON, Scene, TABLE};
 use tidegate::postgres::write::failpoint::Failpoint;
 
 /// Redelivered, poisoned and plain records, so that every statement of a batch has something to do.
@@ -71,6 +72,29 @@ fn a_panic_in_a_task_ends_the_process_by_name_and_the_next_goes_on() {
     assert_eq!(died.code, Some(1), "{}", died.errors);
     for told in ["panicked at", "a defect has ended lane", "start it again"] {
         assert!(died.errors.contains(told), "{told}:\n{}", died.errors);
+    }
+    scene.run_to_end();
+    scene.prove();
+}
+
+#[test]
+fn a_panic_in_what_a_drain_finishes_is_told_as_one() {
+    let mut scene = Scene::new("panic in drain", 1);
+    scene.send(&Plan::events(500));
+    let table = Watch::open(&scene.fresh.url).unwrap();
+    table.run(&format!("BEGIN; LOCK TABLE {TABLE} IN SHARE MODE")).unwrap();
+    let worker = scene.program().env("FAILPOINTS", "before_commit=panic").start("run").unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock'";
+    worker.await_condition("a batch waits", SOON, |_| scene.number(waits) > 0).unwrap();
+    worker.terminate().unwrap();
+    Scene::await_log(&worker, "shutting down: draining");
+    table.run("COMMIT").unwrap();
+    let ended = worker.wait(SOON).unwrap();
+    assert_eq!(ended.code, Some(1), "{}", ended.errors);
+    for told in ["panicked at", "a defect has ended lane", "while the process was draining", "start it again"]
+    {
+        assert!(ended.errors.contains(told), "{told}:\n{}", ended.errors);
     }
     scene.run_to_end();
     scene.prove();

@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -102,7 +103,7 @@ pub struct Session {
     read_only: bool,
     lineage: Option<Lineage>,
     /// Given back when the session is over.
-    _seat: Option<Seat<Self>>,
+    seat: Option<Seat<Self>>,
 }
 
 struct Token(CancelToken);
@@ -139,7 +140,7 @@ impl Session {
             cancel: Token(link.client.cancel_token()),
             link,
             lineage,
-            _seat: None,
+            seat: None,
         })
     }
 
@@ -150,7 +151,7 @@ impl Session {
 
     /// The session with the seat that it takes until its end.
     pub(super) fn seated(self, seat: Seat<Self>) -> Self {
-        Self { _seat: Some(seat), ..self }
+        Self { seat: Some(seat), ..self }
     }
 
     /// Refuses a server of another kind than the settings ask for.
@@ -234,16 +235,11 @@ impl Session {
     /// waiting for either. A request that isn't answered soon holds neither the connection nor its seat.
     pub fn discard(self) {
         tokio::spawn(async move {
-            let Self { link, cancel, _seat: seat, .. } = self;
-            let Link { task, place, tls, .. } = link;
-            let request = async {
-                if let Some(place) = &place {
-                    let _ = tokio::time::timeout(CANCEL, place.cancel(&cancel.0, &tls.0)).await;
-                }
-            };
-            let mut request = std::pin::pin!(request);
+            let mut given_up = self;
+            let seat = given_up.seat.take();
+            let mut request = pin!(given_up.cancel());
             let answered = tokio::time::timeout(FAREWELL, &mut request).await.is_ok();
-            task.abort();
+            given_up.link.task.abort();
             drop(seat);
             if !answered {
                 request.await;

@@ -57,6 +57,7 @@ struct Line {
     /// How often it came since.
     again: u64,
     level: Level,
+    /// What it said last.
     text: String,
 }
 
@@ -121,6 +122,8 @@ impl Repeats {
             let ended = line.again == 0 && now.saturating_duration_since(line.told_at) >= WINDOW;
             if !ended {
                 line.again += 1;
+                // What holds is what was said last.
+                (line.level, line.text) = (*place.level(), words.text);
                 return false;
             }
         }
@@ -243,7 +246,7 @@ mod tests {
         });
         let first = "attempt 0 failed";
         assert_eq!((told.len(), told[0].as_str(), told[3].as_str()), (4, first, first), "{told:?}");
-        assert!(told[1].starts_with("99 more in 60 s: attempt 0 failed"), "{told:?}");
+        assert!(told[1].starts_with("99 more in 60 s: attempt 99 failed"), "{told:?}");
         assert!(told[2].starts_with("7 more in "), "{told:?}");
     }
 

@@ -133,6 +133,8 @@ fn a_topic_created_anew_goes_on_once_it_is_adopted() {
     scene.await_caught_up();
     recreate(&scene, 2, 400);
     await_halts(&worker, &http, "TG-101", 3.0);
+    let status = scene.program().call("status", SOON).unwrap();
+    assert!(!status.output.contains("caught up"), "the offsets are another log's: {}", status.output);
     let told = refused(&scene, "set", &["--to", "earliest"]);
     assert!(told.contains("offsets adopt --topic"), "{told}");
     let report = decide(&scene, "adopt", &[]);
@@ -140,6 +142,7 @@ fn a_topic_created_anew_goes_on_once_it_is_adopted() {
     checker::await_offsets(scene.subject(), &scene.ends(), SOON)
         .unwrap_or_else(|error| panic!("{error:#}\n{}", worker.errors()));
     await_halts(&worker, &http, "TG-101", 0.0);
+    assert!(!worker.errors().contains("are read again"), "{}", worker.errors());
     verify(&scene);
     assert_eq!(scene.number("SELECT count(*) FROM tidegate.progress"), 2, "one partition is gone");
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::engine::position::{TopicId, TopicPartition, Watermarks};
 use crate::engine::progress::{LogStanding, against_log};
 use crate::kafka::{Inspector, TopicInfo};
 use crate::postgres::ledger::{Ledger, LedgerError, LedgerRights, MissingRight, Progress, RegisteredRoute};
-use crate::routing;
+use crate::routing::{self, Choice, choose};
 
 use super::report::{Finding, Severity};
 
@@ -71,7 +71,7 @@ pub(super) async fn look(
         findings.extend(stored.and_then(|stored| changed(topic, route, stored)));
     }
     for stored in
-        registered.iter().filter(|stored| !meant.iter().any(|(topic, _)| topic.name == stored.topic))
+        registered.iter().filter(|stored| matches!(choose(&settings.routes, &stored.topic), Choice::None))
     {
         let text = "the ledger knows it and no route means it: its progress stands still";
         findings.push(Finding::new(Severity::Warning, "topic_unrouted", &stored.topic, text));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::life::{Life, OwnerState, RunState};
 use super::look::Look;
 use crate::cli::output;
+use crate::engine::halt::HaltCode;
 use crate::engine::outcome::{Outcome, Tally};
 use crate::engine::pause::{Pause, Pauses, Scope};
 use crate::engine::position::TopicPartition;
@@ -322,7 +323,8 @@ fn partition(row: &Progress, look: &Look, life: &Life<'_>) -> PartitionStatus {
     let seen = look.kafka.ends.get(&row.partition).copied();
     let log_end_from = if seen.is_some() { LogEnds::Kafka } else { LogEnds::Ledger };
     let log_end_offset = seen.or(row.log_end.map(|end| end.value()));
-    let lag_records = log_end_offset.map(|end| (end - row.next.value()).max(0));
+    let lag_records = log_end_offset.filter(|_| !is_of_another_log(row));
+    let lag_records = lag_records.map(|end| (end - row.next.value()).max(0));
     let oldest_ms = look.kafka.waiting.get(&row.partition).copied();
     let (lag_seconds, lag_seconds_from) = match (lag_records, log_end_from) {
         (Some(0), LogEnds::Kafka) => (Some(0.0), Some(LagSource::Oldest)),
@@ -355,6 +357,13 @@ fn partition(row: &Progress, look: &Look, life: &Life<'_>) -> PartitionStatus {
     }
 }
 
+/// Whether the position belongs to another log than the one that is there: a difference of their offsets says
+/// nothing.
+fn is_of_another_log(row: &Progress) -> bool {
+    let codes = [HaltCode::TopicRecreated, HaltCode::LogTruncated, HaltCode::ClusterSwapped];
+    row.halt.as_deref().is_some_and(|halt| codes.iter().any(|code| halt.starts_with(code.code())))
+}
+
 /// The age of the oldest record that waits, or of the newest one applied, which stands in for it unless its
 /// time is no time of the past.
 fn age(row: &Progress, oldest_ms: Option<i64>, now_ms: i64) -> (Option<f64>, Option<LagSource>) {
@@ -381,6 +390,10 @@ fn is_stuck(partition: &PartitionStatus) -> bool {
     partition.lag_records != Some(0) && stands
 }
 
+fn is_lag_unknown(partition: &PartitionStatus) -> bool {
+    partition.log_end_from == LogEnds::Ledger || partition.lag_records.is_none()
+}
+
 fn totals(partitions: &[PartitionStatus], rows: &[Progress]) -> Totals {
     let mut tally = Tally::default();
     rows.iter().for_each(|row| tally.merge(&row.tally));
@@ -390,7 +403,7 @@ fn totals(partitions: &[PartitionStatus], rows: &[Progress]) -> Totals {
         paused: partitions.iter().filter(|partition| partition.paused.is_some()).count(),
         lag_records: partitions.iter().filter_map(|partition| partition.lag_records).sum(),
         lag_seconds: partitions.iter().filter_map(|partition| partition.lag_seconds).fold(0.0, f64::max),
-        lag_unknown: partitions.iter().filter(|partition| partition.log_end_from == LogEnds::Ledger).count(),
+        lag_unknown: partitions.iter().filter(|partition| is_lag_unknown(partition)).count(),
         records_per_second: None,
         eta_seconds: None,
         quarantine_open: None,

@@ -147,7 +147,13 @@ impl Thread {
             News::Fenced(stored) => self.tell_fence(partition, &stored),
             News::Passed(code) => {
                 self.with.metrics.unhalted(code.code());
-                self.with.board.partition(partition, |state| state.halt = None);
+                self.with.board.partition(partition, |state| {
+                    state.halt = None;
+                    // Where it stood means nothing in the log of another topic.
+                    if code.is_of_topic() {
+                        state.next_offset = None;
+                    }
+                });
                 self.notify(DutyMessage::Stands(partition.clone()));
             }
             News::Paused(pause) => {
